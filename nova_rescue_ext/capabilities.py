@@ -1,0 +1,51 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""How the cloud knows what a compute service can do.
+
+nova-compute reports the highest ``compute-rescue`` version that it can serve
+in the statistics of its compute node, which Nova's resource tracker writes
+anew with every update. A trait in placement would outlive the package: stock
+Nova never takes away a trait that it does not know, and the API would go on
+trusting a host from which the package was removed, or on which it refused to
+be activated.
+"""
+
+import microversion_parse
+
+from nova_rescue_ext import microversion
+
+STATISTIC = 'compute_rescue'
+
+
+def report(resources):
+    """Add what this host can do to the resources that the driver reports.
+
+    :param resources: the dict that the driver's get_available_resource()
+        returns; changed in place
+    """
+    statistics = dict(resources.get('stats') or {})
+    statistics[STATISTIC] = str(microversion.MAX_VERSION)
+    resources['stats'] = statistics
+
+
+def host_can(compute_node, version):
+    """Whether a host serves what a ``compute-rescue`` version added.
+
+    :param compute_node: the ComputeNode that the instance runs on
+    :param version: a version of nova_rescue_ext.microversion
+    """
+    reported = (compute_node.stats or {}).get(STATISTIC)
+    if not reported:
+        return False
+    return microversion_parse.parse_version_string(reported) >= version

@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""``nova-rescue-ext-status``: may the package touch this Nova, and what."""
+
+import re
+import sys
+
+from oslo_config import cfg
+from oslo_config import iniparser
+from oslo_upgradecheck import upgradecheck
+import prettytable
+
+from nova_rescue_ext import activation
+from nova_rescue_ext import conf as ext_conf
+from nova_rescue_ext import microversion
+from nova_rescue_ext import overrides
+from nova_rescue_ext import verification
+
+Code = upgradecheck.Code
+Result = upgradecheck.Result
+
+
+class Checks(upgradecheck.UpgradeCommands):
+    """The checks of ``nova-rescue-ext-status upgrade check``.
+
+    :param conf: the configuration, parsed by the time that checks run
+    """
+
+    def __init__(self, conf):
+        super().__init__()
+        self._conf = conf
+
+    def _check_nova(self):
+        """The installed Nova is code that the package was tested on."""
+        try:
+            examination = activation.examine()
+        except verification.SourceNotFound as exc:
+            return Result(Code.FAILURE, '%s. Run this command in the '
+                          'environment of Nova.' % exc)
+        severe, mild = examination.objections()
+        if not severe and not mild:
+            return Result(Code.SUCCESS, 'Nova %s' % examination.nova_release)
+        details = 'Nova %s: %s.' % (examination.nova_release,
+                                    '; '.join(severe + mild))
+        if severe or not self._allow_unverified():
+            return Result(
+                Code.FAILURE, '%s Services will run as stock Nova. Install a '
+                'nova-rescue-ext that supports this Nova.' % details)
+        return Result(Code.WARNING, '%s Services will activate the package '
+                      'all the same, as allow_unverified is set.' % details)
+
+    def _allow_unverified(self):
+        try:
+            return self._conf.rescue_ext.allow_unverified
+        except ValueError:
+            return False  # _check_options says so
+
+    def _check_switched_on(self):
+        """nova.conf activates the package."""
+        for group in self._conf.config_source:
+            if self._driver_of(group) == 'nova_rescue_ext':
+                return Result(Code.SUCCESS)
+        return Result(
+            Code.WARNING, 'The package is installed, and nova.conf does not '
+            'switch it on: "config_source = rescue_ext" in [DEFAULT] and '
+            '"driver = nova_rescue_ext" in [rescue_ext] do. Read: %s.'
+            % (', '.join(self._conf.config_file) or 'no file'))
+
+    def _driver_of(self, group):
+        # oslo.config has registered the option when it opened the source.
+        try:
+            return self._conf[group].driver
+        except (cfg.NoSuchOptError, cfg.NoSuchGroupError, ValueError):
+            return None
+
+    def _check_options(self):
+        """The options in [rescue_ext] exist and have usable values."""
+        known = {opt.dest for opt in ext_conf.OPTS} | {'driver'}
+        unknown = sorted(_options_in_files(
+            self._conf.config_file, ext_conf.GROUP.name) - known)
+        if unknown:
+            return Result(Code.FAILURE, 'nova.conf: no such option in '
+                          '[rescue_ext]: %s.' % ', '.join(unknown))
+        try:
+            for opt in ext_conf.OPTS:
+                self._conf.rescue_ext[opt.dest]
+            microversion.set_default_version(
+                self._conf.rescue_ext.default_api_version)
+        except ValueError as exc:
+            return Result(Code.FAILURE, 'nova.conf: %s.' % exc)
+        return Result(Code.SUCCESS)
+
+    _upgrade_checks = (
+        ('Nova', _check_nova),
+        ('Options', _check_options),
+        ('Switched on', _check_switched_on),
+    )
+
+
+class _SectionReader(iniparser.BaseParser):
+    """The names of the options that a file sets, by section."""
+
+    def __init__(self, section):
+        super().__init__()
+        self._wanted = section
+        self._section = None
+        self.names = set()
+
+    def new_section(self, section):
+        self._section = section
+
+    def assignment(self, key, value):
+        if self._section == self._wanted:
+            self.names.add(re.sub('-', '_', key))
+
+
+def _options_in_files(paths, section):
+    reader = _SectionReader(section)
+    for path in paths:
+        with open(path, encoding='utf-8') as lines:
+            reader.parse(lines)
+    return reader.names
+
+
+def show_overrides():
+    """Print what the package overrides in Nova and relies on, and its state.
+
+    :returns: the exit code, 0 if the package may be activated, else 2 as
+        ``upgrade check`` answers for a failure
+    """
+    examination = activation.examine()
+    ours = {override.target: override.ours
+            for override in overrides.declared()}
+    table = prettytable.PrettyTable(['Nova callable', 'Ours', 'State'])
+    table.align = 'l'
+    for finding in sorted(examination.findings,
+                          key=lambda finding: (finding.callable not in ours,
+                                               finding.callable)):
+        table.add_row([finding.callable,
+                       ours.get(finding.callable, '(relied on)'),
+                       '%s: %s' % (finding.state, finding.detail)])
+    print('Nova %s' % examination.nova_release)
+    print(table)
+    severe, mild = examination.objections()
+    for objection in severe + mild:
+        print('* %s' % objection)
+    return Code.FAILURE if severe or mild else Code.SUCCESS
+
+
+def _add_commands(subparsers, checks):
+    upgrade = subparsers.add_parser(
+        'upgrade', help='"upgrade check": may services be restarted?')
+    upgrade.add_argument('check', choices=['check'])
+    upgrade.set_defaults(action_fn=checks.check)
+    listing = subparsers.add_parser(
+        'overrides', help='What the package overrides in Nova, and its state')
+    listing.set_defaults(action_fn=show_overrides)
+
+
+def main(argv=None):
+    """The command.
+
+    :param argv: arguments, those of the process if None
+    :returns: 0 success, 1 warnings, 2 failures, 255 an error, as nova-status
+    """
+    conf = cfg.ConfigOpts()
+    ext_conf.register_opts(conf)
+    checks = Checks(conf)
+    conf.register_cli_opt(cfg.SubCommandOpt(
+        'command', title='Commands',
+        handler=lambda subparsers: _add_commands(subparsers, checks)))
+    # Not as project "nova": that would activate the package here.
+    conf(sys.argv[1:] if argv is None else argv,
+         project='nova-rescue-ext', prog='nova-rescue-ext-status',
+         version=activation.version(),
+         default_config_files=cfg.find_config_files(project='nova'))
+    return int(upgradecheck.run(conf))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

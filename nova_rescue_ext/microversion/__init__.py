@@ -1,0 +1,86 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The API version ``compute-rescue``: how a caller opts in.
+
+1.0 is the behaviour of the Nova underneath.
+"""
+
+import re
+
+import microversion_parse
+
+SERVICE_TYPE = 'compute-rescue'
+MIN_VERSION = microversion_parse.Version(1, 0)
+
+# Rescue of boot-from-volume servers with any image, or with none given.
+RESCUE = microversion_parse.Version(1, 1)
+
+MAX_VERSION = RESCUE
+
+_default = MIN_VERSION
+
+
+class Malformed(ValueError):
+    """Not a version, as text."""
+
+
+class OutOfRange(ValueError):
+    """A version that this package does not have."""
+
+
+def parse(text):
+    """The version that a text names.
+
+    :param text: 'X.Y' or 'latest'
+    :returns: a version that compares like a tuple
+    :raises: Malformed, OutOfRange
+    """
+    text = text.strip()
+    if text.lower() == 'latest':
+        return MAX_VERSION
+    match = re.fullmatch(r'([1-9][0-9]*)\.(0|[1-9][0-9]*)', text)
+    if not match:
+        raise Malformed(text)
+    version = microversion_parse.Version(int(match[1]), int(match[2]))
+    if not MIN_VERSION <= version <= MAX_VERSION:
+        raise OutOfRange(text)
+    return version
+
+
+def default_version():
+    """The version of a request that names none."""
+    return _default
+
+
+def set_default_version(text):
+    """Set it, as in ``[rescue_ext] default_api_version``.
+
+    :raises: ValueError
+    """
+    global _default
+    try:
+        _default = parse(text)
+    except (Malformed, OutOfRange):
+        raise ValueError(
+            'default_api_version is "%s", and may be a version from %s to %s '
+            'or "latest"' % (text, MIN_VERSION, MAX_VERSION))
+
+
+def is_requested(context, version):
+    """Whether the caller opted in to a version.
+
+    :param context: the RequestContext of an API request
+    :param version: one of the versions above, for example RESCUE
+    """
+    return getattr(context, 'compute_rescue', MIN_VERSION) >= version

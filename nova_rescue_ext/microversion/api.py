@@ -1,0 +1,134 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Parse, check and advertise ``compute-rescue`` in nova-api."""
+
+import microversion_parse
+
+from nova.api.openstack import wsgi
+from nova import exception
+from nova.i18n import _
+
+from nova_rescue_ext import microversion
+
+_ENVIRON_VERSION = 'nova_rescue_ext.compute_rescue'
+_HEADER = wsgi.API_VERSION_REQUEST_HEADER
+
+
+class InvalidVersion(exception.InvalidAPIVersionString):
+    msg_fmt = _("compute-rescue API version '%(version)s' is of invalid "
+                "format. It must be MajorNum.MinorNum or latest.")
+
+
+class UnsupportedVersion(exception.InvalidGlobalAPIVersion):
+    msg_fmt = _("Version %(req_ver)s of compute-rescue is not supported by "
+                "the API. Minimum is %(min_ver)s and maximum is %(max_ver)s.")
+
+
+def set_api_version_request(original, self):
+    """Take ``compute-rescue`` out of the version header, beside ``compute``.
+
+    The version is kept in the WSGI environment, and on the request context
+    for the code behind the controllers. The legacy v2 API has no
+    microversions and stays at 1.0.
+
+    :raises: InvalidVersion (answered with 400), UnsupportedVersion (406)
+    """
+    original()
+    if self.is_legacy_v2():
+        return
+    requested = _requested(self.headers)
+    version = (microversion.default_version() if requested is None
+               else _parse(requested))
+    if requested is None and version == microversion.MIN_VERSION:
+        return  # the Nova underneath, to the byte
+    self.environ[_ENVIRON_VERSION] = version
+    context = self.environ.get('nova.context')
+    if context is not None:
+        context.compute_rescue = version
+
+
+def _requested(headers):
+    """The text of the version that is asked for, or None."""
+    header = headers.get(_HEADER, '')
+    if microversion.SERVICE_TYPE not in header.lower():
+        return None
+    requested = microversion_parse.get_version(
+        headers, service_type=microversion.SERVICE_TYPE)
+    if requested is None and microversion.SERVICE_TYPE in [
+            part.strip().lower() for part in header.split(',')]:
+        return ''  # named, without a version
+    return requested
+
+
+def _parse(requested):
+    try:
+        return microversion.parse(requested)
+    except microversion.Malformed:
+        raise InvalidVersion(version=requested)
+    except microversion.OutOfRange:
+        raise UnsupportedVersion(req_ver=requested,
+                                 min_ver=microversion.MIN_VERSION,
+                                 max_ver=microversion.MAX_VERSION)
+
+
+def resource_call(original, self, *args, **kwargs):
+    """Say in the response which version was used.
+
+    Done where the response leaves, as Nova writes the header in two places,
+    one for results and one for faults.
+    """
+    if len(args) != 2:  # a request object, not a WSGI call
+        return original(*args, **kwargs)
+    environ, start_response = args
+
+    def start_response_with_version(status, headers, *rest):
+        version = environ.get(_ENVIRON_VERSION)
+        if version is not None:
+            headers = _add_version(headers, version)
+        return start_response(status, headers, *rest)
+
+    return original(environ, start_response_with_version, **kwargs)
+
+
+def _add_version(headers, version):
+    used = '%s %s' % (microversion.SERVICE_TYPE, version)
+    result = []
+    for name, value in headers:
+        if name.lower() == _HEADER.lower():
+            value = '%s, %s' % (value, used)
+        result.append((name, value))
+    return result
+
+
+def list_versions(original, self, req, body=None):
+    """``GET /``: advertise the range beside that of ``compute``."""
+    response = original(req, body)
+    for version in response['versions']:
+        _advertise(version)
+    return response
+
+
+def show_version(original, self, req, body=None):
+    """``GET /v2.1/``: the same."""
+    response = original(req, body)
+    _advertise(response['version'])
+    return response
+
+
+def _advertise(version):
+    if version['id'] == 'v2.1':
+        version['compute_rescue'] = {
+            'version': str(microversion.MAX_VERSION),
+            'min_version': str(microversion.MIN_VERSION),
+        }

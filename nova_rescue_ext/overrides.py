@@ -1,0 +1,177 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Put our callables around Nova's, in place, and take them off again.
+
+Each override is an entry point of this distribution in the group
+``nova_rescue_ext.overrides``: its name is the Nova callable
+(``module:function`` or ``module:Class.method``), its value is our function. Ours
+is called as ``ours(original, self, ...)``, or ``ours(original, ...)`` for a
+function of a module, with the arguments that the caller gave, and decides
+whether to call ``original``, which is bound.
+
+Nova's modules are patched when the service imports them, so that a service
+that never imports the libvirt driver never pays for it.
+"""
+
+import ast
+import functools
+import importlib
+import importlib.metadata
+import textwrap
+import typing
+
+import wrapt
+
+import nova_rescue_ext
+from nova_rescue_ext import verification
+
+GROUP = 'nova_rescue_ext.overrides'
+
+
+class Misfit(Exception):
+    """An override does not take the arguments that Nova's callable takes."""
+
+
+class Override(typing.NamedTuple):
+    """One entry point: what of Nova is overridden, and by what."""
+
+    target: str
+    ours: str
+
+    @property
+    def module(self):
+        return self.target.partition(':')[0]
+
+    @property
+    def qualname(self):
+        return self.target.partition(':')[2]
+
+
+def declared():
+    """The overrides that this package declares.
+
+    Only those of our own distribution: another package cannot slip one in.
+
+    :returns: a list of Override, sorted by target
+    """
+    distribution = importlib.metadata.distribution(
+        nova_rescue_ext.DISTRIBUTION)
+    return sorted(Override(entry_point.name, entry_point.value)
+                  for entry_point in distribution.entry_points
+                  if entry_point.group == GROUP)
+
+
+def check_fit(override):
+    """Check that ours can be called in every way that Nova's can be.
+
+    Done on the sources of both: nothing of Nova is imported before the service
+    itself does so.
+
+    :raises: Misfit; verification.SourceNotFound
+    """
+    target = _parameters(override.target)
+    ours = _parameters(override.ours)
+    given = target.posonlyargs + target.args
+    taken = (ours.posonlyargs + ours.args)[1:]  # the first is the original
+
+    def refuse(reason):
+        raise Misfit('%s does not fit %s: %s' % (
+            override.ours, override.target, reason))
+
+    for mine, theirs in zip(taken, given):
+        if mine.arg != theirs.arg:
+            refuse('argument %s is called %s' % (theirs.arg, mine.arg))
+    if len(taken) > len(given):
+        refuse('Nova does not pass %s' % taken[len(given)].arg)
+    rest = given[len(taken):] + target.kwonlyargs
+    keywords = {arg.arg for arg in ours.kwonlyargs}
+    unnamed = [arg.arg for arg in rest if arg.arg not in keywords]
+    if unnamed and not (ours.vararg and ours.kwarg):
+        refuse('it does not take %s' % ', '.join(unnamed))
+    if target.vararg and not ours.vararg:
+        refuse('it does not take *%s' % target.vararg.arg)
+    if target.kwarg and not ours.kwarg:
+        refuse('it does not take **%s' % target.kwarg.arg)
+    theirs = _defaults(target)
+    mine = _defaults(ours)
+    for arg in taken:
+        if theirs.get(arg.arg) != mine.get(arg.arg):
+            refuse('the default of %s differs' % arg.arg)
+
+
+def _parameters(name):
+    source = textwrap.dedent(verification.source_of(name))
+    return ast.parse(source).body[0].args
+
+
+def _defaults(arguments):
+    positional = arguments.posonlyargs + arguments.args
+    defaults = dict(zip([arg.arg for arg in reversed(positional)],
+                        reversed(arguments.defaults)))
+    return {name: ast.dump(value) for name, value in defaults.items()}
+
+
+class Applied:
+    """An override that is in place.
+
+    :param override: the Override
+    :param module: the imported module of Nova that the target is in
+    :raises: AttributeError if the module does not have the target
+    """
+
+    def __init__(self, override, module):
+        self.override = override
+        self._ours = _load(override.ours)
+        self._owner, self._attribute, original = wrapt.resolve_path(
+            module, override.qualname)
+        self._inherited = self._attribute not in vars(self._owner)
+        self._original = original
+        call = (self._call_method if '.' in override.qualname
+                else self._call_function)
+        self._wrapper = wrapt.FunctionWrapper(original, call)
+        setattr(self._owner, self._attribute, self._wrapper)
+
+    def _call_method(self, wrapped, instance, args, kwargs):
+        return self._ours(wrapped, instance, *args, **kwargs)
+
+    def _call_function(self, wrapped, instance, args, kwargs):
+        return self._ours(wrapped, *args, **kwargs)
+
+    def remove(self):
+        """Put the original back.
+
+        If somebody else has wrapped the callable after us, theirs stays and
+        ours steps out of the way.
+        """
+        if vars(self._owner).get(self._attribute) is not self._wrapper:
+            self._ours = (_original_method if '.' in self.override.qualname
+                          else _original_function)
+        elif self._inherited:
+            delattr(self._owner, self._attribute)
+        else:
+            setattr(self._owner, self._attribute, self._original)
+
+
+def _load(name):
+    module, _, qualname = name.partition(':')
+    return functools.reduce(getattr, qualname.split('.'),
+                            importlib.import_module(module))
+
+
+def _original_method(original, self, *args, **kwargs):
+    return original(*args, **kwargs)
+
+
+def _original_function(original, *args, **kwargs):
+    return original(*args, **kwargs)

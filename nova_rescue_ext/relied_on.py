@@ -1,0 +1,50 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What the package relies on in Nova without overriding it.
+
+A change in one of these could break an override that still fits, so their
+digests are verified, too. Used when digests are made, not in services.
+"""
+
+CALLABLES = (
+    # The version headers: where they are read and written.
+    'nova.api.openstack.wsgi:Resource._process_stack',
+    'nova.api.openstack.wsgi:Fault.__call__',
+    'nova.api.openstack.wsgi:Request.is_legacy_v2',
+    'nova.api.openstack:LegacyV2CompatibleWrapper.__call__',
+    'nova.api.openstack.compute.views.versions:ViewBuilder.build_versions',
+    'nova.api.openstack.compute.views.versions:ViewBuilder.build_version',
+    # Policies are registered with the enforcer that this makes.
+    'nova.policy:init',
+    'nova.policy:authorize',
+    # Rescue, from the controller to the domain.
+    'nova.api.openstack.compute.rescue:RescueController._rescue',
+    'nova.compute.api:check_instance_lock',
+    'nova.compute.api:check_instance_state',
+    'nova.compute.utils:is_volume_backed_instance',
+    'nova.objects.image_meta:ImageMeta.from_image_ref',
+    'nova.compute.manager:ComputeManager.rescue_instance',
+    'nova.virt.libvirt.driver:LibvirtDriver.rescue',
+    'nova.virt.libvirt.driver:LibvirtDriver.unrescue',
+    'nova.virt.hardware:check_hw_rescue_props',
+    'nova.virt.libvirt.blockinfo:get_rescue_device',
+    'nova.virt.libvirt.blockinfo:get_rescue_bus',
+    'nova.virt.libvirt.blockinfo:_get_stable_device_rescue_mapping',
+    # What the driver reports reaches the compute node's statistics.
+    'nova.compute.resource_tracker:ResourceTracker._copy_resources',
+    'nova.compute.stats:Stats.digest_stats',
+    # Who the caller is, and that it does not travel over RPC.
+    'nova.context:RequestContext.elevated',
+    'nova.context:RequestContext.to_dict',
+)

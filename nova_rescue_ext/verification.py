@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Is the installed Nova the code that the package was tested on?
+
+For every supported Nova series ``digests/nova-<series>.json`` holds the
+digests of the source of each callable that the package overrides or relies
+on, made from every point release by ``tools/make_digests.py``. They are
+compared with the installed files before anything is applied, and without
+importing a module of Nova.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import typing
+
+VERIFIED = 'verified'
+DIFFERS = 'differs'
+MISSING = 'missing'
+UNKNOWN = 'unknown'
+
+DIGESTS = os.path.join(os.path.dirname(__file__), 'digests')
+
+
+class SourceNotFound(Exception):
+    """The source of a callable is not where it should be."""
+
+
+class Finding(typing.NamedTuple):
+    """What became of the comparison of one callable."""
+
+    callable: str
+    state: str
+    detail: str
+
+
+def nova_release():
+    """The version of the installed Nova, for example '34.0.0'.
+
+    :raises: SourceNotFound if Nova is not installed as a distribution
+    """
+    try:
+        return importlib.metadata.version('nova')
+    except importlib.metadata.PackageNotFoundError:
+        raise SourceNotFound('Nova is not installed in this environment')
+
+
+def series_of(release):
+    """The series of a release: '34' of '34.0.1.dev5'."""
+    return release.split('.', 1)[0]
+
+
+def supported_series():
+    """The Nova series that there are digests of, oldest first."""
+    names = (re.fullmatch(r'nova-(\d+)\.json', name)
+             for name in os.listdir(DIGESTS))
+    return sorted((match[1] for match in names if match), key=int)
+
+
+def load_digests(series):
+    """What the package was tested on.
+
+    :param series: a Nova series, for example '34'
+    :returns: dict, callable -> {digest: first release that has it}
+    """
+    path = os.path.join(DIGESTS, 'nova-%s.json' % series)
+    with open(path, encoding='utf-8') as digests:
+        return json.load(digests)['callables']
+
+
+def verify(release):
+    """Compare the installed Nova with what the package was tested on.
+
+    :param release: the version of the installed Nova
+    :returns: a list with a Finding for each callable
+    """
+    return [_verify_callable(name, known)
+            for name, known in load_digests(series_of(release)).items()]
+
+
+def _verify_callable(name, known):
+    try:
+        found = digest(source_of(name))
+    except SourceNotFound as exc:
+        return Finding(name, MISSING, str(exc))
+    if found in known:
+        return Finding(name, VERIFIED, 'as in Nova %s' % known[found])
+    return Finding(name, DIFFERS, 'digest %s is none of %s' % (
+        found, ', '.join(sorted(known))))
+
+
+def digest(source):
+    """The digest of a callable's source (32 hexadecimal digits)."""
+    return hashlib.sha256(source.encode('utf-8')).hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=None)
+def source_of(name):
+    """The source of a callable that is installed, decorators included.
+
+    :param name: 'package.module:function' or 'package.module:Class.method'
+    :raises: SourceNotFound
+    """
+    module, _, qualname = name.partition(':')
+    return extract(_read_module(module), qualname)
+
+
+@functools.lru_cache(maxsize=None)
+def _read_module(module):
+    path = _module_path(module)
+    try:
+        with open(path, encoding='utf-8') as source:
+            return source.read()
+    except OSError as exc:
+        raise SourceNotFound('%s cannot be read (%s)' % (
+            path, exc.strerror))
+
+
+def forget_sources():
+    """Read the files again next time."""
+    _read_module.cache_clear()
+    source_of.cache_clear()
+
+
+def _module_path(module):
+    # Only the top of the path is looked up by name: find_spec() of a module
+    # further down imports its parents.
+    top, *rest = module.split('.')
+    spec = importlib.util.find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        raise SourceNotFound('package %s is not installed' % top)
+    base = os.path.join(list(spec.submodule_search_locations)[0], *rest)
+    package = os.path.join(base, '__init__.py')
+    return package if os.path.exists(package) else base + '.py'
+
+
+def extract(source, qualname):
+    """Cut one callable out of a module's source.
+
+    Finds it by its indentation: a module of Nova has half a megabyte, and a
+    parser would take longer than all the rest of the activation. That the
+    text is all of the callable is tested against the parser.
+
+    :param source: the source of the module
+    :param qualname: 'function' or 'Class.method'
+    :raises: SourceNotFound
+    """
+    *classes, function = qualname.split('.')
+    indent = ''
+    for name in classes:
+        source = _class_body(source, indent, name)
+        indent += '    '
+    return _function(source, indent, function)
+
+
+def _class_body(source, indent, name):
+    start = _find_statement(source, indent, ('class',), name)
+    end = source.find('\n%sclass ' % indent, start)
+    return source[start:end + 1 or None]
+
+
+def _function(source, indent, name):
+    position = _find_statement(source, indent, ('def', 'async def'), name)
+    # It ends before the next thing that stands no deeper. A closing bracket
+    # belongs to its own signature, and a comment may stand anywhere.
+    end = re.compile(r'^ {0,%d}[^\s)\]}#]' % len(indent), re.MULTILINE).search(
+        source, position + len(indent) + 1)
+    start = _start_of_decorators(source, position, indent)
+    return source[start:end.start() if end else None].rstrip() + '\n'
+
+
+def _find_statement(source, indent, keywords, name):
+    # str.find() takes a hundredth of the time of a regular expression here.
+    for keyword in keywords:
+        for follows in '(:':
+            line = '%s%s %s%s' % (indent, keyword, name, follows)
+            if source.startswith(line):
+                return 0
+            position = source.find('\n' + line)
+            if position != -1:
+                return position + 1
+    raise SourceNotFound('%s is not in the source' % name)
+
+
+def _start_of_decorators(source, position, indent):
+    start = position
+    while position:
+        previous = source.rfind('\n', 0, position - 1) + 1
+        line = source[previous:position].rstrip()
+        if not line.startswith(indent) or not line.strip():
+            break
+        if line.startswith(indent + '@'):
+            start = previous
+        elif not re.match(r'%s(?: |[)\]}])' % indent, line):
+            break
+        position = previous
+    return start
