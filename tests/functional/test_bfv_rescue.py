@@ -209,7 +209,7 @@ class RefusalTest(base.RescueTestCase):
     def test_volume_snapshot(self):
         image = self.create_image(
             {'img_block_device_mapping': [{'snapshot_id': 'x'}]})
-        self._refused('is not supported', image_id=image)
+        self._refused('is a snapshot of a volume', image_id=image)
 
     def _volume_raises(self, error):
         def get(*args, **kwargs):
