@@ -197,7 +197,8 @@ class ServiceTest(testtools.TestCase):
         return file.name
 
     def test_forked(self):
-        output = self._run(ON, textwrap.dedent(self.STATE) + textwrap.dedent('''\
+        output = self._run(
+            ON, textwrap.dedent(self.STATE) + textwrap.dedent('''\
             import os
             child = os.fork()
             if not child:
