@@ -108,10 +108,11 @@ def _refuse_unfit_bus(instance, image_meta):
 
     :raises: InstanceNotRescuable
     """
-    bus = image_meta.properties.get('hw_rescue_bus')
+    if image_meta.properties.get('hw_rescue_bus') != 'ide':
+        return
     device = image_meta.properties.get('hw_rescue_device', 'disk')
     machine = libvirt_utils.get_machine_type(instance.image_meta) or ''
-    if bus == 'ide' and 'q35' in machine:
+    if 'q35' in machine:
         image.refuse(instance, _(
             'its machine type %(machine)s has no ide bus, which '
             'hw_rescue_bus of the rescue image asks for. A %(device)s can be '

@@ -49,4 +49,4 @@ def track(instance):
 
 def of(instance):
     """The Progress of an instance's rescue, or None outside of one."""
-    return _running.get(instance.uuid)
+    return _running.get(instance.uuid) if _running else None
