@@ -33,6 +33,7 @@ from nova import context as nova_context
 from nova import exception
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import guest
 from oslo_utils import uuidutils
 import testtools
 
@@ -153,14 +154,15 @@ class Backstage:
     def __init__(self, running):
         self._cloud = running
 
-    def upload_image(self, name, properties=None, private_to=None):
+    def upload_image(self, name, properties=None, private_to=None,
+                     **attributes):
         """Upload an image to Glance.
 
         :param private_to: the project that owns it and alone can see it
         :returns: its id
         """
         return self._cloud.create_image(
-            properties, name=name, owner=private_to,
+            properties, name=name, owner=private_to, **attributes,
             is_public=private_to is None,
             visibility='public' if private_to is None else 'private')
 
@@ -195,6 +197,28 @@ class Backstage:
         create = libvirt_driver.LibvirtDriver._create_image
         return create.call_args.kwargs['disk_images']['image_id']
 
+    def set_option(self, name, value):
+        """Set an option of group [rescue_ext], in all services."""
+        self._cloud.flags(**{name: value}, group='rescue_ext')
+
+    def fail_next_start(self):
+        """Let libvirt fail the next time that it starts a guest."""
+        launch = guest.Guest.launch
+
+        def fail(itself, pause=False):
+            guest.Guest.launch = launch
+            raise fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'no room for another guest')
+
+        guest.Guest.launch = fail
+
+    def is_running(self, server_id):
+        """Whether the guest of a server runs."""
+        return any(
+            running.uuid == server_id
+            for service in self._cloud.computes.values()
+            for running in service.driver._host.list_guests())
+
     def remove_package(self, host):
         """Make a compute service one without the package.
 
@@ -212,8 +236,10 @@ def _make_stock(target):
         owner, _, name = override.qualname.rpartition('.')
         for cls in type(target).__mro__:
             if (cls.__module__, cls.__name__) == (override.module, owner):
-                original = vars(cls)[name].__wrapped__
-                setattr(target, name, original.__get__(target))
+                # A double of the functional tests wraps nothing.
+                original = getattr(vars(cls)[name], '__wrapped__', None)
+                if original:
+                    setattr(target, name, original.__get__(target))
 
 
 def run(play):

@@ -16,9 +16,11 @@
 import glob
 import importlib
 import os
+import struct
 
 import fixtures
 from nova import objects
+from nova.virt import images
 from nova.virt.libvirt import utils as libvirt_utils
 
 from tests.functional import base
@@ -237,6 +239,46 @@ class FailureTest(RescueHostTestCase):
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'ERROR'})
         self.assertTrue(self.is_running(server))
+
+
+class ContentTest(RescueHostTestCase):
+    """A rescue image whose content is not what its format says."""
+
+    # The header of a qcow2 file, with a backing file of the host.
+    BACKING_FILE = b'/etc/shadow'
+    CONTENT = struct.pack('>4sIQIIQ', b'QFI\xfb', 3, 512, len(BACKING_FILE),
+                          16, 1 << 30).ljust(512, b'\0') + BACKING_FILE
+
+    def _test(self, disk_format, reason):
+        server = self.create_server()
+        self.image = self.create_image(disk_format=disk_format)
+
+        def download(itself, context, image_id, dest_path, *args, **kwargs):
+            with open(dest_path, 'wb') as file:
+                file.write(self.CONTENT.ljust(1 << 20, b'\0'))
+
+        def fetch(itself, context, *args, **kwargs):
+            images.fetch_to_raw(context, self.image, os.path.join(
+                self.directory(server), 'disk.rescue'))
+
+        self.patch('nova.image.glance.API.download', download)
+        # What the double of the functional tests leaves out.
+        self.patch(DRIVER + '_create_image', fetch)
+        self.rescue_opted_in(server)
+        event = self._wait_for_action_fail_completion(
+            server, 'rescue', 'compute_rescue_instance')
+        self.assertEqual('Error', event['result'])
+        fault = objects.InstanceFault.get_latest_for_instance(
+            self.context, server['id'])
+        self.assertIn(reason, fault.message)
+        self.assertTrue(self.is_running(server))
+        self.assertEqual([], self.rescue_files(server))
+
+    def test_qcow2_that_is_called_raw(self):
+        self._test('raw', 'unacceptable')
+
+    def test_qcow2_with_a_backing_file(self):
+        self._test('qcow2', 'safety check')
 
 
 class LeftoversTest(RescueHostTestCase):
