@@ -26,6 +26,7 @@ import argparse
 import ast
 import collections
 import configparser
+import functools
 import json
 import os
 import re
@@ -91,9 +92,15 @@ def sources(path, modules):
     return found
 
 
+@functools.lru_cache(maxsize=32)
+def parse(source):
+    """The syntax tree of a module, of which many callables are checked."""
+    return ast.parse(source)
+
+
 def check_extraction(source, qualname, extracted):
     """Check against the parser that a cut-out is all of the callable."""
-    body = ast.parse(source).body
+    body = parse(source).body
     for name in qualname.split('.'):
         node = [node for node in body
                 if getattr(node, 'name', None) == name][-1]
