@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The files and volumes of a rescue on the host, in the libvirt driver."""
+
+import glob
+import os
+import shutil
+
+from nova import conf
+from nova.storage import rbd_utils
+from nova.virt.libvirt.storage import lvm
+from nova.virt.libvirt import utils as libvirt_utils
+from oslo_log import log as logging
+from oslo_serialization import jsonutils
+
+CONF = conf.CONF
+LOG = logging.getLogger(__name__)
+
+SUFFIX = '.rescue'
+STOCK_DOMAIN = 'unrescue.xml'
+
+
+def stock_domain_path(instance):
+    """Where stock Nova keeps the domain that it goes back to."""
+    return os.path.join(libvirt_utils.get_instance_path(instance),
+                        STOCK_DOMAIN)
+
+
+def remove_stock_domain(instance):
+    """Remove stock Nova's saved domain, if there is one.
+
+    On a shared instance path it would outlive a migration, and a stock host
+    would then boot the device paths of the host that it was made on: possibly
+    another tenant's (hazard 12).
+    """
+    try:
+        os.unlink(stock_domain_path(instance))
+    except FileNotFoundError:
+        return
+
+
+def remove(driver, instance):
+    """Remove the disks, kernel and config drive of a rescue.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance; its domain must not use them any more
+    """
+    directory = libvirt_utils.get_instance_path(instance)
+    for path in glob.iglob(os.path.join(glob.escape(directory),
+                                        '*' + SUFFIX)):
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    _forget_formats(directory)
+    volumes = [volume for volume in driver._lvm_disks(instance)
+               if volume.endswith(SUFFIX)]
+    if volumes:
+        lvm.remove_volumes(volumes)
+    if CONF.libvirt.images_type == 'rbd':
+        rbd_utils.RBDDriver().cleanup_volumes(
+            lambda volume: (volume.startswith(instance.uuid) and
+                            volume.endswith(SUFFIX)))
+
+
+def _forget_formats(directory):
+    """Drop the rescue disks from disk.info, which would outlive them.
+
+    The next rescue's disk may have another format (hazard 6).
+    """
+    path = os.path.join(directory, 'disk.info')
+    try:
+        with open(path, encoding='utf-8') as file:
+            formats = jsonutils.loads(file.read() or '{}')
+    except FileNotFoundError:
+        return
+    kept = {disk: disk_format for disk, disk_format in formats.items()
+            if not disk.endswith(SUFFIX)}
+    if kept != formats:
+        with open(path + '.tmp', 'w', encoding='utf-8') as file:
+            file.write(jsonutils.dumps(kept) + '\n')
+        os.rename(path + '.tmp', path)

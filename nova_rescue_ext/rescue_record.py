@@ -1,0 +1,88 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a server is rescued with, as far as others than the rescue must know.
+
+Stock Nova forgets it: unrescue finds its way back by a file on the host, and a
+live migration looks for the server's own image behind the rescue disk. The
+record is kept with the server, in its system metadata, so that it goes where
+the server goes. The keys must not start with ``image_``: those are the
+properties of the server's image.
+"""
+
+import typing
+
+from nova.compute import vm_states
+
+LEGACY = 'legacy'
+STABLE = 'stable'
+
+_PREFIX = 'rescue_ext_'
+
+
+class RescueRecord(typing.NamedTuple):
+    """What a server was rescued with.
+
+    ``image_id``, ``kernel_id`` and ``ramdisk_id`` are ids of images, the last
+    two None if the rescue system boots from its disk; ``mode`` is LEGACY or
+    STABLE (3-stable-device-rescue.rst).
+    """
+
+    image_id: typing.Optional[str]
+    kernel_id: typing.Optional[str]
+    ramdisk_id: typing.Optional[str]
+    mode: str
+
+
+def write(instance, image_id, kernel_id, ramdisk_id, mode):
+    """Record a rescue. The caller saves the instance.
+
+    :param instance: the Instance
+    :param image_id: the id of the image of the rescue disk
+    :param kernel_id: the id of the kernel's image, or None
+    :param ramdisk_id: the id of the ramdisk's image, or None
+    :param mode: LEGACY or STABLE
+    """
+    clear(instance)
+    record = RescueRecord(image_id, kernel_id, ramdisk_id, mode)
+    for name, value in record._asdict().items():
+        if value:
+            instance.system_metadata[_PREFIX + name] = value
+
+
+def read(instance):
+    """The record of a server that is in rescue.
+
+    None unless the server's state is RESCUED: what is left of a rescue whose
+    server was reset or rebuilt since means nothing (hazard 36). None, too, if
+    the server was rescued by a Nova without this package.
+
+    :param instance: the Instance
+    :returns: a RescueRecord or None
+    """
+    if instance.vm_state != vm_states.RESCUED:
+        return None
+    values = {name: instance.system_metadata.get(_PREFIX + name)
+              for name in RescueRecord._fields}
+    if not values['mode']:
+        return None
+    return RescueRecord(**values)
+
+
+def clear(instance):
+    """Forget the rescue. The caller saves the instance.
+
+    :param instance: the Instance
+    """
+    for name in RescueRecord._fields:
+        instance.system_metadata.pop(_PREFIX + name, None)
