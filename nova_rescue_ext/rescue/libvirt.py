@@ -55,7 +55,8 @@ def rescue(original, self, context, instance, network_info, image_meta,
 
     Files of an earlier rescue are removed first: Nova would boot them again
     (hazard 11). The properties of the server's image stay as they were
-    (hazard 17).
+    (hazard 17). No domain is left in a file: unrescue rebuilds it
+    (4-live-migrate-rescued.rst).
     """
     current = progress.of(instance) or progress.Progress()
     was_running = _is_running(self, instance)
@@ -73,6 +74,7 @@ def rescue(original, self, context, instance, network_info, image_meta,
             else rescue_record.LEGACY)
         original(context, instance, network_info, image_meta,
                  rescue_password, block_device_info, *args, **kwargs)
+        rescue_files.remove_stock_domain(instance)
     except Exception:
         with excutils.save_and_reraise_exception():
             current.rolled_back = _roll_back(self, context, instance, current,
@@ -235,27 +237,30 @@ def roll_back_interrupted(driver, context, instance):
     """
     if _is_untouched(driver, instance):
         pass
-    elif instance.vm_state == vm_states.ACTIVE:
-        # The host may have been rebooted: with the domain of before, a device
-        # path may be another volume (hazard 12).
-        driver.unrescue(context, instance)
-    else:
+    elif (instance.vm_state != vm_states.ACTIVE
+            and os.path.exists(rescue_files.stock_domain_path(instance))):
         _restore_guest(driver, context, instance, start=False)
+    else:
+        # From the database: the host may have been rebooted, and in the domain
+        # of before a device path may be another volume (hazard 12).
+        driver.unrescue(context, instance)
+        if instance.vm_state != vm_states.ACTIVE:
+            driver.power_off(instance)
     rescue_record.clear(instance)
     rescue_files.remove(driver, instance)
     rescue_files.remove_stock_domain(instance)
 
 
 def _is_untouched(driver, instance):
-    if not os.path.exists(rescue_files.stock_domain_path(instance)):
-        return True  # made before anything else
     try:
         if _has_rescue_disk(driver, instance):
             return False
     except exception.InstanceNotFound:
         return False
     return (instance.vm_state != vm_states.ACTIVE
-            or _is_running(driver, instance))
+            or _is_running(driver, instance)
+            # Made before anything else is.
+            or not os.path.exists(rescue_files.stock_domain_path(instance)))
 
 
 def resume_state_on_host_boot(original, self, context, instance,

@@ -79,6 +79,11 @@ class Domains(fixtures.Fixture):
         domain = etree.fromstring(self._xml[server['id']])
         return [self._disk(disk) for disk in domain.findall('devices/disk')]
 
+    def machine_type(self, server):
+        """The machine type of a server's domain."""
+        domain = etree.fromstring(self._xml[server['id']])
+        return domain.find('os/type').get('machine')
+
     @staticmethod
     def _disk(disk):
         target, boot = disk.find('target'), disk.find('boot')

@@ -1,0 +1,167 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Unrescue in the libvirt driver."""
+
+import contextlib
+import inspect
+import threading
+
+from lxml import etree
+from nova import utils
+from nova.virt.libvirt import guest as libvirt_guest
+from oslo_log import log as logging
+
+from nova_rescue_ext import rescue_files
+from nova_rescue_ext import rescue_record
+
+LOG = logging.getLogger(__name__)
+
+_MACHINE_TYPE = 'image_hw_machine_type'
+
+# Whether this thread, or green thread, rebuilds the domain of a rescued
+# server.
+_here = threading.local()
+
+
+def unrescue(original, self, context, instance):
+    """Go back to the server's own disks by a hard reboot.
+
+    The domain is rebuilt from the database (4-live-migrate-rescued.rst,
+    Proposed change), whoever rescued the server, and wherever. What is left of
+    the rescue is removed after the server runs again (hazard 38).
+
+    :param context: the RequestContext of the caller
+    :param instance: the Instance; saved by the caller
+    """
+    # As for a reboot: nothing else may be done to the domain meanwhile.
+    @utils.synchronized(instance.uuid)
+    def rebuild_domain():
+        _repair_machine_type(instance)
+        with _data_kept():
+            _hard_reboot(self, context, instance)
+        # Nova 29 and 30 leave that of the rescue (hazard 28).
+        instance.device_metadata = self._build_device_metadata(
+            context, instance)
+        _remove_rescue(self, instance)
+
+    rebuild_domain()
+
+
+def _hard_reboot(driver, context, instance):
+    manager = driver.virtapi._compute
+    elevated = context.elevated()
+    shares = _mount_shares(manager, elevated, instance)
+    arguments = {} if shares is None else {'share_info': shares}
+    driver._hard_reboot(
+        context, instance, instance.get_network_info(),
+        block_device_info=manager._get_instance_block_device_info(
+            elevated, instance),
+        accel_info=manager._get_accel_info(elevated, instance), **arguments)
+    if shares:
+        shares.activate_all()
+
+
+def _mount_shares(manager, context, instance):
+    """The server's shares, mounted (hazard 25).
+
+    :returns: a ShareMappingList, or None in Nova 29 and 30, which have none
+    """
+    if hasattr(manager, 'share_manager'):  # from Nova 34
+        find = manager.share_manager.get_share_info
+        mount = manager.share_manager.mount_all
+    elif hasattr(manager, '_get_share_info'):
+        find = manager._get_share_info
+        mount = manager._mount_all_shares
+    else:
+        return None
+    shares = find(context, instance)
+    mount(context, instance, shares)
+    return shares
+
+
+def _repair_machine_type(instance):
+    """Undo what a rescue by stock Nova did to the machine type (hazard 17).
+
+    It writes that of the rescue system into the properties of the server's
+    image, which a rebuilt domain would take for the server's. The domain that
+    stock Nova saved has the right one.
+    """
+    if rescue_record.read(instance):
+        return
+    try:
+        with open(rescue_files.stock_domain_path(instance), 'rb') as domain:
+            machine = etree.parse(domain).find('os/type').get('machine')
+    except FileNotFoundError:
+        return
+    except (etree.XMLSyntaxError, AttributeError) as exc:
+        LOG.warning('The domain that was saved when this server was rescued '
+                    'cannot be read (%s). If the server does not boot after '
+                    'unrescue, compare its machine type, %s, with that of '
+                    'servers like it.', exc,
+                    instance.system_metadata.get(_MACHINE_TYPE),
+                    instance=instance)
+        return
+    if machine and machine != instance.system_metadata.get(_MACHINE_TYPE):
+        LOG.info('Machine type %(machine)s, which the server had before its '
+                 'rescue, is restored.', {'machine': machine},
+                 instance=instance)
+        instance.system_metadata[_MACHINE_TYPE] = machine
+
+
+def _remove_rescue(driver, instance):
+    """Remove what the rescue left. The server runs without it already."""
+    rescue_record.clear(instance)
+    try:
+        rescue_files.remove_stock_domain(instance)
+        rescue_files.remove(driver, instance)
+    except Exception:
+        LOG.exception('The server is unrescued and runs from its own disks, '
+                      'but not all of its *%s files or volumes could be '
+                      'removed. They take space until the server is rescued '
+                      'again or deleted, and may be removed by hand.',
+                      rescue_files.SUFFIX, instance=instance)
+
+
+@contextlib.contextmanager
+def _data_kept():
+    """A hard reboot in here keeps what stock unrescue keeps."""
+    _here.keep_data = True
+    try:
+        yield
+    finally:
+        _here.keep_data = False
+
+
+def _keeps_data():
+    return getattr(_here, 'keep_data', False)
+
+
+def cleanup_vpmems(original, self, vpmems):
+    """Nova zeroes persistent memory when it destroys a domain (hazard 19)."""
+    if not _keeps_data():
+        original(vpmems)
+
+
+def delete_configuration(original, self, *args, **kwargs):
+    """Keep the UEFI variables of a server that is unrescued (hazard 18).
+
+    Nova before 31.3.0 and 32.2.0 deletes them with every domain.
+    """
+    if not _keeps_data():
+        return original(*args, **kwargs)
+    if 'keep_nvram' in inspect.signature(original).parameters:
+        return original(*args, **dict(kwargs, keep_nvram=True))
+    libvirt = libvirt_guest.libvirt
+    self._domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
+                               libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
