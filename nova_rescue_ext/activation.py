@@ -227,18 +227,17 @@ def _prepare(state, conf):
 
     :returns: objections that [rescue_ext] allow_unverified overrode, in words
     """
+    state.nova_release = verification.nova_release()
     ext_conf.register_opts(conf)
-    options = conf.rescue_ext
     try:
-        allow_unverified = options.allow_unverified
-        microversion.set_default_version(options.default_api_version)
-    except ValueError as exc:  # also oslo.config's ConfigFileValueError
+        ext_conf.check_values(conf)
+        microversion.set_default_version(conf.rescue_ext.default_api_version)
+    except ValueError as exc:
         raise Refusal('%s. Correct group [rescue_ext] of nova.conf and '
                       'restart the service' % exc)
     examination = examine()
-    state.nova_release = examination.nova_release
     severe, mild = examination.objections()
-    if severe or (mild and not allow_unverified):
+    if severe or (mild and not conf.rescue_ext.allow_unverified):
         raise Refusal(
             '%s. Run "nova-rescue-ext-status overrides", then install a '
             'nova-rescue-ext that supports this Nova and restart the service'

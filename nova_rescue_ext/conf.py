@@ -15,10 +15,8 @@
 
 from oslo_config import cfg
 
-GROUP = cfg.OptGroup(
-    'rescue_ext',
-    title='Options of nova-rescue-ext',
-    help="""
+GROUP = 'rescue_ext'
+_HELP = """
 Switches nova-rescue-ext on in this Nova service. The service activates the
 package when nova.conf holds these lines::
 
@@ -29,7 +27,7 @@ package when nova.conf holds these lines::
     driver = nova_rescue_ext
 
 and runs as stock Nova when they are absent.
-""")
+"""
 
 OPTS = [
     cfg.StrOpt(
@@ -112,10 +110,33 @@ def register_opts(conf):
 
     :param conf: the oslo.config ConfigOpts of a Nova service
     """
-    conf.register_group(GROUP)
-    conf.register_opts(OPTS, group=GROUP)
+    conf.register_opts(OPTS, group=_group())
+
+
+def check_values(conf):
+    """Check that every option can be read.
+
+    One that cannot falls back to its default: services log all their options
+    at start, and would end over it.
+
+    :raises: ValueError
+    """
+    errors = []
+    for opt in OPTS:
+        try:
+            conf.rescue_ext[opt.dest]
+        except ValueError as exc:
+            errors.append(str(exc))
+            conf.set_override(opt.dest, opt.default, group=GROUP)
+    if errors:
+        raise ValueError('; '.join(errors))
 
 
 def list_opts():
     """The options for oslo-config-generator (namespace nova_rescue_ext)."""
-    return [(GROUP, OPTS)]
+    return [(_group(), OPTS)]
+
+
+def _group():
+    # A new one each time: oslo.config keeps the values of options in it.
+    return cfg.OptGroup(GROUP, title='Options of nova-rescue-ext', help=_HELP)

@@ -13,6 +13,8 @@
 
 """``nova-rescue-ext-status``: may the package touch this Nova, and what."""
 
+import glob
+import os
 import re
 import sys
 
@@ -69,37 +71,39 @@ class Checks(upgradecheck.UpgradeCommands):
     def _check_switched_on(self):
         """nova.conf activates the package."""
         for group in self._conf.config_source:
-            if self._driver_of(group) == 'nova_rescue_ext':
-                return Result(Code.SUCCESS)
+            try:
+                if self._conf[group].driver == 'nova_rescue_ext':
+                    return Result(Code.SUCCESS)
+            except ValueError as exc:
+                return Result(
+                    Code.FAILURE, 'nova.conf: %s. Services may not start.'
+                    % exc)
         return Result(
             Code.WARNING, 'The package is installed, and nova.conf does not '
             'switch it on: "config_source = rescue_ext" in [DEFAULT] and '
             '"driver = nova_rescue_ext" in [rescue_ext] do. Read: %s.'
-            % (', '.join(self._conf.config_file) or 'no file'))
-
-    def _driver_of(self, group):
-        # oslo.config has registered the option when it opened the source.
-        try:
-            return self._conf[group].driver
-        except (cfg.NoSuchOptError, cfg.NoSuchGroupError, ValueError):
-            return None
+            % (', '.join(self._files()) or 'no file'))
 
     def _check_options(self):
         """The options in [rescue_ext] exist and have usable values."""
         known = {opt.dest for opt in ext_conf.OPTS} | {'driver'}
         unknown = sorted(_options_in_files(
-            self._conf.config_file, ext_conf.GROUP.name) - known)
+            self._files(), ext_conf.GROUP) - known)
         if unknown:
             return Result(Code.FAILURE, 'nova.conf: no such option in '
                           '[rescue_ext]: %s.' % ', '.join(unknown))
         try:
-            for opt in ext_conf.OPTS:
-                self._conf.rescue_ext[opt.dest]
+            ext_conf.check_values(self._conf)
             microversion.set_default_version(
                 self._conf.rescue_ext.default_api_version)
         except ValueError as exc:
             return Result(Code.FAILURE, 'nova.conf: %s.' % exc)
         return Result(Code.SUCCESS)
+
+    def _files(self):
+        return list(self._conf.config_file) + [
+            path for directory in self._conf.config_dirs
+            for path in sorted(glob.glob(os.path.join(directory, '*.conf')))]
 
     _upgrade_checks = (
         ('Nova', _check_nova),
@@ -184,7 +188,8 @@ def main(argv=None):
     conf(sys.argv[1:] if argv is None else argv,
          project='nova-rescue-ext', prog='nova-rescue-ext-status',
          version=activation.version(),
-         default_config_files=cfg.find_config_files(project='nova'))
+         default_config_files=cfg.find_config_files(project='nova'),
+         default_config_dirs=cfg.find_config_dirs(project='nova'))
     return int(upgradecheck.run(conf))
 
 

@@ -19,6 +19,7 @@ from nova.compute import api as compute_api
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import conf
+from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova import utils
@@ -28,6 +29,7 @@ from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import request
+from nova_rescue_ext import rescue_record
 
 CONF = conf.CONF
 
@@ -44,6 +46,7 @@ def rescue(original, self, context, instance, rescue_password=None,
     :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized, 403
     """
     request.forget(instance)
+    rescue_record.clear(instance)  # a stock nova-compute would leave it
     if microversion.is_requested(context, microversion.RESCUE):
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)
@@ -88,12 +91,27 @@ def _choose(images, context, instance, bdms, volume_backed,
         image_id, metadata = images.read(
             utils.instance_sys_meta(instance).get('image_base_image_ref')
             or instance.image_ref)
-    compute_node = objects.ComputeNode.get_by_host_and_nodename(
-        context, instance.host, instance.node)
+    compute_node = _compute_node(context, instance)
     image.check(instance, image_id, metadata, compute_node)
+    if images.offered:
+        _check_host(instance, compute_node, _(
+            'only the package can read the default rescue image %s')
+            % image_id)
     if volume_backed and not image.is_for_stable_devices(metadata):
-        _check_host(instance, image_id, compute_node)
+        _check_host(instance, compute_node, _(
+            'image %s does not have both hw_rescue_bus and '
+            'hw_rescue_device') % image_id)
     return image_id
+
+
+def _compute_node(context, instance):
+    try:
+        return objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node)
+    except exception.ComputeHostNotFound:
+        image.refuse(instance, _(
+            'its compute node %s is not known any more. Ask the operator to '
+            'bring its nova-compute back.') % instance.node)
 
 
 def _default_image():
@@ -101,19 +119,20 @@ def _default_image():
             or CONF.libvirt.rescue_image_id)
 
 
-def _check_host(instance, image_id, compute_node):
-    """Check that the host attaches a rescue disk whatever its image says.
+def _check_host(instance, compute_node, why):
+    """Check that the host has the package, where stock Nova would fail.
 
-    A nova-compute without the package would fail after it has powered the
-    server off.
+    It would do so after it has powered the server off.
+
+    :param why: what the host needs it for, in words
     """
     if not capabilities.host_can(compute_node, microversion.RESCUE):
         image.refuse(instance, _(
             'compute node %(node)s does not serve compute-rescue 1.1, and '
-            'image %(image)s does not have both hw_rescue_bus and '
-            'hw_rescue_device. Choose an image that has both with '
+            '%(why)s. Choose an image that you can see and that has both '
+            'properties, hw_rescue_bus and hw_rescue_device, with '
             'rescue_image_ref, or ask the operator to upgrade the node.')
-            % {'node': instance.node, 'image': image_id})
+            % {'node': instance.node, 'why': why})
 
 
 class _Images:

@@ -55,8 +55,7 @@ def get_rescue_image(original, self, context, instance,
         context = image.operator_context(instance)
     image_meta = original(context, instance, rescue_image_ref)
     if volume_backed or _stable_devices_always(instance):
-        image.complete(image_meta.properties,
-                       instance.image_meta.properties.get('hw_disk_bus'))
+        image.use_stable_devices(image_meta.properties)
     return image_meta
 
 
@@ -108,8 +107,8 @@ def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
     if current is None or not current.rolled_back:
         return original(instance, *args, **kwargs)
     LOG.warning('The rescue failed and was rolled back: the server is as it '
-                'was before. The reason is in the fault of the server.',
-                instance=instance)
+                'was before. The reason is above, and in the events of its '
+                'rescue action.', instance=instance)
 
 
 def init_instance(original, self, context, instance):
@@ -136,8 +135,9 @@ def _recover(manager, context, instance, how):
                       '%(state)s: hard reboot or unrescue it.',
                       {'task': task_state, 'state': instance.vm_state},
                       instance=instance)
+    # Not the power state: from that of before Nova sees whether the host was
+    # rebooted, and the guest is to be started.
     instance.task_state = None
-    instance.power_state = manager._get_power_state(instance)
     instance.save(expected_task_state=[task_state])
 
 

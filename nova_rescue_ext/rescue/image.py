@@ -236,18 +236,12 @@ def _readable_by_project(context, instance, image):
                 or image.get('owner') == instance.project_id)
 
 
-def complete(properties, disk_bus):
-    """Fill in how the rescue disk is attached, where the image does not say.
+def use_stable_devices(properties):
+    """Let Nova keep the server's disks, also if the image does not ask for it.
 
-    Device ``disk``, on the bus of the server's disks (3-stable-device-
-    rescue.rst, Proposed change). A CD-ROM's or floppy's bus is left to Nova,
-    which knows those of the machine type.
+    Which bus the rescue disk is on is for the host to say.
 
     :param properties: the ImageMetaProps of the rescue image; changed in place
-    :param disk_bus: the server's hw_disk_bus, or None
     """
     if not properties.obj_attr_is_set('hw_rescue_device'):
         properties.hw_rescue_device = 'disk'
-    if (not properties.obj_attr_is_set('hw_rescue_bus') and disk_bus
-            and properties.hw_rescue_device == 'disk'):
-        properties.hw_rescue_bus = disk_bus

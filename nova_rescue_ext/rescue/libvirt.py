@@ -22,6 +22,7 @@ from nova import conf
 from nova import exception
 from nova.i18n import _
 from nova.virt import hardware
+from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 from oslo_utils import excutils
@@ -64,6 +65,7 @@ def rescue(original, self, context, instance, network_info, image_meta,
     properties = _image_properties(instance)
     kernel_id, ramdisk_id = instance.kernel_id, instance.ramdisk_id
     try:
+        _choose_bus(instance, image_meta)
         _refuse_unfit_bus(instance, image_meta)
         _use_kernel_of_image(self, context, instance, image_meta)
         rescue_record.write(
@@ -101,6 +103,23 @@ def _image_properties(instance):
 def _image_id(instance, image_meta):
     return (image_meta.id if image_meta.obj_attr_is_set('id')
             else instance.image_ref)
+
+
+def _choose_bus(instance, image_meta):
+    """The bus of the rescue disk, where the image does not name it.
+
+    The one that the server itself would have such a disk on
+    (3-stable-device-rescue.rst, Proposed change). Stock Nova asks the rescue
+    image, which knows nothing of the server's machine type. From
+    compute-rescue 1.1.
+    """
+    properties = image_meta.properties
+    if (request.asked_for(instance, microversion.RESCUE)
+            and hardware.check_hw_rescue_props(image_meta)
+            and not properties.obj_attr_is_set('hw_rescue_bus')):
+        properties.hw_rescue_bus = blockinfo.get_disk_bus_for_device_type(
+            instance, CONF.libvirt.virt_type, instance.image_meta,
+            properties.get('hw_rescue_device', 'disk'))
 
 
 def _refuse_unfit_bus(instance, image_meta):

@@ -123,6 +123,15 @@ class PrivateOfferTest(base.RescueTestCase):
                             'does not exist or you cannot see it')
         self.assertNotIn(True, self.readers)
 
+    def test_host_without_the_package(self):
+        self._have_credentials('operator')
+        self.flags(default_rescue_image=self.private, group='rescue_ext')
+        self.change_compute_node()
+        with self.opted_in():
+            response = self.rescue(self.server)
+        self.assert_refused(self.server, response,
+                            'only the package can read')
+
     def test_no_credentials(self):
         self._have_credentials(None)
         self.flags(default_rescue_image=self.private, group='rescue_ext')
@@ -177,6 +186,18 @@ class CheckTest(base.RescueTestCase):
             min_ram=1, container_format='ova', disk_format='iso')
         with self.opted_in():
             self.assert_rescued(self.server, self.rescue(self.server, image))
+
+    def test_compute_node_is_gone(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.objects.ComputeNode.get_by_host_and_nodename',
+            classmethod(self._no_compute_node)))
+        with self.opted_in():
+            response = self.rescue(self.server, self.create_image())
+        self.assert_refused(self.server, response, 'is not known any more')
+
+    @staticmethod
+    def _no_compute_node(cls, context, host, nodename):
+        raise exception.ComputeHostNotFound(host=host)
 
     def test_missing(self):
         with self.opted_in():
@@ -239,6 +260,27 @@ class StableDevicesTest(base.RescueTestCase):
                                          'hw_rescue_bus': bus})
             self.assertEqual(before + [
                 (target, bus, device, '1', 'disk.rescue')], disks)
+
+    def test_cdrom_alone_on_q35(self):
+        """Which has no ide bus, whatever the rescue image is made for."""
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        instance.system_metadata.update({
+            'image_hw_machine_type': 'pc-q35-6.2',
+            'image_hw_cdrom_bus': 'sata'})  # Nova records it at boot
+        instance.save()
+        with self.opted_in():
+            self.assert_rescued(server, self.rescue(
+                server, self.create_image({'hw_rescue_device': 'cdrom'})))
+        self.assertEqual(('sda', 'sata', 'cdrom', '1', 'disk.rescue'),
+                         self.domains.disks(server)[-1])
+
+    def test_device_alone_takes_the_bus_of_the_server(self):
+        """Not that of the rescue image's own hw_disk_bus."""
+        self.assertEqual(
+            ('vdb', 'virtio', 'disk', '1', 'disk.rescue'),
+            self._disks({'hw_rescue_device': 'disk',
+                         'hw_disk_bus': 'scsi'})[1][-1])
 
     def test_floppy_alone(self):
         self.assertEqual(

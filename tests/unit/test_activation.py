@@ -136,7 +136,7 @@ class ServiceTest(testtools.TestCase):
                  if 'nova_rescue_ext' in line]
         self.assertEqual(1, len(lines), output)
         self.assertIn(' INFO ', lines[0])
-        self.assertIn('7 overrides', lines[0])
+        self.assertRegex(lines[0], r': [1-9][0-9]* overrides, ')
         self.assertIn('compute-rescue 1.0 to 1.1 (default 1.0)', lines[0])
 
     def test_off_loads_nothing(self):
@@ -159,9 +159,20 @@ class ServiceTest(testtools.TestCase):
                      'default_api_version = newest',
                      'allow_unverified = perhaps'):
             output = self._assert_stock(
-                ON + line + '\n', ' ERROR ', 'is NOT active',
+                ON + line + '\n', ' ERROR ', 'is NOT active, Nova ',
                 line.split()[0], 'Correct group [rescue_ext]')
             self.assertEqual(1, output.count('ERROR'))
+
+    def test_bad_option_value_does_not_end_the_service(self):
+        """Services log the values of all options when they start."""
+        output = self._run(ON + 'stable_devices = perhaps\n', '''\
+            import logging as python_logging
+            nova.conf.CONF.log_opt_values(
+                python_logging.getLogger('x'), python_logging.DEBUG)
+            print('STARTED')
+            ''')
+        self.assertIn('STARTED', output)
+        self.assertIn('is NOT active', output)
 
     def test_typo_in_the_driver(self):
         """oslo.config says so itself."""

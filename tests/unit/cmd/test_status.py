@@ -75,6 +75,24 @@ class UpgradeCheckTest(StatusTestCase):
         conf = ON.replace('= rescue_ext', '= other, rescue_ext')
         self.assert_check(0, conf)
 
+    def test_wrong_driver(self):
+        """oslo.config takes offence, and so may services."""
+        self.assert_check(2, ON.replace('nova_rescue_ext', 'nova_rescue'),
+                          'may not start')
+
+    def test_conf_directory(self):
+        """nova.conf.d is read as services do."""
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, 'x.conf'), 'w') as file:
+                file.write(ON + 'alow_unverified = true\n')
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
+                code = status.main(['--config-dir', folder,
+                                    'upgrade', 'check'])
+        self.assertEqual(2, code)
+        self.assertIn('alow_unverified', output.getvalue())
+        self.assertNotIn('does not switch', output.getvalue())
+
     def test_unknown_option(self):
         self.assert_check(2, ON + 'alow_unverified = true\n',
                           'no such option', 'alow_unverified')
@@ -130,7 +148,7 @@ class OverridesTest(StatusTestCase):
         original = verification.source_of
 
         def source_of(name):
-            if 'unrescue' in name:
+            if 'check_hw_rescue_props' in name:
                 raise verification.SourceNotFound('gone')
             return original(name)
 
@@ -139,7 +157,7 @@ class OverridesTest(StatusTestCase):
             'nova_rescue_ext.verification.source_of', source_of))
         code, output = self.run_command(ON, 'overrides')
         self.assertEqual(2, code)
-        self.assertIn('LibvirtDriver.unrescue (relied on) missing: gone',
+        self.assertIn('check_hw_rescue_props (relied on) missing: gone',
                       output)
 
 
