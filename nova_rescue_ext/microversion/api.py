@@ -23,6 +23,7 @@ from nova_rescue_ext import microversion
 
 _ENVIRON_VERSION = 'nova_rescue_ext.compute_rescue'
 _HEADER = wsgi.API_VERSION_REQUEST_HEADER
+_ENVIRON_HEADER = 'HTTP_' + _HEADER.upper().replace('-', '_')
 
 
 class InvalidVersion(exception.InvalidAPIVersionString):
@@ -47,7 +48,7 @@ def set_api_version_request(original, self):
     original()
     if self.is_legacy_v2():
         return
-    requested = _requested(self.headers)
+    requested = _requested(self)
     version = (microversion.default_version() if requested is None
                else _parse(requested))
     if requested is None and version == microversion.MIN_VERSION:
@@ -58,13 +59,14 @@ def set_api_version_request(original, self):
         context.compute_rescue = version
 
 
-def _requested(headers):
+def _requested(request):
     """The text of the version that is asked for, or None."""
-    header = headers.get(_HEADER, '')
+    # Every request comes here: webob's headers take ten times as long.
+    header = request.environ.get(_ENVIRON_HEADER, '')
     if microversion.SERVICE_TYPE not in header.lower():
         return None
     requested = microversion_parse.get_version(
-        headers, service_type=microversion.SERVICE_TYPE)
+        request.headers, service_type=microversion.SERVICE_TYPE)
     if requested is None and microversion.SERVICE_TYPE in [
             part.strip().lower() for part in header.split(',')]:
         return ''  # named, without a version
