@@ -156,9 +156,9 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
         self.assertEqual(1, self.count_rows(server))
         return server
 
-    def failed_again(self, server, **parameters):
+    def failed_again(self, server, api=None, **parameters):
         """Rebuild a server in vain."""
-        response = self.rebuild(server, **parameters)
+        response = self.rebuild(server, api=api, **parameters)
         self.assertEqual(202, response.status_code, response.text)
         server = self.await_end(server)
         self.assertEqual('ERROR', server['status'])

@@ -198,6 +198,8 @@ class PreservedTest(rebuild_base.RebuildTestCase):
         server = self.admin_api.post_server({'server': body})
         server = self.await_end(server)
         self.assertEqual('ERROR', server['status'])
+        # There is another host, but not the one that was asked for.
+        self.failed_again(server, api=self.admin_api)
         self.set_down('host2', False)
         self.computes['host2'].start()
         self.rebuilt(server, api=self.admin_api)
