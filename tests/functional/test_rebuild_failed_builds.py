@@ -77,14 +77,22 @@ class FailedBuildsTest(_TestCase):
         self.rebuilt(server)
 
     def test_zone_of_the_failed_host_is_forgotten(self):
+        """Nobody asked for it, so a server that is buried is not in it."""
+        def over(*args, **kwargs):
+            raise exception.TooManyInstances(
+                overs='instances', req=1, used=1, allowed=1)
+
+        self.add_capacity()
         zone = self.admin_api.post_aggregate({'aggregate': {
             'name': 'rack', 'availability_zone': 'zone'}})
-        server = self.create_failed_on_host()
         self.admin_api.add_host_to_aggregate(zone['id'], 'host1')
-        self.fail_spawn.stop()
+        recheck = self.patch('nova.conductor.manager.ComputeTaskManager.'
+                             '_recheck_quota', over)
+        server = self.create()
+        self.assertEqual('zone', server['OS-EXT-AZ:availability_zone'])
+        recheck.stop()
         self.set_down('host1', True)
-        self.add_capacity('host2')
-        self.assertEqual('nova', self.rebuilt(server)[
+        self.assertEqual('', self.failed_again(server)[
             'OS-EXT-AZ:availability_zone'])
 
     def test_quota_recheck(self):
