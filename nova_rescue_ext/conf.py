@@ -85,6 +85,20 @@ disks: the rescue disk first, its own root disk second. From compute-rescue
 
 Used by nova-compute; set it to the same value on all hosts.
 """),
+    cfg.IntOpt(
+        'rebuild_quiet_period',
+        default=15,
+        min=0,
+        help="""
+How long a server whose build failed on a host is left alone, in seconds.
+
+nova-compute and nova-conductor set such a server to ERROR before they have
+released its ports and its allocation. A rebuild within this time after the
+last change of the server is answered with 409. It does not concern servers
+that no host was found for: those are complete when they become visible.
+
+Used by nova-api.
+"""),
     cfg.BoolOpt(
         'allow_unverified',
         default=False,

@@ -17,8 +17,8 @@ Each override is an entry point of this distribution in the group
 ``nova_rescue_ext.overrides``: its name is the Nova callable
 (``module:function`` or ``module:Class.method``), its value is our function.
 Ours is called as ``ours(original, self, ...)``, or ``ours(original, ...)`` for
-a function of a module, with the arguments that the caller gave, and decides
-whether to call ``original``, which is bound.
+a function of a module and a static method, with the arguments that the caller
+gave, and decides whether to call ``original``, which is bound.
 
 Nova's modules are patched when the service imports them, so that a service
 that never imports the libvirt driver never pays for it.
@@ -137,8 +137,9 @@ class Applied:
             module, override.qualname)
         self._inherited = self._attribute not in vars(self._owner)
         self._original = original
-        call = (self._call_method if '.' in override.qualname
-                else self._call_function)
+        self._bound = ('.' in override.qualname
+                       and not isinstance(original, staticmethod))
+        call = self._call_method if self._bound else self._call_function
         self._wrapper = wrapt.FunctionWrapper(original, call)
         setattr(self._owner, self._attribute, self._wrapper)
 
@@ -155,7 +156,7 @@ class Applied:
         ours steps out of the way.
         """
         if vars(self._owner).get(self._attribute) is not self._wrapper:
-            self._ours = (_original_method if '.' in self.override.qualname
+            self._ours = (_original_method if self._bound
                           else _original_function)
         elif self._inherited:
             delattr(self._owner, self._attribute)

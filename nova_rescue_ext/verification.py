@@ -217,7 +217,7 @@ def _start_of_decorators(source, position, indent):
             break
         if line.startswith(indent + '@'):
             start = previous
-        elif not re.match(r'%s(?: |[)\]}])' % indent, line):
+        elif not re.match(r'%s(?: |[)\]}#])' % indent, line):
             break
         position = previous
     return start

@@ -26,7 +26,10 @@ MIN_VERSION = microversion_parse.Version(1, 0)
 # Rescue of boot-from-volume servers with any image, or with none given.
 RESCUE = microversion_parse.Version(1, 1)
 
-MAX_VERSION = RESCUE
+# Rebuild of servers that never booted.
+REBUILD_NEVER_BOOTED = microversion_parse.Version(1, 2)
+
+MAX_VERSION = REBUILD_NEVER_BOOTED
 
 _default = MIN_VERSION
 

@@ -1,0 +1,40 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Rebuild of servers that never booted (spec 5).
+
+A server whose creation failed is built again under its own UUID, with all that
+its owner asked for. Start reading at :mod:`nova_rescue_ext.rebuild.api`, which
+has the steps in their order. ``wsgi`` and ``api`` run in nova-api,
+``conductor`` in nova-conductor; ``kept`` is what both keep for later,
+``database`` all that is written by hand.
+"""
+
+from nova.compute import vm_states
+
+
+def never_booted(instance):
+    """Whether a server's creation failed.
+
+    :param instance: an Instance
+    """
+    return (instance.vm_state == vm_states.ERROR
+            and instance.launched_at is None)
+
+
+def is_on_no_host(instance):
+    """Whether no host has a never-booted server, or a guest of it.
+
+    :param instance: an Instance
+    """
+    return never_booted(instance) and instance.host is None

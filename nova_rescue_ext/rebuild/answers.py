@@ -1,0 +1,67 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""How a rebuild is refused: early, as a 4xx, in words."""
+
+import contextlib
+
+from keystoneauth1 import exceptions as ks_exc
+from neutronclient.common import exceptions as neutron_exc
+from nova import exception
+from nova.i18n import _
+from webob import exc
+
+# Nova's controller has answers for these.
+_ANSWERED_BY_NOVA = (
+    exception.InstanceInvalidState, exception.InstanceIsLocked,
+    exception.InstanceNotFound, exception.KeypairNotFound,
+    exception.OverQuota, exception.PolicyNotAuthorized)
+
+_SERVICE_FAILURES = (
+    exception.AllocationDeleteFailed, exception.CinderConnectionFailed,
+    exception.GlanceConnectionFailed, ks_exc.ClientException,
+    neutron_exc.NeutronClientException)
+
+
+def conflict(reason, *args):
+    """Refuse for what the server is like now (409).
+
+    :param reason: a sentence that says what to do
+    :raises: HTTPConflict
+    """
+    raise exc.HTTPConflict(explanation=reason % args if args else reason)
+
+
+def bad_request(reason, *args):
+    """Refuse for what was asked (400).
+
+    :raises: HTTPBadRequest
+    """
+    raise exc.HTTPBadRequest(explanation=reason % args if args else reason)
+
+
+@contextlib.contextmanager
+def translated():
+    """Answer what Nova's controller does not know of, in Nova's words."""
+    try:
+        yield
+    except _ANSWERED_BY_NOVA:
+        raise
+    except _SERVICE_FAILURES as error:
+        conflict(_('The server is as it was: a service that Nova needs does '
+                   'not do its part (%s). Try again later.'), error)
+    except exception.NovaException as error:
+        # Most of Nova's exceptions about bad requests have code 500.
+        answer = (exc.HTTPForbidden if error.code == 403
+                  else exc.HTTPBadRequest)
+        raise answer(explanation=error.format_message())

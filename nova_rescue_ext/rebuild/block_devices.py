@@ -1,0 +1,104 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The block devices of a server that never booted, as they were asked for."""
+
+from nova import exception
+from nova.i18n import _
+from nova import objects
+from nova import utils
+
+from nova_rescue_ext.rebuild import answers
+
+# Nova makes these volumes when it builds the server.
+_MADE_BY_NOVA = ('image', 'snapshot', 'blank')
+
+
+def read(context, instance_uuid):
+    """Read the block devices, whatever the failed build has done to them.
+
+    :param context: a RequestContext that is targeted at the server's cell
+    :returns: a list of BlockDeviceMapping, oldest first
+    :raises: HTTPConflict if a volume was deleted that Nova did not make
+    """
+    with utils.temporary_mutation(context, read_deleted='yes'):
+        bdms = sorted(objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance_uuid), key=lambda bdm: bdm.id)
+    if sum(bdm.boot_index == 0 for bdm in bdms) == 2:
+        # A failure to bind accelerators has written all of them twice.
+        bdms = bdms[:len(bdms) // 2]
+    for bdm in bdms:
+        if bdm.deleted:
+            _ask_for_new_volume(bdm)
+    return bdms
+
+
+def makes_volumes(bdms):
+    """Whether Nova makes a volume when it builds the server."""
+    return any(bdm.destination_type == 'volume' and not bdm.volume_id
+               and not bdm.no_device for bdm in bdms)
+
+
+def repair(context, volume_api, instance, rows, bdms):
+    """See that each volume is reserved for the server.
+
+    A new reservation is written to the existing row at once, so that it is
+    found again whatever happens next.
+
+    :param rows: what read() returned
+    :param bdms: the clones of it; changed in place
+    :raises: HTTPConflict
+    """
+    for row, bdm in zip(rows, bdms):
+        if not bdm.volume_id:
+            continue
+        try:
+            volume = volume_api.get(context, bdm.volume_id)
+        except exception.VolumeNotFound:
+            _ask_for_new_volume(bdm)
+            continue
+        if not _is_reserved(context, volume_api, bdm):
+            _reserve(context, volume_api, instance, volume, bdm)
+            row.attachment_id = bdm.attachment_id
+            row.save()
+
+
+def _ask_for_new_volume(bdm):
+    """The volume is gone: have it made again, if Nova had made it."""
+    if bdm.source_type not in _MADE_BY_NOVA:
+        answers.conflict(
+            _('Volume %s of the server does not exist any more. Delete the '
+              'server and create another.'), bdm.volume_id)
+    if bdm.destination_type == 'volume':
+        bdm.volume_id = bdm.attachment_id = None
+
+
+def _is_reserved(context, volume_api, bdm):
+    if not bdm.attachment_id:
+        return False
+    try:
+        volume_api.attachment_get(context, bdm.attachment_id)
+    except exception.VolumeAttachmentNotFound:
+        return False
+    return True
+
+
+def _reserve(context, volume_api, instance, volume, bdm):
+    if volume['status'] != 'available' and not (
+            volume.get('multiattach') and volume['status'] == 'in-use'):
+        answers.conflict(
+            _('Volume %(volume)s of the server is %(status)s, and no longer '
+              'reserved for it. Make it available and try again.') % {
+                  'volume': bdm.volume_id, 'status': volume['status']})
+    bdm.attachment_id = volume_api.attachment_create(
+        context, bdm.volume_id, instance.uuid)['id']

@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Builds in nova-conductor: what is kept of them, and who may repeat them."""
+
+from nova import context as nova_context
+from nova import exception
+from nova import objects
+from oslo_log import log as logging
+
+from nova_rescue_ext import rebuild
+from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import kept
+
+LOG = logging.getLogger(__name__)
+
+
+def schedule_and_build_instances(original, self, context, build_requests,
+                                 request_specs, image, admin_password,
+                                 injected_files, requested_networks,
+                                 block_device_mapping, tags=None):
+    """Build servers, and keep what a rebuild needs if that fails.
+
+    Here, as every build begins here and later failures are handled by
+    conductors that have no API database (hazards, fact 3).
+    """
+    built = _already_in_a_cell(context, request_specs)
+    if built:
+        # Nova would find no BuildRequest and take the mapping and the
+        # allocation away from a server that runs.
+        LOG.warning('A doubled or late message to build these servers is '
+                    'dropped, as they are in a cell already: %s. Nothing '
+                    'needs to be done.', ', '.join(sorted(built)))
+        build_requests = [request for request in build_requests
+                          if request.instance_uuid not in built]
+        request_specs = [spec for spec in request_specs
+                         if spec.instance_uuid not in built]
+        if not request_specs:
+            return
+    rebuilt = [spec.instance_uuid for spec in request_specs
+               if _keep(context, spec, requested_networks)]
+    try:
+        original(context, build_requests, request_specs, image,
+                 admin_password, injected_files, requested_networks,
+                 block_device_mapping, tags)
+    finally:
+        for uuid in rebuilt:
+            _settle(self, context, uuid)
+
+
+def _already_in_a_cell(context, request_specs):
+    mappings = objects.InstanceMappingList.get_by_instance_uuids(
+        context, [spec.instance_uuid for spec in request_specs])
+    return {mapping.instance_uuid for mapping in mappings
+            if mapping.cell_mapping is not None}
+
+
+def _keep(context, spec, requested_networks):
+    """Keep what Nova forgets.
+
+    :returns: whether the server is one that is rebuilt
+    """
+    destination = ('requested_destination' in spec
+                   and spec.requested_destination)
+    try:
+        all_kept = kept.update(
+            context, spec.instance_uuid,
+            requested=kept.networks_to_keep(requested_networks),
+            destination=destination and destination.obj_to_primitive() or None)
+    except exception.RequestSpecNotFound:
+        return False  # deleted already
+    except Exception:
+        # No reason not to build the server.
+        LOG.exception('The requested networks are not kept. If this build '
+                      'fails, a rebuild will have to name them.',
+                      instance_uuid=spec.instance_uuid)
+        return False
+    return 'rebuild' in all_kept
+
+
+def _settle(self, context, uuid):
+    """After an attempt to rebuild: history, and no leaked allocation.
+
+    Never raises: it must not hide why a build failed.
+    """
+    try:
+        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+        if mapping.cell_mapping is None:
+            return  # deleted while it was scheduled
+        all_kept = kept.read(context, uuid)
+        with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
+            database.write_history(cctxt, uuid, all_kept.get('history', []))
+            instance = objects.Instance.get_by_uuid(cctxt, uuid)
+        kept.update(context, uuid, rebuild=None, history=None)
+        if rebuild.is_on_no_host(instance):
+            self.report_client.delete_allocation_for_instance(context, uuid)
+    except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
+            exception.RequestSpecNotFound):
+        pass  # deleted in the meantime
+    except Exception:
+        LOG.exception('The server was built or buried, but its old instance '
+                      'actions were not restored, or an allocation was not '
+                      'removed. "nova-manage placement audit" finds the '
+                      'latter.', instance_uuid=uuid)
+
+
+def cleanup_build_artifacts(original, self, context, exc, instances,
+                            build_requests, request_specs,
+                            block_device_mappings, tags, cell_mapping_cache):
+    """Clean up after a failed build, but leave the RequestSpecs.
+
+    Nova destroys them, even that of a server of the same request which runs
+    already. Without it nobody can build the server again.
+    """
+    specs = kept.read_rows(
+        context, [spec.instance_uuid for spec in request_specs])
+    original(context, exc, instances, build_requests, request_specs,
+             block_device_mappings, tags, cell_mapping_cache)
+    kept.restore_rows(context, specs)

@@ -1,0 +1,191 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a rebuild writes to the databases by hand.
+
+All is conditional: the writer finds the row as it was read, or changes
+nothing. The steps are those of the hazards, "Order of steps and what a crash
+leaves".
+"""
+
+from nova.db.api import api as api_db_api
+from nova.db.api import models as api_models
+from nova.db.main import api as main_db_api
+from nova.db.main import models as main_models
+from nova import exception
+from nova import objects
+from oslo_utils import timeutils
+import sqlalchemy as sa
+
+from nova_rescue_ext.rebuild import kept
+
+# Actions that stay readable after a rebuild, the newest.
+HISTORY_LENGTH = 20
+
+
+class MappingChanged(Exception):
+    """The server is not in the cell any more in which it was found."""
+
+
+def take_over(context, build_request, request_spec, cell, created_at, **keep):
+    """Step 2: from now on the BuildRequest is the server. All or nothing.
+
+    Only one caller can have the BuildRequest: it is the lock of a rebuild.
+
+    :param build_request: a new BuildRequest
+    :param request_spec: the server's RequestSpec, changed
+    :param cell: the CellMapping that the server is in
+    :param created_at: when the server was created, kept
+    :param keep: what is kept beside the RequestSpec
+    :raises: DBDuplicateEntry if somebody else has it; MappingChanged
+    """
+    uuid = build_request.instance_uuid
+    with api_db_api.context_manager.writer.using(context):
+        build_request.create()
+        context.session.query(api_models.BuildRequest).filter_by(
+            instance_uuid=uuid).update(
+                {'created_at': timeutils.normalize_time(created_at)},
+                synchronize_session=False)
+        mapping = api_models.InstanceMapping
+        changed = context.session.query(mapping).filter(
+            mapping.instance_uuid == uuid,
+            mapping.cell_id == cell.id,
+            sa.or_(mapping.queued_for_delete.is_(None),
+                   mapping.queued_for_delete.is_(False)),
+        ).update({'cell_id': None}, synchronize_session=False)
+        if changed != 1:
+            raise MappingChanged()
+        request_spec.save()
+        kept.update(context, uuid, **keep)
+    build_request.created_at = created_at
+    build_request.instance.created_at = created_at
+
+
+def give_back(context, instance_uuid, cell):
+    """Undo step 2: the row in the cell is the server again.
+
+    :param cell: the CellMapping that has the server's row
+    :returns: False if somebody has deleted the BuildRequest, and with it the
+        server; then nothing is changed
+    """
+    with api_db_api.context_manager.writer.using(context):
+        if not context.session.query(api_models.BuildRequest).filter_by(
+                instance_uuid=instance_uuid).delete():
+            return False
+        context.session.query(api_models.InstanceMapping).filter_by(
+            instance_uuid=instance_uuid, cell_id=None).update(
+                {'cell_id': cell.id}, synchronize_session=False)
+        kept.update(context, instance_uuid, rebuild=None)
+    return True
+
+
+def destroy_row(context, instance_uuid):
+    """Step 3: remove the failed server's row and all that hangs on it.
+
+    A soft-deleted row would be archived later, and with it the mapping and the
+    RequestSpec of the server that is rebuilt (hazard 5).
+
+    :param context: a RequestContext that is targeted at the row's cell
+    :raises: ConstraintNotMet if it is not a failed server at rest any more,
+        InstanceNotFound
+    """
+    constraint = main_db_api.constraint(
+        host=main_db_api.equal_any(None),
+        launched_at=main_db_api.equal_any(None),
+        task_state=main_db_api.equal_any(None),
+        vm_state=main_db_api.equal_any('error'))
+    main_db_api.instance_destroy(context, instance_uuid,
+                                 constraint=constraint, hard_delete=True)
+
+
+def is_wanted(context, instance_uuid):
+    """Whether nobody has deleted the server since step 2."""
+    try:
+        objects.BuildRequest.get_by_instance_uuid(context, instance_uuid)
+    except exception.BuildRequestNotFound:
+        return False
+    return True
+
+
+def forget(context, instance_uuid):
+    """Remove what is left of a server that was deleted in between."""
+    with api_db_api.context_manager.writer.using(context):
+        context.session.query(api_models.InstanceMapping).filter_by(
+            instance_uuid=instance_uuid, cell_id=None).delete()
+        context.session.query(api_models.RequestSpec).filter_by(
+            instance_uuid=instance_uuid).delete()
+
+
+@main_db_api.pick_context_manager_reader
+def read_history(context, instance_uuid):
+    """A server's instance actions, which a hard delete takes away.
+
+    :param context: a RequestContext that is targeted at the server's cell
+    :returns: a list of plain data, oldest first
+    """
+    actions = context.session.query(main_models.InstanceAction).filter_by(
+        instance_uuid=instance_uuid).order_by(
+            main_models.InstanceAction.id.desc()).limit(HISTORY_LENGTH).all()
+    events = context.session.query(main_models.InstanceActionEvent).filter(
+        main_models.InstanceActionEvent.action_id.in_(
+            [action.id for action in actions])).order_by(
+                main_models.InstanceActionEvent.id).all()
+    return [dict(_plain(action), events=[
+        _plain(event) for event in events if event.action_id == action.id])
+        for action in reversed(actions)]
+
+
+@main_db_api.pick_context_manager_writer
+def write_history(context, instance_uuid, history):
+    """Write instance actions that the server does not have (yet).
+
+    :param context: a RequestContext that is targeted at the server's cell
+    :param history: what read_history() returned
+    """
+    there = {row.request_id for row in context.session.query(
+        main_models.InstanceAction.request_id).filter_by(
+            instance_uuid=instance_uuid)}
+    for past in history:
+        if past['request_id'] in there:
+            continue
+        action = main_models.InstanceAction(**_columns(
+            main_models.InstanceAction, past))
+        context.session.add(action)
+        context.session.flush()
+        for event in past['events']:
+            context.session.add(main_models.InstanceActionEvent(
+                action_id=action.id,
+                **_columns(main_models.InstanceActionEvent, event)))
+
+
+_NOT_COPIED = ('id', 'action_id', 'deleted', 'deleted_at')
+
+
+def _plain(row):
+    values = {column.key: getattr(row, column.key)
+              for column in row.__table__.columns
+              if column.key not in _NOT_COPIED}
+    return {key: value.isoformat() if hasattr(value, 'isoformat') else value
+            for key, value in values.items()}
+
+
+def _columns(model, values):
+    columns = {}
+    for column in model.__table__.columns:
+        value = values.get(column.key)
+        if column.key in _NOT_COPIED or value is None:
+            continue
+        if isinstance(column.type, sa.DateTime):
+            value = timeutils.parse_isotime(value).replace(tzinfo=None)
+        columns[column.key] = value
+    return columns

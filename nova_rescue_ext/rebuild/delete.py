@@ -1,0 +1,42 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""DELETE in nova-api, while a server that never booted is rebuilt."""
+
+from nova import exception
+from oslo_log import log as logging
+
+from nova_rescue_ext import rebuild
+
+LOG = logging.getLogger(__name__)
+
+
+def delete(original, self, context, instance, delete_type, cb,
+           **instance_attrs):
+    """Delete the server, also if it was rebuilt since it was looked up.
+
+    Nova takes a row that is gone for a server that is deleted, and answers
+    204. After a rebuild the server is somewhere else: it is looked up again.
+    """
+    original(context, instance, delete_type, cb, **instance_attrs)
+    if not rebuild.never_booted(instance):
+        return
+    try:
+        again = self.get(context, instance.uuid)
+    except exception.InstanceNotFound:
+        return
+    if again.deleted or again.task_state == instance_attrs.get('task_state'):
+        return  # this one is on its way
+    LOG.info('The server was rebuilt while it was deleted; it is deleted '
+             'again.', instance=again)
+    original(context, again, delete_type, cb, **instance_attrs)

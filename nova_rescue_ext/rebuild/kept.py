@@ -1,0 +1,140 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What Nova forgets of a request, kept for a rebuild.
+
+Nova stores a server's RequestSpec without the requested networks and without
+the requested host. They are kept beside the serialized object, in the same row
+under a key of our own, which stock Nova does not read. Nova writes the whole
+text anew with every ``save()``, so each carries the key over.
+"""
+
+import copy
+
+from nova.db.api import api as api_db_api
+from nova.db.api import models
+from nova import exception
+from nova import objects
+from oslo_serialization import jsonutils
+
+KEY = 'nova_rescue_ext'
+
+
+def read(context, instance_uuid):
+    """What is kept for a server.
+
+    :returns: a dict; empty if nothing is kept
+    :raises: RequestSpecNotFound
+    """
+    with api_db_api.context_manager.reader.using(context):
+        return _of(_row(context, instance_uuid).spec)
+
+
+def update(context, instance_uuid, **values):
+    """Keep these as well.
+
+    :param values: plain data; None removes a key
+    :returns: all that is kept now
+    :raises: RequestSpecNotFound
+    """
+    with api_db_api.context_manager.writer.using(context):
+        row = _row(context, instance_uuid, lock=True)
+        spec = jsonutils.loads(row.spec)
+        kept = {**spec.get(KEY, {}), **values}
+        spec[KEY] = {key: value for key, value in kept.items()
+                     if value is not None}
+        row.spec = jsonutils.dumps(spec)
+        context.session.add(row)
+    return spec[KEY]
+
+
+def save_in_db(original, context, instance_uuid, updates):
+    """RequestSpec._save_in_db, with what is kept carried over."""
+    with api_db_api.context_manager.writer.using(context):
+        kept = _of(_row(context, instance_uuid, lock=True).spec)
+        if kept and 'spec' in updates:
+            spec = jsonutils.loads(updates['spec'])
+            spec[KEY] = kept
+            updates = dict(updates, spec=jsonutils.dumps(spec))
+        return original(context, instance_uuid, updates)
+
+
+def read_rows(context, instance_uuids):
+    """The texts of RequestSpecs.
+
+    :returns: dict, instance UUID -> text
+    """
+    with api_db_api.context_manager.reader.using(context):
+        rows = context.session.query(models.RequestSpec).filter(
+            models.RequestSpec.instance_uuid.in_(instance_uuids))
+        return {row.instance_uuid: row.spec for row in rows}
+
+
+def restore_rows(context, specs):
+    """Put RequestSpecs back that were destroyed.
+
+    :param specs: what read_rows() returned
+    """
+    with api_db_api.context_manager.writer.using(context):
+        there = context.session.query(models.RequestSpec.instance_uuid).filter(
+            models.RequestSpec.instance_uuid.in_(list(specs)))
+        for uuid in set(specs) - {row.instance_uuid for row in there}:
+            context.session.add(models.RequestSpec(instance_uuid=uuid,
+                                                   spec=specs[uuid]))
+
+
+def networks_to_keep(requested_networks):
+    """Requested networks as plain data.
+
+    :param requested_networks: a NetworkRequestList, or None
+    """
+    if requested_networks is None:
+        return {'networks': None}
+    networks = copy.deepcopy(requested_networks)
+    for network in networks:
+        # Of one build: they are made again.
+        network.arq_uuid = network.pci_request_id = None
+    return {'networks': networks.obj_to_primitive()}
+
+
+def kept_networks(kept):
+    """The requested networks.
+
+    :param kept: what read() returned
+    :returns: a NetworkRequestList, or None if none were requested, which Nova
+        takes for "allocate what there is"
+    :raises: KeyError if nobody kept them
+    """
+    primitive = kept['requested']['networks']
+    return primitive and objects.NetworkRequestList.obj_from_primitive(
+        primitive)
+
+
+def kept_destination(kept):
+    """The host that was requested (compute 2.74), a Destination or None."""
+    primitive = kept.get('destination')
+    return primitive and objects.Destination.obj_from_primitive(primitive)
+
+
+def _row(context, instance_uuid, lock=False):
+    query = context.session.query(models.RequestSpec).filter_by(
+        instance_uuid=instance_uuid)
+    row = (query.with_for_update() if lock else query).first()
+    if row is None:
+        raise exception.RequestSpecNotFound(instance_uuid=instance_uuid)
+    return row
+
+
+def _of(text):
+    # Most have nothing: do not parse them.
+    return jsonutils.loads(text).get(KEY, {}) if KEY in text else {}

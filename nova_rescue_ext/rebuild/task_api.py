@@ -1,0 +1,33 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The conductor's task API, as nova-api calls it for a rebuild."""
+
+
+def rebuild_instance_in_cell0(task_api, context, build_request, request_spec,
+                              image, admin_password, injected_files,
+                              requested_networks, block_device_mapping, tags):
+    """Have a server built that never booted. Never call it twice for one.
+
+    5-rebuild-in-cell0.rst, through the RPC that builds new servers, so that
+    conductors and computes of a cloud that is being upgraded understand it.
+
+    :param task_api: Nova's ComputeTaskAPI
+    :param block_device_mapping: new objects: those of a BuildRequest that was
+        read again make the conductor fail midway (hazards, Cloning)
+    """
+    task_api.schedule_and_build_instances(
+        context, build_requests=[build_request], request_spec=[request_spec],
+        image=image, admin_password=admin_password,
+        injected_files=injected_files, requested_networks=requested_networks,
+        block_device_mapping=block_device_mapping, tags=tags)

@@ -1,0 +1,90 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Rebuild in clouds with more cells, and with another default database."""
+
+from nova import exception
+from nova import objects
+from nova.tests import fixtures as nova_fixtures
+
+from nova_rescue_ext.rebuild import recovery
+from tests.functional import rebuild_base
+
+
+class TwoCellsTest(rebuild_base.RebuildTestCase):
+
+    NUMBER_OF_CELLS = 2
+
+    def test_from_cell0_to_the_second_cell(self):
+        server = self.create_failed()
+        self.add_capacity('host2', cell_name='cell2')
+        self.rebuilt(server)
+        self.assertEqual('cell2', self.cell_of(server))
+
+    def test_from_the_first_cell_to_the_second(self):
+        def fail(*args, **kwargs):
+            raise exception.ComputeResourcesUnavailable(reason='broken')
+
+        self.add_capacity('host1', cell_name='cell1')
+        spawn = self.patch('nova.virt.fake.FakeDriver.spawn', fail)
+        server = self.create()
+        self.assertEqual(('ERROR', 'cell1'), (
+            server['status'], self.cell_of(server)))
+        spawn.stop()
+        self.set_down('host1', True)
+        self.add_capacity('host2', cell_name='cell2')
+        self.rebuilt(server)
+        self.assertEqual('cell2', self.cell_of(server))
+
+
+class DefaultIsCell0Test(rebuild_base.RebuildTestCase):
+    """nova-api's own database is cell0, as in many clouds.
+
+    Nova looks into that for a server without a cell.
+    """
+
+    def _setup_cells(self):
+        add = nova_fixtures.CellDatabases.add_cell_database
+
+        def add_cell(fixture, connection, default=False):
+            add(fixture, connection,
+                default=connection == objects.CellMapping.CELL0_UUID)
+
+        patch = self.patch('nova.tests.fixtures.CellDatabases.'
+                           'add_cell_database', add_cell)
+        super()._setup_cells()
+        patch.stop()
+
+    def test_again_and_again(self):
+        server = self.create_failed()
+        for _round in range(2):
+            self.failed_again(server)
+            self.assertEqual((1, 'cell0'), (
+                self.count_rows(server), self.cell_of(server)))
+
+    def test_deleted_in_between(self):
+        server = self.create_failed()
+        self.before_hard_delete(
+            lambda: self.api.delete_server(server['id']))
+        self.assert_refused(404, self.rebuild(server))
+        self.assertEqual([], self.api.get_servers())
+
+    def test_deleted_after_a_crash(self):
+        server = self.create_failed()
+        with self.killed('nova_rescue_ext.rebuild.api._destroy_row'):
+            self.assertRaises(rebuild_base.Killed, self.rebuild, server)
+        self.api.delete_server(server['id'])
+        self.assertEqual([], self.api.get_servers())
+        for interrupted in recovery.find(self.context, 0):
+            recovery.undo(self.context, interrupted)
+        self.assertEqual([], self.api.get_servers())

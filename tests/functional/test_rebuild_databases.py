@@ -1,0 +1,296 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a rebuild writes by hand, on the databases that clouds have.
+
+MariaDB and PostgreSQL enforce foreign keys, SQLite does not; both isolate
+transactions otherwise.
+"""
+
+import datetime
+import threading
+import unittest
+
+from nova import context as nova_context
+from nova.db.api import api as api_db_api
+from nova.db.api import models as api_models
+from nova.db.main import api as main_db_api
+from nova.db.main import models as main_models
+from nova import exception
+from nova import objects
+from nova import test
+from oslo_db import exception as db_exc
+from oslo_db.sqlalchemy import enginefacade
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import kept
+from tests.functional import base
+from tests.functional import database_servers
+
+CREATED_AT = datetime.datetime(2026, 1, 2, 3, 4, 5,
+                               tzinfo=datetime.timezone.utc)
+
+
+class _DatabaseTests:
+    """The tests; SERVER is one of database_servers."""
+
+    USES_DB_SELF = True
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        try:
+            cls.server = cls.SERVER()
+        except database_servers.Missing as exc:
+            raise unittest.SkipTest(str(exc))
+        cls.addClassCleanup(cls.server.stop)
+        cls.urls = {}
+        for name, models in (('api', api_models), ('main', main_models)):
+            cls.urls[name] = cls.server.create('nova_' + name)
+            models.BASE.metadata.create_all(cls.server.engine('nova_' + name))
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(base.Activation())
+        objects.register_all()
+        self._use(api_db_api, 'context_manager', 'api')
+        self._use(main_db_api, 'context_manager', 'main')
+        self.context = nova_context.get_admin_context()
+        self.addCleanup(self._empty)
+        self.cell = objects.CellMapping(
+            self.context, uuid=objects.CellMapping.CELL0_UUID, name='cell0',
+            transport_url='none:///', database_connection=self.urls['main'])
+        self.cell.create()
+        self.make_server()
+
+    def _use(self, module, name, which):
+        """Have Nova use our database in place of its own."""
+        manager = getattr(module, name)
+        factory = enginefacade.transaction_context()
+        factory.configure(connection=self.urls[which], max_retries=1)
+        self.addCleanup(manager.patch_factory(factory))
+        self.addCleanup(factory.writer.get_engine().dispose)
+
+    def _empty(self):
+        for name, models in (('api', api_models), ('main', main_models)):
+            with self.server.engine('nova_' + name).begin() as connection:
+                for table in reversed(models.BASE.metadata.sorted_tables):
+                    connection.execute(table.delete())
+
+    def make_server(self):
+        """A server in cell0 with a row in every table that knows it."""
+        uuid = uuids.server
+        with main_db_api.context_manager.writer.using(self.context):
+            session = self.context.session
+            session.add(main_models.Instance(
+                uuid=uuid, project_id='p', user_id='u', vm_state='error',
+                created_at=CREATED_AT.replace(tzinfo=None)))
+            session.flush()
+            session.add_all([
+                main_models.InstanceExtra(instance_uuid=uuid),
+                main_models.InstanceInfoCache(instance_uuid=uuid),
+                main_models.InstanceMetadata(
+                    instance_uuid=uuid, key='a', value='b'),
+                main_models.InstanceSystemMetadata(
+                    instance_uuid=uuid, key='a', value='b'),
+                main_models.InstanceFault(instance_uuid=uuid, code=500),
+                main_models.BlockDeviceMapping(instance_uuid=uuid, deleted=9),
+                main_models.Tag(resource_id=uuid, tag='one'),
+                main_models.InstanceIdMapping(uuid=uuid),
+            ])
+            action = main_models.InstanceAction(
+                instance_uuid=uuid, action='create', request_id='req-1',
+                start_time=CREATED_AT.replace(tzinfo=None))
+            session.add(action)
+            session.flush()
+            session.add(main_models.InstanceActionEvent(
+                action_id=action.id, event='build', result='Error'))
+        objects.InstanceMapping(
+            self.context, instance_uuid=uuid, cell_mapping=self.cell,
+            project_id='p', user_id='u').create()
+        self.spec = objects.RequestSpec(
+            self.context, instance_uuid=uuid, num_instances=1,
+            flavor=objects.Flavor(name='f'))
+        self.spec.create()
+
+    def take_over(self):
+        instance = objects.Instance(self.context, uuid=uuids.server,
+                                    vm_state='building', project_id='p')
+        build_request = objects.BuildRequest(
+            self.context, instance=instance, instance_uuid=uuids.server,
+            project_id='p', tags=objects.TagList(objects=[]),
+            block_device_mappings=objects.BlockDeviceMappingList(objects=[]))
+        self.spec.num_instances += 1
+        database.take_over(self.context, build_request, self.spec, self.cell,
+                           CREATED_AT, rebuild={'cell': self.cell.uuid})
+
+    def mapped_cell(self):
+        return objects.InstanceMapping.get_by_instance_uuid(
+            self.context, uuids.server).cell_mapping
+
+    def is_building(self):
+        return database.is_wanted(self.context, uuids.server)
+
+    def test_take_over(self):
+        self.take_over()
+        self.assertIsNone(self.mapped_cell())
+        self.assertEqual({'rebuild': {'cell': self.cell.uuid}}, kept.read(
+            self.context, uuids.server))
+        found = objects.BuildRequest.get_by_instance_uuid(
+            self.context, uuids.server)
+        self.assertEqual((CREATED_AT, CREATED_AT), (
+            found.created_at, found.instance.created_at))
+
+    def test_take_over_twice(self):
+        self.take_over()
+        self.assertRaises(db_exc.DBDuplicateEntry, self.take_over)
+        self.assertTrue(self.is_building())
+
+    def test_take_over_of_a_server_that_moved(self):
+        self.change_mapping(cell_id=None)
+        self.assertRaises(database.MappingChanged, self.take_over)
+        self.assertFalse(self.is_building())
+        self.assertEqual({}, kept.read(self.context, uuids.server))
+
+    def test_take_over_of_a_server_that_is_deleted(self):
+        self.change_mapping(queued_for_delete=True)
+        self.assertRaises(database.MappingChanged, self.take_over)
+        self.assertFalse(self.is_building())
+        self.assertIsNotNone(self.mapped_cell())
+
+    def change_mapping(self, **values):
+        with api_db_api.context_manager.writer.using(self.context):
+            self.context.session.query(api_models.InstanceMapping).update(
+                values)
+
+    def test_give_back(self):
+        self.take_over()
+        self.assertTrue(database.give_back(
+            self.context, uuids.server, self.cell))
+        self.assertFalse(self.is_building())
+        self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
+        self.assertFalse(database.give_back(
+            self.context, uuids.server, self.cell))
+
+    def test_two_at_once(self):
+        """Transactions that overlap: one wins."""
+        results = []
+        barrier = threading.Barrier(2)
+
+        def run():
+            context = nova_context.get_admin_context()
+            build_request = objects.BuildRequest(
+                context, instance_uuid=uuids.server, project_id='p',
+                instance=objects.Instance(context, uuid=uuids.server,
+                                          project_id='p'),
+                tags=objects.TagList(objects=[]),
+                block_device_mappings=objects.BlockDeviceMappingList(
+                    objects=[]))
+            spec = objects.RequestSpec.get_by_instance_uuid(
+                context, uuids.server)
+            spec.num_instances = 1
+            barrier.wait()
+            try:
+                database.take_over(context, build_request, spec, self.cell,
+                                   CREATED_AT, rebuild={})
+                results.append('won')
+            except (db_exc.DBDuplicateEntry, database.MappingChanged):
+                results.append('lost')
+
+        threads = [threading.Thread(target=run) for _thread in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(['lost', 'won'], sorted(results))
+        self.assertIsNone(self.mapped_cell())
+
+    def test_destroy_row(self):
+        database.destroy_row(self.context, uuids.server)
+        for model in (main_models.Instance, main_models.InstanceExtra,
+                      main_models.InstanceFault, main_models.Tag,
+                      main_models.BlockDeviceMapping,
+                      main_models.InstanceAction,
+                      main_models.InstanceActionEvent):
+            self.assertEqual(0, self.count(model), model)
+
+    def test_destroy_row_that_changed(self):
+        for change in ({'host': 'h'}, {'task_state': 'deleting'},
+                       {'vm_state': 'active'},
+                       {'launched_at': CREATED_AT.replace(tzinfo=None)}):
+            self.change_row(**change)
+            self.assertRaises(exception.ConstraintNotMet,
+                              database.destroy_row, self.context,
+                              uuids.server)
+            self.assertEqual(1, self.count(main_models.InstanceActionEvent))
+            self.change_row(host=None, task_state=None, vm_state='error',
+                            launched_at=None)
+
+    def test_destroy_row_that_is_gone(self):
+        database.destroy_row(self.context, uuids.server)
+        self.assertRaises(exception.InstanceNotFound, database.destroy_row,
+                          self.context, uuids.server)
+
+    def change_row(self, **values):
+        with main_db_api.context_manager.writer.using(self.context):
+            self.context.session.query(main_models.Instance).update(values)
+
+    def count(self, model):
+        with main_db_api.context_manager.reader.using(self.context):
+            return self.context.session.query(model).count()
+
+    def test_history(self):
+        history = database.read_history(self.context, uuids.server)
+        self.assertEqual(['req-1'], [past['request_id'] for past in history])
+        for _twice in range(2):
+            database.write_history(self.context, uuids.server, history)
+            self.assertEqual(1, self.count(main_models.InstanceAction))
+        with main_db_api.context_manager.writer.using(self.context):
+            for model in (main_models.InstanceActionEvent,
+                          main_models.InstanceAction):
+                self.context.session.query(model).delete()
+        database.write_history(self.context, uuids.server, history)
+        self.assertEqual(history, database.read_history(
+            self.context, uuids.server))
+
+    def test_kept_survives_save(self):
+        kept.update(self.context, uuids.server, requested={'networks': None})
+        self.spec.num_instances = 5
+        self.spec.save()
+        self.assertEqual({'requested': {'networks': None}}, kept.read(
+            self.context, uuids.server))
+        self.assertEqual(5, objects.RequestSpec.get_by_instance_uuid(
+            self.context, uuids.server).num_instances)
+
+    def test_restore_rows(self):
+        rows = kept.read_rows(self.context, [uuids.server, uuids.other])
+        kept.restore_rows(self.context, rows)
+        self.spec.destroy()
+        kept.restore_rows(self.context, rows)
+        self.assertEqual(rows, kept.read_rows(self.context, [uuids.server]))
+
+    def test_forget(self):
+        self.take_over()
+        database.forget(self.context, uuids.server)
+        self.assertRaises(exception.InstanceMappingNotFound, self.mapped_cell)
+
+
+class MariaDBTest(_DatabaseTests, test.NoDBTestCase):
+
+    SERVER = database_servers.MariaDB
+
+
+class PostgreSQLTest(_DatabaseTests, test.NoDBTestCase):
+
+    SERVER = database_servers.PostgreSQL

@@ -1,0 +1,191 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Servers that failed in a real cell (hazards, "What each failure leaves")."""
+
+from nova import exception
+from nova import objects
+
+from tests.functional import rebuild_base
+from tests.functional import test_rebuild_parameters
+
+
+class _TestCase(rebuild_base.RebuildTestCase):
+
+    failure = exception.ComputeResourcesUnavailable(reason='broken')
+
+    def create_failed_on_host(self, **request):
+        def fail(*args, **kwargs):
+            raise self.failure
+
+        self.add_capacity()
+        self.fail_spawn = self.patch('nova.virt.fake.FakeDriver.spawn', fail)
+        server = self.create(**request)
+        self.assertEqual(('ERROR', 'cell1'), (
+            server['status'], self.cell_of(server)))
+        return server
+
+
+class FailedBuildsTest(_TestCase):
+    """Tried on every host, in vain."""
+
+    def test_retries_exhausted(self):
+        server = self.create_failed_on_host(
+            networks=[{'port': self.PORT}], tags=['one'])
+        self.assertEqual({}, self.allocations(server))
+        self.fail_spawn.stop()
+        after = self.rebuilt(server)
+        self.assertEqual(['one'], after['tags'])
+        self.assertEqual([self.PORT], self.ports_of(server))
+        self.assertEqual(1, len(self.allocations(server)))
+
+    def test_again_and_again(self):
+        server = self.create_failed_on_host()
+        for _round in range(2):
+            self.failed_again(server)
+            self.assertEqual(({}, 1), (self.allocations(server),
+                                       self.count_rows(server)))
+        self.fail_spawn.stop()
+        self.rebuilt(server)
+
+    def test_existing_volume(self):
+        server = self.create_failed_on_host(
+            bdms=[test_rebuild_parameters.ROOT])
+        self.fail_spawn.stop()
+        self.rebuilt(server)
+        self.assertEqual(1, len(set(
+            self.cinder.attachment_ids_for_instance(server['id']))))
+
+    def test_then_no_capacity(self):
+        """From the cell to cell0 and back."""
+        server = self.create_failed_on_host()
+        self.fail_spawn.stop()
+        self.set_down('host1', True)
+        self.failed_again(server)
+        self.assertEqual('cell0', self.cell_of(server))
+        self.set_down('host1', False)
+        self.rebuilt(server)
+
+    def test_zone_of_the_failed_host_is_forgotten(self):
+        """Nobody asked for it, so a server that is buried is not in it."""
+        def over(*args, **kwargs):
+            raise exception.TooManyInstances(
+                overs='instances', req=1, used=1, allowed=1)
+
+        self.add_capacity()
+        zone = self.admin_api.post_aggregate({'aggregate': {
+            'name': 'rack', 'availability_zone': 'zone'}})
+        self.admin_api.add_host_to_aggregate(zone['id'], 'host1')
+        recheck = self.patch('nova.conductor.manager.ComputeTaskManager.'
+                             '_recheck_quota', over)
+        server = self.create()
+        self.assertEqual('zone', server['OS-EXT-AZ:availability_zone'])
+        recheck.stop()
+        self.set_down('host1', True)
+        self.assertEqual('', self.failed_again(server)[
+            'OS-EXT-AZ:availability_zone'])
+
+    def test_quota_recheck(self):
+        def over(*args, **kwargs):
+            raise exception.TooManyInstances(
+                overs='instances', req=1, used=1, allowed=1)
+
+        self.add_capacity()
+        recheck = self.patch('nova.conductor.manager.ComputeTaskManager.'
+                             '_recheck_quota', over)
+        server = self.create(networks=[{'port': self.PORT}])
+        self.assertEqual('cell1', self.cell_of(server))
+        self.failed_again(server)
+        self.assertEqual({}, self.allocations(server))
+        recheck.stop()
+        self.rebuilt(server)
+        self.assertEqual([self.PORT], self.ports_of(server))
+
+    def test_accelerators(self):
+        """Nova writes the block devices twice there."""
+        def fail(*args, **kwargs):
+            raise exception.AcceleratorRequestBindingFailed(
+                arqs=[], msg='no card')
+
+        self.add_capacity()
+        bind = self.patch('nova.conductor.manager.ComputeTaskManager.'
+                          '_create_and_bind_arq_for_instance', fail)
+        server = self.create()
+        self.assertEqual('ERROR', server['status'])
+        bind.stop()
+        self.rebuilt(server)
+        self.assertEqual(1, self.count_rows(
+            server, rebuild_base.models.BlockDeviceMapping, 'instance_uuid'))
+
+    def test_request_spec_of_a_sibling_stays(self):
+        calls = []
+
+        def fail_second(*args, **kwargs):
+            calls.append(args)
+            if len(calls) == 2:
+                raise exception.AcceleratorRequestBindingFailed(
+                    arqs=[], msg='no card')
+
+        self.add_capacity()
+        self.patch('nova.conductor.manager.ComputeTaskManager.'
+                   '_create_and_bind_arq_for_instance', fail_second)
+        self.create(min_count=2)
+        for server in self.api.get_servers():
+            objects.RequestSpec.get_by_instance_uuid(
+                self.context, server['id'])
+        self.assertEqual(2, len(calls))
+
+
+class AbortedBuildsTest(FailedBuildsTest):
+    """Not tried on another host."""
+
+    failure = exception.BuildAbortException(instance_uuid='x',
+                                            reason='broken')
+
+    def test_volume_that_was_made_is_made_again(self):
+        made = test_rebuild_parameters.VolumesTest.record_volumes(self)
+        self.patch('nova.volume.cinder.API.delete',
+                   lambda *args, **kwargs: None)
+        server = self.create_failed_on_host(
+            bdms=[test_rebuild_parameters.NEW_ROOT])
+        self.fail_spawn.stop()
+        self.rebuilt(server)
+        self.assertEqual([self.IMAGE] * 2, made)
+
+    def test_existing_volume_that_was_deleted(self):
+        self.patch('nova.volume.cinder.API.delete',
+                   lambda *args, **kwargs: None)
+        server = self.create_failed_on_host(
+            bdms=[dict(test_rebuild_parameters.ROOT,
+                       delete_on_termination=True)])
+        self.assert_refused(409, self.rebuild(server),
+                            test_rebuild_parameters.ROOT['uuid'])
+
+
+class QuietPeriodTest(_TestCase):
+    """Somebody may still be cleaning up."""
+
+    OPTIONS = {'rebuild_quiet_period': 60}
+
+    def test_too_early(self):
+        server = self.create_failed_on_host()
+        self.assert_refused(409, self.rebuild(server), '60 seconds')
+        self.fail_spawn.stop()
+        self.make_untouched_for(server, seconds=61)
+        self.rebuilt(server)
+
+    def test_networks_not_released(self):
+        server = self.create_failed_on_host()
+        self.make_untouched_for(server, seconds=61)
+        self.set_system_metadata(server, 'network_allocated', 'True')
+        self.assert_refused(409, self.rebuild(server), '60 seconds')

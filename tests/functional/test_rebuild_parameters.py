@@ -1,0 +1,256 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a rebuild request may say, and the server's disks."""
+
+from nova import exception
+from nova import objects
+from nova.tests import fixtures as nova_fixtures
+from oslo_serialization import base64
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from tests.functional import rebuild_base
+
+ROOT = {'boot_index': 0, 'uuid': rebuild_base.RebuildTestCase.VOLUME,
+        'source_type': 'volume', 'destination_type': 'volume'}
+DATA = {'boot_index': -1, 'source_type': 'volume',
+        'destination_type': 'volume',
+        'uuid': nova_fixtures.CinderFixture.SWAP_NEW_VOL}
+NEW_ROOT = {'boot_index': 0, 'source_type': 'image', 'volume_size': 1,
+            'uuid': rebuild_base.RebuildTestCase.IMAGE,
+            'destination_type': 'volume', 'delete_on_termination': True}
+
+
+class ParametersTest(rebuild_base.RebuildTestCase):
+    """Absent is kept, present is applied."""
+
+    def test_all(self):
+        server = self.create_failed(metadata={'a': 'b'}, tags=['one'])
+        self.add_capacity()
+        after = self.rebuilt(
+            server, imageRef=self.OTHER_IMAGE, name='renamed',
+            description='other', metadata={'c': 'd'}, hostname='other',
+            accessIPv4='192.0.2.7', preserve_ephemeral=True,
+            adminPass='secret', user_data=base64.encode_as_text('script'),
+            **{'OS-DCF:diskConfig': 'AUTO'})
+        self.assertEqual(
+            (self.OTHER_IMAGE, 'renamed', 'other', {'c': 'd'}, ['one'],
+             '192.0.2.7', 'AUTO'),
+            (after['image']['id'], after['name'], after['description'],
+             after['metadata'], after['tags'], after['accessIPv4'],
+             after['OS-DCF:diskConfig']))
+        after = self.admin_api.get_server(server['id'])
+        self.assertEqual(('other', base64.encode_as_text('script')), (
+            after['OS-EXT-SRV-ATTR:hostname'],
+            after['OS-EXT-SRV-ATTR:user_data']))
+        spec = objects.RequestSpec.get_by_instance_uuid(
+            self.context, server['id'])
+        self.assertEqual(self.OTHER_IMAGE, spec.image.id)
+
+    def test_new_image_needs_more_than_the_flavor_has(self):
+        server = self.create_failed()
+        image = self.image(min_ram=1 << 20)
+        self.assert_refused(400, self.rebuild(server, imageRef=image),
+                            'memory')
+        self.assert_untouched(server)
+
+    def test_unknown_image(self):
+        server = self.create_failed()
+        self.assert_refused(400, self.rebuild(
+            server, imageRef=uuids.nowhere), 'image')
+        self.assert_untouched(server)
+
+    def test_own_image_is_gone(self):
+        image = self.image()
+        server = self.create_failed(imageRef=image)
+        self.glance.delete(None, image)
+        self.assert_refused(400, self.rebuild(server), 'imageRef')
+        self.assert_untouched(server)
+
+    def test_unknown_key(self):
+        server = self.create_failed()
+        self.assert_refused(400, self.rebuild(server, key_name='none'),
+                            'key_name')
+        self.assert_untouched(server)
+
+    def test_key_removed(self):
+        self.api.post_keypair({'keypair': {
+            'name': 'key', 'type': 'ssh',
+            'public_key': rebuild_base.PUBLIC_KEY}})
+        server = self.create_failed(key_name='key')
+        self.add_capacity()
+        self.assertIsNone(self.rebuilt(server, key_name=None)['key_name'])
+
+    def test_personality_before_2_57(self):
+        server = self.create_failed()
+        self.opt_in('2.56')
+        self.failed_again(server, personality=[
+            {'path': '/a', 'contents': base64.encode_as_text('x')}])
+
+    def test_other_project_may_not_use_its_own_key(self):
+        server = self.create_failed()
+        self.assert_refused(409, self.rebuild(
+            server, api=self.admin_of('other'), key_name='key'), 'key_name')
+        self.assert_untouched(server)
+
+    def test_administrator_of_another_project(self):
+        server = self.create_failed()
+        self.add_capacity()
+        after = self.rebuilt(server, api=self.admin_of('other'))
+        self.assertEqual((server['tenant_id'], server['user_id']),
+                         (after['tenant_id'], after['user_id']))
+
+    def image(self, **attributes):
+        image = dict(nova_fixtures.GlanceFixture.image1, **attributes)
+        image['id'] = uuids.image
+        self.glance.create(None, image)
+        return image['id']
+
+
+class VolumesTest(rebuild_base.RebuildTestCase):
+    """Block devices of servers in cell0."""
+
+    def test_existing_volumes(self):
+        server = self.create_failed(bdms=[ROOT, DATA])
+        before = self.attachments(server)
+        self.assertEqual(2, len(before))
+        self.add_capacity()
+        after = self.rebuilt(server)
+        self.assertEqual(before, self.attachments(server))
+        self.assertEqual(
+            {ROOT['uuid'], DATA['uuid']},
+            {volume['id'] for volume
+             in after['os-extended-volumes:volumes_attached']})
+        self.assertEqual('', after['image'])
+
+    def test_again_and_again(self):
+        server = self.create_failed(bdms=[ROOT, DATA])
+        before = self.attachments(server)
+        for _round in range(2):
+            self.failed_again(server)
+            self.assertEqual(before, self.attachments(server))
+        self.api.delete_server(server['id'])
+        self._wait_until_deleted(server)
+        self.assertEqual(set(), self.attachments(server))
+
+    def test_lost_attachment(self):
+        server = self.create_failed(bdms=[ROOT])
+        lost, = self.attachments(server)
+        self.forget(lost)
+        self.add_capacity()
+        self.rebuilt(server)
+        found, = self.attachments(server)
+        self.assertNotEqual(lost, found)
+
+    def test_lost_attachment_and_refused(self):
+        """The new one is in the row, and is used the next time."""
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        with self.killed('nova_rescue_ext.rebuild.api._take_over'):
+            self.assertRaises(rebuild_base.Killed, self.rebuild, server)
+        found = self.attachments(server)
+        self.assertEqual(1, len(found))
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual(found, self.attachments(server))
+
+    def test_volume_in_use(self):
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        self.set_status('in-use')
+        self.assert_refused(409, self.rebuild(server), ROOT['uuid'], 'in-use')
+
+    def test_volume_deleted(self):
+        server = self.create_failed(bdms=[ROOT])
+        self.patch('nova.volume.cinder.API.get', self.no_volume)
+        self.assert_refused(400, self.rebuild(server), ROOT['uuid'])
+
+    def test_data_volume_deleted(self):
+        server = self.create_failed(bdms=[ROOT, DATA])
+        get = self.cinder.fake_get
+
+        def lose(itself, context, volume_id, microversion=None):
+            if volume_id == DATA['uuid']:
+                self.no_volume(itself, context, volume_id)
+            return get(context, volume_id, microversion)
+
+        self.patch('nova.volume.cinder.API.get', lose)
+        self.assert_refused(409, self.rebuild(server), DATA['uuid'])
+
+    def test_volume_to_be_made(self):
+        server = self.create_failed(bdms=[NEW_ROOT])
+        made = self.record_volumes()
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual([self.IMAGE], made)
+
+    def test_new_image_for_volume_to_be_made(self):
+        server = self.create_failed(bdms=[NEW_ROOT])
+        self.opt_in('2.92')
+        self.assert_refused(400, self.rebuild(
+            server, imageRef=self.OTHER_IMAGE), 'volume-backed')
+        self.opt_in('2.93')
+        made = self.record_volumes()
+        self.add_capacity()
+        self.rebuilt(server, imageRef=self.OTHER_IMAGE)
+        self.assertEqual([self.OTHER_IMAGE], made)
+
+    def test_new_image_for_existing_volume(self):
+        server = self.create_failed(bdms=[ROOT])
+        self.assert_refused(400, self.rebuild(
+            server, imageRef=self.OTHER_IMAGE), 'volume-backed')
+
+    def test_certificates_for_volume(self):
+        server = self.create_failed(bdms=[ROOT])
+        self.assert_refused(400, self.rebuild(
+            server, trusted_image_certificates=['one']), 'volume-backed')
+
+    def test_volume_is_not_made_with_the_operators_token(self):
+        server = self.create_failed(bdms=[NEW_ROOT])
+        self.assert_refused(409, self.rebuild(
+            server, api=self.admin_of('other')), server['tenant_id'])
+
+    def attachments(self, server):
+        return set(self.cinder.attachment_ids_for_instance(server['id']))
+
+    def forget(self, *attachments):
+        for volume, known in self.cinder.volume_to_attachment.items():
+            for attachment in attachments:
+                known.pop(attachment, None)
+
+    def set_status(self, status):
+        get = self.cinder.fake_get
+
+        def change(itself, context, volume_id, microversion=None):
+            return dict(get(context, volume_id, microversion),
+                        status=status, multiattach=False)
+
+        self.patch('nova.volume.cinder.API.get', change)
+
+    @staticmethod
+    def no_volume(itself, context, volume_id, microversion=None):
+        raise exception.VolumeNotFound(volume_id=volume_id)
+
+    def record_volumes(self):
+        """The images that volumes are made from."""
+        made = []
+
+        def create(itself, context, size, name, description, snapshot=None,
+                   image_id=None, **kwargs):
+            made.append(image_id)
+            return {'id': self.VOLUME, 'status': 'available',
+                    'display_name': name, 'multiattach': False,
+                    'attach_status': 'detached', 'volume_type': None}
+
+        self.patch('nova.volume.cinder.API.create', create)
+        return made

@@ -1,0 +1,271 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Races and crashes (issue, point 7; hazards, "Order of steps")."""
+
+from nova import context as nova_context
+from nova.db.main import models
+from nova import objects
+
+from nova_rescue_ext.rebuild import api as rebuild_api
+from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import recovery
+from tests.functional import rebuild_base
+
+
+class _TestCase(rebuild_base.RebuildTestCase):
+
+    def assert_gone(self, server):
+        self._wait_until_deleted(server)
+        self.assertEqual([], self.api.get_servers())
+        self.assertEqual({}, self.allocations(server))
+        self.assertEqual([], objects.BuildRequestList.get_all(
+            self.context).objects)
+
+    def undo_interrupted(self, remedy):
+        found, = recovery.find(self.context, 0)
+        self.assertEqual(remedy, found.remedy)
+        recovery.undo(self.context, found)
+        self.assertEqual([], recovery.find(self.context, 0))
+
+
+class RacesTest(_TestCase):
+
+    def test_two_rebuilds(self):
+        """The one that inserts the BuildRequest wins."""
+        server = self.create_failed()
+        self.add_capacity()
+        answers = []
+        take_over = rebuild_api._take_over
+
+        def be_overtaken(*args):
+            patch.stop()
+            answers.append(self.rebuild(server))
+            take_over(*args)
+
+        patch = self.patch('nova_rescue_ext.rebuild.api._take_over',
+                           be_overtaken)
+        self.assert_refused(409, self.rebuild(server), 'already')
+        self.assertEqual(202, answers[0].status_code)
+        after = self.await_end(server)
+        self.assertEqual(('ACTIVE', 1, 1), (
+            after['status'], self.count_rows(server),
+            len(self.allocations(server))))
+
+    def test_delete_just_before(self):
+        server = self.create_failed()
+        self.add_capacity()
+        take_over = rebuild_api._take_over
+
+        def be_overtaken(*args):
+            patch.stop()
+            self.api.delete_server(server['id'])
+            take_over(*args)
+
+        patch = self.patch('nova_rescue_ext.rebuild.api._take_over',
+                           be_overtaken)
+        self.assert_refused(409, self.rebuild(server), 'deleted')
+        self.assert_gone(server)
+
+    def test_delete_in_between(self):
+        server = self.create_failed()
+        self.add_capacity()
+        self.before_hard_delete(
+            lambda: self.api.delete_server(server['id']))
+        self.assert_refused(404, self.rebuild(server))
+        self.assert_gone(server)
+
+    def test_delete_that_has_the_old_row_in_between(self):
+        """It saves its task state: the hard delete must not happen."""
+        server = self.create_failed()
+        self.add_capacity()
+        self.before_hard_delete(
+            lambda: self.change_row(server, task_state='deleting'))
+        self.assert_refused(409, self.rebuild(server), 'deleted')
+        self.assertEqual(('ERROR', 1), (
+            self.api.get_server(server['id'])['status'],
+            self.count_rows(server)))
+
+    def test_delete_that_has_the_old_row_afterwards(self):
+        server = self.create_failed()
+        self.add_capacity()
+        delete = self.stale_delete(server)
+        self.rebuilt(server)
+        delete()
+        self.assert_gone(server)
+
+    def stale_delete(self, server):
+        """A DELETE that was held up after it has read the server."""
+        from nova.compute import api as compute_api
+        context = nova_context.RequestContext(
+            user_id=server['user_id'], project_id=server['tenant_id'],
+            is_admin=True)
+        api = compute_api.API()
+        instance = api.get(context, server['id'])
+        return lambda: api.delete(context, instance)
+
+    def test_delete_afterwards(self):
+        server = self.create_failed()
+        self.add_capacity()
+        self.rebuilt(server)
+        self.api.delete_server(server['id'])
+        self._wait_until_deleted(server)
+        self.assertEqual({}, self.allocations(server))
+
+    def test_list_and_get_at_every_step(self):
+        server = self.create_failed()
+        seen = []
+
+        def look(*args, **kwargs):
+            found, = self.api.get_servers()
+            seen.append((found['id'], found['status'],
+                         self.api.get_server(server['id'])['status']))
+
+        self.before_hard_delete(look)
+        is_wanted = database.is_wanted
+
+        def look_and_answer(*args):
+            look()
+            return is_wanted(*args)
+
+        self.patch('nova_rescue_ext.rebuild.database.is_wanted',
+                   look_and_answer)
+        self.add_capacity()
+        self.rebuilt(server)
+        look()
+        self.assertEqual(
+            [(server['id'], 'BUILD', 'BUILD')] * 2
+            + [(server['id'], 'ACTIVE', 'ACTIVE')], seen)
+
+    def test_doubled_message(self):
+        """Nova would take a running server's mapping and allocation away."""
+        server = self.create_failed()
+        sent = []
+        build = rebuild_api.task_api.rebuild_instance_in_cell0
+
+        def record(task_api, *args):
+            sent.append(args)
+            build(task_api, *args)
+
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0', record)
+        self.add_capacity()
+        self.rebuilt(server)
+        context, build_request, spec, *rest = sent[0]
+        self.conductor.manager.compute_task_mgr.schedule_and_build_instances(
+            context, [build_request], [spec], *rest)
+        self.assertEqual('ACTIVE', self.api.get_server(server['id'])[
+            'status'])
+        self.assertEqual((1, 1), (self.count_rows(server),
+                                  len(self.allocations(server))))
+
+    def test_message_that_cannot_be_sent(self):
+        server = self.create_failed()
+
+        def fail(*args):
+            raise RuntimeError('no broker')
+
+        patch = self.patch('nova_rescue_ext.rebuild.task_api.'
+                           'rebuild_instance_in_cell0', fail)
+        self.assertEqual(202, self.rebuild(server).status_code)
+        patch.stop()
+        self.assertEqual('BUILD', self.api.get_server(server['id'])['status'])
+        self.assertIn('no broker', self.stdlog.logger.output)
+        self.undo_interrupted(recovery.BURY)
+        self.add_capacity()
+        self.rebuilt(server)
+
+
+class CrashesTest(_TestCase):
+    """kill -9 of nova-api after each step."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.create_failed(networks=[{'port': self.PORT}],
+                                         tags=['one'])
+
+    def test_before_the_transaction(self):
+        self.kill_in('nova_rescue_ext.rebuild.kept.update')
+        self.assertEqual('ERROR', self.status())
+        self.assertEqual([], recovery.find(self.context, 0))
+        self.assert_rebuildable()
+
+    def test_after_the_transaction(self):
+        self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
+        self.assertEqual('BUILD', self.status())
+        self.undo_interrupted(recovery.GIVE_BACK)
+        self.assertEqual('ERROR', self.status())
+        self.assert_rebuildable()
+
+    def test_after_the_transaction_and_deleted(self):
+        self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
+        self.api.delete_server(self.server['id'])
+        self.undo_interrupted(recovery.DELETE)
+        self.assert_gone(self.server)
+        self.assertEqual(0, self.count_rows(self.server))
+
+    def test_after_the_hard_delete(self):
+        self.kill_in('nova_rescue_ext.rebuild.database.is_wanted')
+        self.assertEqual('BUILD', self.status())
+        self.assertEqual(0, self.count_rows(self.server))
+        self.undo_interrupted(recovery.BURY)
+        self.assertEqual(('ERROR', 'cell0'), (
+            self.status(), self.cell_of(self.server)))
+        self.assert_rebuildable()
+
+    def test_after_the_hard_delete_and_deleted(self):
+        self.kill_in('nova_rescue_ext.rebuild.database.is_wanted')
+        self.api.delete_server(self.server['id'])
+        self.assert_gone(self.server)
+
+    def test_conductor_before_it_begins(self):
+        self.kill_in('nova.conductor.manager.ComputeTaskManager.'
+                     '_schedule_instances', in_api=False)
+        self.assertEqual('BUILD', self.status())
+        self.undo_interrupted(recovery.BURY)
+        self.assert_rebuildable()
+
+    def test_young_ones_are_left_alone(self):
+        self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
+        self.assertEqual([], recovery.find(self.context, 3600))
+
+    def test_new_servers_are_left_alone(self):
+        self.api.delete_server(self.server['id'])
+        with self.killed('nova.conductor.manager.ComputeTaskManager.'
+                         '_schedule_instances'):
+            self.api.post_server({'server': {
+                'name': 'new', 'flavorRef': '1', 'networks': 'none',
+                'imageRef': self.IMAGE}})
+        self.assertEqual([], recovery.find(self.context, 0))
+
+    def kill_in(self, name, in_api=True):
+        with self.killed(name):
+            if in_api:
+                self.assertRaises(rebuild_base.Killed, self.rebuild,
+                                  self.server)
+            else:
+                self.rebuild(self.server)
+        found, = self.api.get_servers()
+        self.assertEqual(found['status'], self.status())
+
+    def status(self):
+        return self.api.get_server(self.server['id'])['status']
+
+    def assert_rebuildable(self):
+        self.add_capacity()
+        after = self.rebuilt(self.server)
+        self.assertEqual([self.PORT], self.ports_of(self.server))
+        self.assertEqual((['one'], self.server['created']),
+                         (after['tags'], after['created']))
+        self.assertEqual(0, self.count_rows(
+            self.server, models.InstanceFault, 'instance_uuid'))
