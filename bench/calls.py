@@ -110,7 +110,8 @@ def cases():
     api = object.__new__(compute_api.API)
     context = nova_context.RequestContext('user', 'project',
                                           is_admin=False)
-    instance = objects.Instance(uuid='3b7e4a52-2f0b-4b3d-8f0c-1f3f5d1a2c4e')
+    instance = objects.Instance(uuid='3b7e4a52-2f0b-4b3d-8f0c-1f3f5d1a2c4e',
+                                system_metadata={})
     yield Case(declared('nova.compute.api:API.rescue'), _rescue,
                lambda: api.rescue(
                    context, instance, rescue_password='password',

@@ -21,9 +21,11 @@ as in a deployment.
 
 import importlib.metadata
 import logging
+import os
 import socketserver
 import sys
 import threading
+from unittest import mock
 from wsgiref import simple_server
 
 import fixtures
@@ -34,6 +36,7 @@ from nova import exception
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest
+from nova.virt.libvirt import utils as libvirt_utils
 from oslo_utils import uuidutils
 import testtools
 
@@ -58,6 +61,7 @@ class Cloud(base.RescueTestCase):
     def setUp(self):
         super().setUp()
         self.useFixture(DiskSerials())
+        libvirt_driver.LibvirtDriver._create_image.side_effect = _create_disks
         self.start_compute('compute2')
         self.backstage = Backstage(self)
         self.url = self._listen(self.api_fixture.app())
@@ -123,6 +127,19 @@ class DiskSerials(fixtures.Fixture):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.fixtures.libvirt.Domain.XMLDesc',
             describe_with_serials))
+
+
+def _create_disks(context, instance, mapping, **kwargs):
+    """Make empty files of what would be the local disks of a server.
+
+    With the token of a real user, a hard reboot looks for them.
+    """
+    path = libvirt_utils.get_instance_path(instance)
+    for name in mapping:
+        if name.startswith('disk'):
+            with open(os.path.join(path, name), 'a'):
+                pass
+    return mock.DEFAULT
 
 
 class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):

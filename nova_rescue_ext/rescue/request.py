@@ -40,8 +40,11 @@ def write(instance, version, offered_image=False):
 
 def forget(instance):
     """Forget an earlier request. Nova saves the instance."""
-    for key in (_VERSION, _OFFERED):
-        instance.system_metadata.pop(key, None)
+    metadata = instance.system_metadata
+    # Every rescue comes here. An offered image is never without a version.
+    if _VERSION in metadata:
+        metadata.pop(_VERSION)
+        metadata.pop(_OFFERED, None)
 
 
 def asked_for(instance, version):
