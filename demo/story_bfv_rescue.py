@@ -51,8 +51,7 @@ class BFVStory(story.Story):
         # In the order of the domain, which Nova makes as the database answers.
         self.script.check(sorted(during[:-1]) == sorted(
             disk[:3] + [None] + disk[4:] for disk in before),
-                          'Every volume is where it was, none of them first '
-                          'to boot from.')
+            'Every volume is where it was, none of them first to boot from.')
         target, bus, device, order, what = during[-1]
         self.script.check(
             (bus, device, order, what) == (
@@ -93,7 +92,7 @@ def tell(stage):
 
 def discover(plot):
     plot.script.step('Is it there? The version document, asked with no '
-                      'client')
+                     'client')
     document = plot.stage.get('/v2.1/')
     plot.script.check(
         document['version'].get('compute_rescue') == {
@@ -116,22 +115,22 @@ def create(plot):
 def stock(plot):
     plot.script.step('Who does not opt in has the Nova of before')
     plot.refused('Cannot rescue a volume-backed instance',
-                  image=plot.rescue_image)
+                 image=plot.rescue_image)
 
 
 def claim_of_another_image(plot):
     plot.script.step('An image that Alice may not see')
     secret = plot.stage.backstage('upload_image', name='secret',
-                                   private_to=users.OTHER_PROJECT)
+                                  private_to=users.OTHER_PROJECT)
     plot.stage.backstage('claim_image', volume_id=plot.root,
-                          image_id=secret)
+                         image_id=secret)
     plot.script.say(
         'What a volume says of its image can be set by its owner. Alice sets '
         'it to %s, an image of another project, and asks for a rescue '
         'without naming one.' % secret)
     plot.refused('does not exist or you cannot see it')
     plot.stage.backstage('claim_image', volume_id=plot.root,
-                          image_id=plot.image)
+                         image_id=plot.image)
 
 
 def host_without_package(plot):
@@ -144,7 +143,7 @@ def host_without_package(plot):
         'Nova there would fail after it has powered the server off, so it is '
         'not even asked.' % host)
     plot.refused('compute node %s does not serve compute-rescue' % host,
-                  image=plot.rescue_image)
+                 image=plot.rescue_image)
 
     plot.script.step('As the refusal said: an image that has both properties')
     prepared = plot.stage.backstage(

@@ -399,6 +399,7 @@ class RestartTest(RescueHostTestCase):
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'RESCUE')
         self._set(server, task_state='unrescuing')
+
         def fail(*args, **kwargs):
             raise Injected('Injected')
 
