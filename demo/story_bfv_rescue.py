@@ -49,10 +49,9 @@ class BFVStory(story.Story):
             self.names[image])
         during = self.disks('during the rescue')
         # In the order of the domain, which Nova makes as the database answers.
-        expected = [disk[:3] + [None] + disk[4:] for disk in before]
-        self.script.check(sorted(during[:-1]) == sorted(expected),
-                          'Every volume is where it was, none of them first '
-                          'to boot from.')
+        self.script.check(sorted(during[:-1]) == sorted(
+            disk[:3] + [None] + disk[4:] for disk in before),
+            'Every volume is where it was, none of them first to boot from.')
         target, bus, device, order, what = during[-1]
         self.script.check(
             (bus, device, order, what) == (

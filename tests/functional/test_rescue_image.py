@@ -218,8 +218,8 @@ class CheckTest(base.RescueTestCase):
         driver = self.computes['compute1'].driver
         domains = self.domains.disks(self.server)
         image = self.create_image({'hw_rescue_bus': 'ide'})
-        error = self.assertRaises(
-            exception.InstanceNotRescuable, self._rescue_by_rpc, image)
+        error = self.assertRaises(exception.InstanceNotRescuable,
+                                  self._rescue_by_rpc, image)
         self.assertIn('has no ide bus', str(error))
         self.assertIn('virtio, scsi, sata, usb', str(error))
         driver._create_image.assert_called_once()  # when it was created
