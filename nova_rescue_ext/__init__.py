@@ -14,7 +14,8 @@
 """Better rescue, live migration and rebuild for the Nova that you run.
 
 Start reading at :mod:`nova_rescue_ext.activation`; everything that the
-package touches in Nova stands in setup.cfg under ``nova_rescue_ext.overrides``.
+package touches in Nova stands in setup.cfg under
+``nova_rescue_ext.overrides``.
 """
 
 DISTRIBUTION = 'nova-rescue-ext'

@@ -51,6 +51,42 @@ Possible values:
 
 Used by nova-api. An unusable value keeps the package from being activated.
 """),
+    cfg.StrOpt(
+        'default_rescue_image',
+        help="""
+The id of the image that a server is rescued with when the request names none.
+
+A rescue system of the cloud's own spares its users the worst mistake: the base
+image of a server has the same file-system UUIDs as its broken root disk, and
+what boots is then the broken disk. From compute-rescue 1.1.
+
+An image that a user's project cannot see is read with the credentials in
+``[service_user]``; so it need not be public. When this option is not set,
+``[libvirt] rescue_image_id`` is used, which has no effect in stock Nova.
+
+Used by nova-api. nova-compute needs ``[service_user]`` for an image that is
+not public.
+"""),
+    cfg.StrOpt(
+        'stable_devices',
+        default='by-image',
+        choices=[
+            ('by-image', 'If the rescue image has hw_rescue_device or '
+                         'hw_rescue_bus, as in stock Nova, and always for '
+                         'boot-from-volume servers'),
+            ('always', 'With every image; what it does not say is filled '
+                       'in: device disk, on the bus of the server\'s disks'),
+        ],
+        help="""
+When a rescued server keeps all its disks at their addresses.
+
+With stable devices the rescue disk is added as the last one and booted first;
+volumes, ephemeral disks and swap stay. Otherwise the rescued server has two
+disks: the rescue disk first, its own root disk second. From compute-rescue
+1.1.
+
+Used by nova-compute; set it to the same value on all hosts.
+"""),
     cfg.BoolOpt(
         'allow_unverified',
         default=False,

@@ -15,9 +15,9 @@
 
 Each override is an entry point of this distribution in the group
 ``nova_rescue_ext.overrides``: its name is the Nova callable
-(``module:function`` or ``module:Class.method``), its value is our function. Ours
-is called as ``ours(original, self, ...)``, or ``ours(original, ...)`` for a
-function of a module, with the arguments that the caller gave, and decides
+(``module:function`` or ``module:Class.method``), its value is our function.
+Ours is called as ``ours(original, self, ...)``, or ``ours(original, ...)`` for
+a function of a module, with the arguments that the caller gave, and decides
 whether to call ``original``, which is bound.
 
 Nova's modules are patched when the service imports them, so that a service

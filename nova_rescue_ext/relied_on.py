@@ -34,7 +34,6 @@ CALLABLES = (
     'nova.compute.api:check_instance_state',
     'nova.compute.utils:is_volume_backed_instance',
     'nova.objects.image_meta:ImageMeta.from_image_ref',
-    'nova.compute.manager:ComputeManager.rescue_instance',
     'nova.virt.hardware:check_hw_rescue_props',
     'nova.virt.libvirt.blockinfo:get_rescue_device',
     'nova.virt.libvirt.blockinfo:get_rescue_bus',
@@ -53,6 +52,15 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver._undefine_domain',
     'nova.virt.libvirt.driver:LibvirtDriver._build_device_metadata',
     'nova.virt.libvirt.driver:LibvirtDriver._lvm_disks',
+    # The rescue disk is prepared before the guest goes down, and the way back.
+    'nova.virt.libvirt.driver:LibvirtDriver.power_off',
+    'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
+    'nova.virt.libvirt.driver:LibvirtDriver._create_guest_with_network',
+    'nova.virt.libvirt.driver:LibvirtDriver._create_configdrive',
+    'nova.virt.libvirt.driver:LibvirtDriver._get_guest_storage_config',
+    'nova.virt.libvirt.driver:LibvirtDriver._get_existing_domain_xml',
+    'nova.virt.libvirt.driver:LibvirtDriver._get_volume_config',
+    'nova.virt.libvirt.driver:LibvirtDriver._connect_volume',
     # What the driver reports reaches the compute node's statistics.
     'nova.compute.resource_tracker:ResourceTracker._copy_resources',
     'nova.compute.stats:Stats.digest_stats',

@@ -176,12 +176,23 @@ def _class_body(source, indent, name):
 
 def _function(source, indent, name):
     position = _find_statement(source, indent, ('def', 'async def'), name)
-    # It ends before the next thing that stands no deeper. A closing bracket
-    # belongs to its own signature, and a comment may stand anywhere.
-    end = re.compile(r'^ {0,%d}[^\s)\]}#]' % len(indent), re.MULTILINE).search(
-        source, position + len(indent) + 1)
     start = _start_of_decorators(source, position, indent)
-    return source[start:end.start() if end else None].rstrip() + '\n'
+    return source[start:_end(source, position, indent)].rstrip() + '\n'
+
+
+def _end(source, position, indent):
+    """Where a callable ends: before the next thing that stands no deeper.
+
+    Except for a closing bracket, which belongs to its own signature, a
+    comment, which may stand anywhere, and the text of a docstring.
+    """
+    for match in re.compile(r'^ {0,%d}[^\s)\]}#]' % len(indent),
+                            re.MULTILINE).finditer(
+                                source, position + len(indent) + 1):
+        text = source[position:match.start()]
+        if text.count('"""') % 2 == 0 and text.count("'''") % 2 == 0:
+            return match.start()
+    return len(source)
 
 
 def _find_statement(source, indent, keywords, name):

@@ -18,8 +18,8 @@
 Takes every point release of the series that the package registry has (a
 wheel is enough, nothing is installed), cuts out each callable that the package
 overrides or relies on, and writes the digests of its source with the first
-release that has it. ``--check`` writes nothing and exits with 1 if a file would
-change, which is how a new point release of Nova is noticed.
+release that has it. ``--check`` writes nothing and exits with 1 if a file
+would change, which is how a new point release of Nova is noticed.
 """
 
 import argparse

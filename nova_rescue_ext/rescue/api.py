@@ -18,33 +18,43 @@ import copy
 from nova.compute import api as compute_api
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
+from nova import conf
 from nova.i18n import _
 from nova import objects
+from nova import utils
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext.rescue import image
+from nova_rescue_ext.rescue import request
+
+CONF = conf.CONF
 
 
 def rescue(original, self, context, instance, rescue_password=None,
            rescue_image_ref=None, clean_shutdown=True,
            allow_bfv_rescue=False):
-    """Rescue a boot-from-volume server with any image, or with none given.
+    """Rescue with an image that was chosen and checked.
 
-    From compute 2.87 and compute-rescue 1.1 (2-bfv-rescue.rst). Everything
-    else is Nova's own rescue.
+    From compute-rescue 1.1 (1-rescue-image.rst, 3-stable-device-rescue.rst),
+    and for boot-from-volume servers also from compute 2.87
+    (2-bfv-rescue.rst). Everything else is Nova's own rescue.
 
     :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized, 403
     """
-    if allow_bfv_rescue and microversion.is_requested(
-            context, microversion.RESCUE):
+    request.forget(instance)
+    if microversion.is_requested(context, microversion.RESCUE):
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)
-        if compute_utils.is_volume_backed_instance(context, instance, bdms):
-            rescue_image_ref = _choose_image(self, context, instance, bdms,
-                                             rescue_image_ref)
-            original = _with_any_image(original, self)
+        volume_backed = compute_utils.is_volume_backed_instance(
+            context, instance, bdms)
+        if allow_bfv_rescue or not volume_backed:
+            images = _Images(self, context, instance)
+            rescue_image_ref = _choose(images, context, instance, bdms,
+                                       volume_backed, rescue_image_ref)
+            request.write(instance, context.compute_rescue, images.offered)
+            original = images.call_with(original)
     return original(context, instance, rescue_password=rescue_password,
                     rescue_image_ref=rescue_image_ref,
                     clean_shutdown=clean_shutdown,
@@ -56,28 +66,47 @@ def rescue(original, self, context, instance, rescue_password=None,
 @compute_api.check_instance_lock
 @compute_api.check_instance_state(
     vm_state=[vm_states.ACTIVE, vm_states.STOPPED, vm_states.ERROR])
-def _choose_image(self, context, instance, bdms, rescue_image_ref):
+def _choose(images, context, instance, bdms, volume_backed,
+            rescue_image_ref):
     """The image to rescue with, once all is checked that can be.
 
-    :returns: the id of an image that the caller can see
+    In this order: the one that is asked for, the operator's offer, the base
+    image of the server, the image of its root volume.
+
+    :returns: the id of an image
     """
-    policies.authorize(context, policies.BOOT_FROM_VOLUME, instance)
-    image_id = rescue_image_ref or image.of_root_volume(
-        context, instance, bdms, self.volume_api, self.image_api)
-    metadata = image.get(context, instance, self.image_api, image_id)
-    if not set(image.PROPERTIES) <= set(metadata['properties']):
-        _check_host(context, instance, image_id)
+    if volume_backed:
+        policies.authorize(context, policies.BOOT_FROM_VOLUME, instance)
+    if rescue_image_ref:
+        image_id, metadata = images.read(rescue_image_ref)
+    elif _default_image():
+        image_id, metadata = images.read_offer(_default_image())
+    elif volume_backed:
+        image_id, metadata = images.read(image.of_root_volume(
+            context, instance, bdms, images.volume_api, images.image_api))
+    else:
+        image_id, metadata = images.read(
+            utils.instance_sys_meta(instance).get('image_base_image_ref')
+            or instance.image_ref)
+    compute_node = objects.ComputeNode.get_by_host_and_nodename(
+        context, instance.host, instance.node)
+    image.check(instance, image_id, metadata, compute_node)
+    if volume_backed and not image.is_for_stable_devices(metadata):
+        _check_host(instance, image_id, compute_node)
     return image_id
 
 
-def _check_host(context, instance, image_id):
+def _default_image():
+    return (CONF.rescue_ext.default_rescue_image
+            or CONF.libvirt.rescue_image_id)
+
+
+def _check_host(instance, image_id, compute_node):
     """Check that the host attaches a rescue disk whatever its image says.
 
     A nova-compute without the package would fail after it has powered the
     server off.
     """
-    compute_node = objects.ComputeNode.get_by_host_and_nodename(
-        context, instance.host, instance.node)
     if not capabilities.host_can(compute_node, microversion.RESCUE):
         image.refuse(instance, _(
             'compute node %(node)s does not serve compute-rescue 1.1, and '
@@ -87,25 +116,51 @@ def _check_host(context, instance, image_id):
             % {'node': instance.node, 'image': image_id})
 
 
-def _with_any_image(original, self):
-    """Nova's rescue, blind to what an image lacks for stable devices.
+class _Images:
+    """Nova's client of Glance in one rescue.
 
-    Nova refuses an image without hw_rescue_bus and hw_rescue_device; its
-    nova-compute, which fills them in, is not told what they are here.
+    Nova's own code, too, is given its images through here: it refuses an image
+    without hw_rescue_bus and hw_rescue_device for a boot-from-volume server.
+    Its nova-compute, which fills them in, does not learn what they are here.
     """
-    stand_in = copy.copy(self)
-    stand_in.image_api = _CompletedImages(self.image_api)
-    return original.__func__.__get__(stand_in)
 
+    def __init__(self, api, context, instance):
+        self._api = api
+        self._context = context
+        self._instance = instance
+        self.image_api = api.image_api
+        self.volume_api = api.volume_api
+        self.offered = False
 
-class _CompletedImages:
-    """Nova's client of Glance, with images fit for a rescue."""
+    def read(self, image_id):
+        """Read an image as the caller.
 
-    def __init__(self, image_api):
-        self._image_api = image_api
+        :returns: (its id, its metadata)
+        :raises: InstanceNotRescuable
+        """
+        return image_id, image.get(self._context, self._instance,
+                                   self.image_api, image_id)
+
+    def read_offer(self, image_id):
+        """Read the operator's default image, also if only he can see it."""
+        metadata = image.find(self._context, self._instance, self.image_api,
+                              image_id)
+        if metadata is None:
+            self.offered = True
+            self._context = image.operator_context(self._instance)
+            metadata = image.get(self._context, self._instance,
+                                 self.image_api, image_id)
+        return image_id, metadata
+
+    def call_with(self, original):
+        """Nova's rescue, bound to an API object that has these images."""
+        stand_in = copy.copy(self._api)
+        stand_in.image_api = self
+        return original.__func__.__get__(stand_in)
 
     def get(self, context, image_id, **kwargs):
-        metadata = self._image_api.get(context, image_id, **kwargs)
+        """As Nova's rescue reads an image."""
+        metadata = self.image_api.get(self._context, image_id, **kwargs)
         return dict(metadata, properties={
             'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio',
             **metadata['properties']})

@@ -13,33 +13,165 @@
 
 """Rescue in nova-compute's manager."""
 
+from nova.compute import task_states
 from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from nova import conf
+from nova import exception
+from nova.i18n import _
 from nova import objects
+from oslo_log import log as logging
 
+from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image
+from nova_rescue_ext.rescue import progress
+from nova_rescue_ext.rescue import request
+
+CONF = conf.CONF
+LOG = logging.getLogger(__name__)
 
 
 def get_rescue_image(original, self, context, instance,
                      rescue_image_ref=None):
-    """The rescue image; for a boot-from-volume server fit for stable devices.
+    """The rescue image, and how its disk is attached.
 
-    nova-api has chosen and checked the image. Only a stock nova-api sends
-    none: then it is found as nova-api would have found it, and only one that
-    the server's project may read is used, as this context is elevated
-    (2-bfv-rescue.rst).
+    nova-api has chosen and checked the image. Only a stock nova-api sends none
+    for a boot-from-volume server: then it is found as nova-api would have
+    found it, and only one that the server's project may read is used, as this
+    context is elevated (2-bfv-rescue.rst).
 
     :returns: an ImageMeta
     :raises: InstanceNotRescuable
     """
     bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
         context, instance.uuid)
-    if not compute_utils.is_volume_backed_instance(context, instance, bdms):
-        return original(context, instance, rescue_image_ref)
-    if not rescue_image_ref:
+    volume_backed = compute_utils.is_volume_backed_instance(
+        context, instance, bdms)
+    if volume_backed and not rescue_image_ref:
         rescue_image_ref = image.of_root_volume(
             context.elevated(), instance, bdms, self.volume_api,
             self.image_api)
+    if request.is_offered_image(instance):
+        context = image.operator_context(instance)
     image_meta = original(context, instance, rescue_image_ref)
-    image.complete(image_meta.properties,
-                   instance.image_meta.properties.get('hw_disk_bus'))
+    if volume_backed or _stable_devices_always(instance):
+        image.complete(image_meta.properties,
+                       instance.image_meta.properties.get('hw_disk_bus'))
     return image_meta
+
+
+def _stable_devices_always(instance):
+    return (CONF.rescue_ext.stable_devices == 'always'
+            and CONF.libvirt.virt_type != 'lxc'
+            and request.asked_for(instance, microversion.RESCUE))
+
+
+def rescue_instance(original, self, context, instance, *args, **kwargs):
+    """Let the manager and the driver know of each other in a rescue.
+
+    The domain that was kept for the way back goes when the server is RESCUED:
+    unrescue does without (4-live-migrate-rescued.rst).
+    """
+    with progress.track(instance):
+        result = original(context, instance, *args, **kwargs)
+    if _is_libvirt(self.driver):
+        from nova_rescue_ext import rescue_files
+
+        rescue_files.remove_stock_domain(instance)
+    return result
+
+
+def power_off_instance(original, self, *args, **kwargs):
+    """In a rescue, leave the guest up until the rescue disk is ready.
+
+    The libvirt driver powers it off when all else is prepared. A server with
+    shares goes down first, as in stock: powering off unmounts its shares.
+    """
+    instance = next(value for value in (*args, *kwargs.values())
+                    if isinstance(value, objects.Instance))
+    current = progress.of(instance)
+    if current is None:
+        return original(*args, **kwargs)
+    current.guest_touched = True
+    if _is_libvirt(self.driver) and not _has_shares(instance):
+        current.guest_touched = False
+        current.power_off = lambda: original(*args, **kwargs)
+        return None
+    return original(*args, **kwargs)
+
+
+def _is_libvirt(driver):
+    # Not by import: only a nova-compute with libvirt has that module.
+    return any(base.__module__ == 'nova.virt.libvirt.driver'
+               for base in type(driver).__mro__)
+
+
+def _has_shares(instance):
+    return bool(objects.ShareMappingList.get_by_instance_uuid(
+        instance._context, instance.uuid))
+
+
+def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
+    """A rescue that was rolled back leaves the server in its state."""
+    current = progress.of(instance)
+    if current is None or not current.rolled_back:
+        return original(instance, *args, **kwargs)
+    LOG.warning('The rescue failed and was rolled back: the server is as it '
+                'was before. The reason is in the fault of the server.',
+                instance=instance)
+
+
+def init_instance(original, self, context, instance):
+    """Finish or roll back what a restart of nova-compute interrupted.
+
+    Stock Nova leaves the server in RESCUING or UNRESCUING for ever
+    (hazard 32).
+    """
+    if instance.host == self.host and _is_libvirt(self.driver):
+        if instance.task_state == task_states.RESCUING:
+            _recover(self, context, instance, _recover_rescue)
+        elif instance.task_state == task_states.UNRESCUING:
+            _recover(self, context, instance, _recover_unrescue)
+    return original(context, instance)
+
+
+def _recover(manager, context, instance, how):
+    task_state = instance.task_state
+    try:
+        how(manager, context, instance)
+    except Exception:
+        LOG.exception('nova-compute was restarted while the server was '
+                      '%(task)s, and it could not be brought back. It stays '
+                      '%(state)s: hard reboot or unrescue it.',
+                      {'task': task_state, 'state': instance.vm_state},
+                      instance=instance)
+    instance.task_state = None
+    instance.power_state = manager._get_power_state(instance)
+    instance.save(expected_task_state=[task_state])
+
+
+def _recover_rescue(manager, context, instance):
+    """Finish the rescue if its guest runs, else put the server back."""
+    from nova_rescue_ext.rescue import libvirt
+
+    if libvirt.rescue_guest_is_running(manager.driver, instance):
+        LOG.info('nova-compute was restarted after the rescue guest had been '
+                 'started: the rescue is finished.', instance=instance)
+        instance.vm_state = vm_states.RESCUED
+        return
+    error = exception.InstanceNotRescuable(
+        instance_id=instance.uuid,
+        reason=_('nova-compute was restarted. The server is as it was '
+                 'before; rescue it again.'))
+    compute_utils.add_instance_fault_from_exc(context, instance, error)
+    libvirt.roll_back_interrupted(manager.driver, context, instance)
+    LOG.warning('nova-compute was restarted during the rescue, which was '
+                'rolled back.', instance=instance)
+
+
+def _recover_unrescue(manager, context, instance):
+    """Unrescue again: nothing of it is done for good before its end."""
+    manager.driver.unrescue(context, instance)
+    instance.vm_state = vm_states.ACTIVE
+    LOG.info('nova-compute was restarted during the unrescue, which is '
+             'finished.', instance=instance)

@@ -11,17 +11,30 @@
 # under the License.
 
 
-"""The rescue image of a boot-from-volume server, and how it is attached."""
+"""The image of a rescue: which, whether it will do, how it is attached."""
 
-from oslo_log import log as logging
-
+from keystoneauth1 import loading as ks_loading
+from nova import conf
+from nova import context as nova_context
 from nova import exception
 from nova.i18n import _
 from nova import objects
+from oslo_log import log as logging
 
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-PROPERTIES = ('hw_rescue_device', 'hw_rescue_bus')
+# What QEMU takes (3-stable-device-rescue.rst): device -> its buses.
+BUSES = {
+    'disk': ('virtio', 'scsi', 'sata', 'ide', 'usb'),
+    'cdrom': ('sata', 'scsi', 'ide', 'usb'),
+    'floppy': ('fdc',),
+}
+
+_DISK_FORMATS = {'raw', 'qcow2', 'vmdk', 'vhd', 'vhdx', 'vdi', 'iso',
+                 'ploop', 'ami', 'gpt'}
+# Of the others Nova takes the disk as it is.
+_UNBOOTABLE_CONTAINERS = {None, 'aki', 'ari', 'docker', 'compressed'}
 
 # How to go on after a refusal.
 _CHOOSE = _('Choose an image with rescue_image_ref.')
@@ -96,27 +109,114 @@ def get(context, instance, image_api, image_id):
     :returns: the image as Nova's client gives it, a dict
     :raises: InstanceNotRescuable
     """
+    image = find(context, instance, image_api, image_id)
+    if image is None:
+        _refuse_unreadable(instance, image_id)
+    return image
+
+
+def find(context, instance, image_api, image_id):
+    """As get(), but None for an image that does not exist or is not visible.
+
+    :raises: InstanceNotRescuable if Glance does not answer
+    """
     try:
-        image = image_api.get(context, image_id)
+        return image_api.get(context, image_id)
     except (exception.ImageNotFound, exception.ImageNotAuthorized,
             exception.ImageBadRequest):
-        _refuse_unreadable(instance, image_id)
+        return None
     except exception.GlanceConnectionFailed:
         refuse(instance, _('the image service does not answer. Try again '
                            'later.'))
-    if image.get('status') != 'active':
-        refuse(instance, _('image %(image)s is %(status)s, not active. '
-                           '%(choose)s')
-               % {'image': image_id, 'status': image.get('status'),
+
+
+def operator_context(instance):
+    """The context to read the image that the operator offers to everybody.
+
+    With the credentials in ``[service_user]``, which Nova has anyway.
+
+    :param instance: the Instance to be rescued
+    :returns: a RequestContext
+    :raises: InstanceNotRescuable if there are none
+    """
+    auth = ks_loading.load_auth_from_conf_options(CONF, 'service_user')
+    if auth is None:
+        LOG.error('The image in [rescue_ext] default_rescue_image is not '
+                  'visible to project %s, and [service_user] has no '
+                  'credentials to read it with. Share the image or set '
+                  '[service_user].', instance.project_id, instance=instance)
+        refuse(instance, _('the default rescue image of this cloud cannot be '
+                           'read. %s') % _CHOOSE)
+    return nova_context.RequestContext(is_admin=True, user_auth_plugin=auth,
+                                       overwrite=False)
+
+
+def is_for_stable_devices(image):
+    """Whether an image says all that stock Nova wants to know of it."""
+    return {'hw_rescue_device', 'hw_rescue_bus'} <= set(image['properties'])
+
+
+def check(instance, image_id, image, compute_node):
+    """Check all that can be known of a rescue image before anything happens.
+
+    :param instance: the Instance to be rescued
+    :param image_id: the id of the image
+    :param image: the image as Nova's client gives it
+    :param compute_node: the ComputeNode of the instance
+    :raises: InstanceNotRescuable
+    """
+    for objection in _objections(instance, image, compute_node):
+        refuse(instance, _('image %(image)s %(objection)s. %(choose)s')
+               % {'image': image_id, 'objection': objection,
                   'choose': _CHOOSE})
+
+
+def _objections(instance, image, compute_node):
+    """What is wrong with an image, in words. Lazily: the first will do."""
+    properties = image['properties']
+    if image.get('status') != 'active':
+        yield _('is %s, not active') % image.get('status')
+    if properties.get('img_block_device_mapping') or properties.get(
+            'block_device_mapping'):
+        yield _('is a snapshot of a volume and has no data of its own')
+    if properties.get('cinder_encryption_key_id'):
+        yield _('is encrypted')
+    if image.get('container_format') in _UNBOOTABLE_CONTAINERS:
+        yield (_('has container format %s, which no server boots from')
+               % image.get('container_format'))
+    if image.get('disk_format') not in _DISK_FORMATS:
+        yield (_('has disk format %s, which no server boots from')
+               % image.get('disk_format'))
+    memory = instance.flavor.memory_mb
+    if (image.get('min_ram') or 0) > memory:
+        yield (_('needs %(min_ram)s MiB of memory, and the server has '
+                 '%(memory)s')
+               % {'min_ram': image['min_ram'], 'memory': memory})
     try:
-        objects.ImageMeta.from_dict(image)
+        meta = objects.ImageMeta.from_dict(image)
     except ValueError as exc:
-        refuse(instance, _('a property of image %(image)s is not valid: '
-                           '%(error)s. Correct it, or choose another image '
-                           'with rescue_image_ref.')
-               % {'image': image_id, 'error': exc})
-    return image
+        yield _('has a property that is not valid: %s') % exc
+    yield from _hardware_objections(meta.properties, compute_node)
+
+
+def _hardware_objections(properties, compute_node):
+    architecture = properties.get('hw_architecture')
+    known = {spec.arch for spec in compute_node.supported_hv_specs or []}
+    if architecture and known and architecture not in known:
+        yield (_('is for %(arch)s, and the host of the server is for '
+                 '%(known)s')
+               % {'arch': architecture, 'known': ', '.join(sorted(known))})
+    device = properties.get('hw_rescue_device', 'disk')
+    bus = properties.get('hw_rescue_bus')
+    if device not in BUSES:
+        yield (_('has hw_rescue_device %(device)s, and a rescue disk can be '
+                 '%(known)s')
+               % {'device': device, 'known': ', '.join(BUSES)})
+    elif bus and bus not in BUSES[device]:
+        yield (_('has hw_rescue_bus %(bus)s, and a %(device)s can be on '
+                 '%(known)s')
+               % {'bus': bus, 'device': device,
+                  'known': ', '.join(BUSES[device])})
 
 
 def _refuse_unreadable(instance, image_id):

@@ -13,14 +13,29 @@
 
 """Rescue in the libvirt driver."""
 
+import inspect
+import os
+
+from lxml import etree
+from nova.compute import vm_states
 from nova import conf
+from nova import exception
+from nova.i18n import _
 from nova.virt import hardware
+from nova.virt.libvirt import utils as libvirt_utils
+from oslo_log import log as logging
+from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import microversion
+from nova_rescue_ext.rescue import image
+from nova_rescue_ext.rescue import progress
+from nova_rescue_ext.rescue import request
 from nova_rescue_ext import rescue_files
 from nova_rescue_ext import rescue_record
 
 CONF = conf.CONF
+LOG = logging.getLogger(__name__)
 
 
 def get_available_resource(original, self, nodename):
@@ -32,24 +47,48 @@ def get_available_resource(original, self, nodename):
 
 def rescue(original, self, context, instance, network_info, image_meta,
            rescue_password, block_device_info, *args, **kwargs):
-    """Rescue, and leave nothing that unrescue or a migration trips over.
+    """Rescue; a failure puts the server back as it was.
+
+    Nova's own rescue prepares all there is to prepare, then destroys the
+    guest, then starts the rescue guest. The manager has left it to us to
+    power the guest off in between (destroy() below).
 
     Files of an earlier rescue are removed first: Nova would boot them again
     (hazard 11). The properties of the server's image stay as they were
-    (hazard 17), the rescue is recorded, and no domain is left in a file
-    (4-live-migrate-rescued.rst).
+    (hazard 17).
     """
+    current = progress.of(instance) or progress.Progress()
+    was_running = _is_running(self, instance)
     rescue_files.remove(self, instance)
     properties = _image_properties(instance)
+    kernel_id, ramdisk_id = instance.kernel_id, instance.ramdisk_id
     try:
+        _refuse_unfit_bus(instance, image_meta)
+        _use_kernel_of_image(self, context, instance, image_meta)
+        rescue_record.write(
+            instance, _image_id(instance, image_meta),
+            CONF.libvirt.rescue_kernel_id or instance.kernel_id,
+            CONF.libvirt.rescue_ramdisk_id or instance.ramdisk_id,
+            rescue_record.STABLE if hardware.check_hw_rescue_props(image_meta)
+            else rescue_record.LEGACY)
         original(context, instance, network_info, image_meta,
                  rescue_password, block_device_info, *args, **kwargs)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            current.rolled_back = _roll_back(self, context, instance, current,
+                                             was_running)
     finally:
         for key in _image_properties(instance):
             del instance.system_metadata[key]
         instance.system_metadata.update(properties)
-    _record(instance, image_meta)
-    rescue_files.remove_stock_domain(instance)
+        instance.kernel_id, instance.ramdisk_id = kernel_id, ramdisk_id
+
+
+def _is_running(driver, instance):
+    try:
+        return driver._host.get_guest(instance).is_active()
+    except exception.InstanceNotFound:
+        return False
 
 
 def _image_properties(instance):
@@ -57,12 +96,219 @@ def _image_properties(instance):
             if key.startswith('image_')}
 
 
-def _record(instance, image_meta):
-    image_id = (image_meta.id if image_meta.obj_attr_is_set('id')
-                else instance.image_ref)
-    stable = hardware.check_hw_rescue_props(image_meta)
-    rescue_record.write(
-        instance, image_id,
-        CONF.libvirt.rescue_kernel_id or instance.kernel_id,
-        CONF.libvirt.rescue_ramdisk_id or instance.ramdisk_id,
-        rescue_record.STABLE if stable else rescue_record.LEGACY)
+def _image_id(instance, image_meta):
+    return (image_meta.id if image_meta.obj_attr_is_set('id')
+            else instance.image_ref)
+
+
+def _refuse_unfit_bus(instance, image_meta):
+    """Refuse a bus that the machine type does not have.
+
+    libvirt says so when the domain is defined, with the guest down.
+
+    :raises: InstanceNotRescuable
+    """
+    if image_meta.properties.get('hw_rescue_bus') != 'ide':
+        return
+    device = image_meta.properties.get('hw_rescue_device', 'disk')
+    machine = libvirt_utils.get_machine_type(instance.image_meta) or ''
+    if 'q35' in machine:
+        image.refuse(instance, _(
+            'its machine type %(machine)s has no ide bus, which '
+            'hw_rescue_bus of the rescue image asks for. A %(device)s can be '
+            'on %(buses)s') % {
+                'machine': machine, 'device': device, 'buses': ', '.join(
+                    other for other in image.BUSES[device]
+                    if other != 'ide')})
+
+
+def _use_kernel_of_image(driver, context, instance, image_meta):
+    """Boot the rescue image with its own kernel, not with the server's.
+
+    From compute-rescue 1.1. The instance gets its kernel back afterwards.
+    """
+    image_id = _image_id(instance, image_meta)
+    if (not request.asked_for(instance, microversion.RESCUE)
+            or image_id == instance.image_ref):
+        return
+    if request.is_offered_image(instance):
+        context = image.operator_context(instance)
+    properties = image.get(context, instance, driver._image_api,
+                           image_id)['properties']
+    for name in ('kernel_id', 'ramdisk_id'):
+        value = properties.get(name)
+        # "nokernel" is how users say in Nova that there is none.
+        setattr(instance, name, '' if value in (None, 'nokernel') else value)
+
+
+def create_image(original, self, context, instance, *args, **kwargs):
+    """Download the operator's rescue image with the operator's rights."""
+    if (progress.of(instance) is not None
+            and request.is_offered_image(instance)):
+        context = image.operator_context(instance)
+    return original(context, instance, *args, **kwargs)
+
+
+def destroy(original, self, instance):
+    """Power the guest off cleanly now that the rescue disk is ready."""
+    current = progress.of(instance)
+    if current is not None:
+        current.guest_touched = True
+        power_off, current.power_off = current.power_off, None
+        if power_off:
+            power_off()
+    return original(instance)
+
+
+def get_guest_disk_config(original, self, instance, name, disk_mapping,
+                          *args, **kwargs):
+    """Show a rescue system the config drive that was made for it.
+
+    With stable devices Nova makes it, with the password that the caller was
+    told, and attaches the server's own, which has the server's first password.
+    From compute-rescue 1.1, at the address of the server's own.
+    """
+    if (name != 'disk.config' or progress.of(instance) is None
+            or not request.asked_for(instance, microversion.RESCUE)):
+        return original(instance, name, disk_mapping, *args, **kwargs)
+    name = 'disk.config.rescue'
+    # In place: Nova counts the units of the SCSI bus in the mapping.
+    disk_mapping[name] = disk_mapping['disk.config']
+    try:
+        return original(instance, name, disk_mapping, *args, **kwargs)
+    finally:
+        del disk_mapping[name]
+
+
+def _roll_back(driver, context, instance, current, was_running):
+    """Put a server back as it was before its rescue.
+
+    :returns: whether the server is as it was
+    """
+    try:
+        rescue_record.clear(instance)
+        if current.guest_touched:
+            _restore_guest(driver, context, instance, was_running)
+        rescue_files.remove(driver, instance)
+        rescue_files.remove_stock_domain(instance)
+        return True
+    except Exception:
+        LOG.exception('The rescue failed, and so did the way back. No disk '
+                      'of the server was changed: hard reboot it.',
+                      instance=instance)
+        return False
+
+
+def _restore_guest(driver, context, instance, start):
+    with open(rescue_files.stock_domain_path(instance),
+              encoding='utf-8') as domain:
+        xml = domain.read()
+    driver._destroy(instance)
+    driver._create_guest(context, xml, instance, power_on=start)
+
+
+def rescue_guest_is_running(driver, instance):
+    """Whether what runs is the rescue guest.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
+    return _is_running(driver, instance) and _has_rescue_disk(driver, instance)
+
+
+def _has_rescue_disk(driver, instance):
+    domain = etree.fromstring(
+        driver._host.get_guest(instance).get_xml_desc())
+    names = (value for source in domain.findall('devices/disk/source')
+             for value in source.attrib.values())
+    return any(name.endswith(rescue_files.SUFFIX) for name in names)
+
+
+def roll_back_interrupted(driver, context, instance):
+    """Put a server back whose rescue a restart of nova-compute interrupted.
+
+    A guest that was not touched runs on.
+
+    :param driver: the LibvirtDriver
+    :param context: a RequestContext
+    :param instance: the Instance
+    """
+    if _is_untouched(driver, instance):
+        pass
+    elif instance.vm_state == vm_states.ACTIVE:
+        # The host may have been rebooted: with the domain of before, a device
+        # path may be another volume (hazard 12).
+        driver.unrescue(context, instance)
+    else:
+        _restore_guest(driver, context, instance, start=False)
+    rescue_record.clear(instance)
+    rescue_files.remove(driver, instance)
+    rescue_files.remove_stock_domain(instance)
+
+
+def _is_untouched(driver, instance):
+    if not os.path.exists(rescue_files.stock_domain_path(instance)):
+        return True  # made before anything else
+    try:
+        if _has_rescue_disk(driver, instance):
+            return False
+    except exception.InstanceNotFound:
+        return False
+    return (instance.vm_state != vm_states.ACTIVE
+            or _is_running(driver, instance))
+
+
+def resume_state_on_host_boot(original, self, context, instance,
+                              network_info, *args, **kwargs):
+    """Bring a rescued server up in rescue after its host was rebooted.
+
+    Stock Nova boots its own, broken disks (hazard 32). The domain is the one
+    that was defined for the rescue, with its volumes connected anew: a device
+    path of before the reboot may be another volume by now (hazard 12).
+    """
+    if (instance.vm_state != vm_states.RESCUED
+            or _is_running(self, instance)
+            or not _rescue_domain_exists(self, instance)):
+        return original(context, instance, network_info, *args, **kwargs)
+    block_device_info = kwargs.get('block_device_info') or next(
+        (value for value in args if isinstance(value, dict)), None)
+    xml = _with_volumes(self, context, instance, block_device_info)
+    self._create_guest_with_network(
+        context, xml, instance, network_info, block_device_info,
+        vifs_already_plugged=True)
+
+
+def _rescue_domain_exists(driver, instance):
+    try:
+        return _has_rescue_disk(driver, instance)
+    except exception.InstanceNotFound:
+        return False
+
+
+def _with_volumes(driver, context, instance, block_device_info):
+    """The defined domain, with the sources of volumes as they are now."""
+    domain = etree.fromstring(
+        driver._host.get_guest(instance).get_xml_desc())
+    disks = {disk.findtext('serial'): disk
+             for disk in domain.findall('devices/disk')}
+    for bdm in (block_device_info or {}).get('block_device_mapping', []):
+        disk = disks.get(bdm['connection_info'].get('serial'))
+        if disk is None:
+            continue  # not in a rescue without stable devices
+        driver._connect_volume(context, bdm['connection_info'], instance)
+        _renew_source(driver, instance, bdm['connection_info'], disk)
+        bdm.save()
+    return etree.tostring(domain, encoding='unicode')
+
+
+def _renew_source(driver, instance, connection_info, disk):
+    target = disk.find('target')
+    arguments = (connection_info, {'bus': target.get('bus'),
+                                   'dev': target.get('dev'),
+                                   'type': disk.get('device')})
+    if 'instance' in inspect.signature(driver._get_volume_config).parameters:
+        arguments = (instance, *arguments)  # Nova 29 and 30
+    volume = etree.fromstring(
+        driver._get_volume_config(*arguments).to_xml())
+    disk.set('type', volume.get('type'))
+    disk.replace(disk.find('source'), volume.find('source'))

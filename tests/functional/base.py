@@ -19,7 +19,6 @@ driver; libvirt, Glance, Cinder and Neutron are Nova's doubles.
 
 import contextlib
 import os
-import sys
 
 import fixtures
 from lxml import etree
@@ -35,6 +34,7 @@ from oslo_utils import uuidutils
 
 from nova_rescue_ext import activation
 from nova_rescue_ext import conf as ext_conf
+from tests import fixtures as tests_fixtures
 
 CONF = conf.CONF
 
@@ -100,14 +100,14 @@ class RescueTestCase(base.ServersTestBase):
 
     api_major_version = 'v2.1'
     microversion = '2.87'
-    OPTIONS = {}
+    OPTIONS = {}  # of group [rescue_ext]
+    START_COMPUTE = True
 
     IMAGE = '155d900f-4e14-4e4c-a73d-069cbf4541e6'
     VOLUME = nova_fixtures.CinderFixture.IMAGE_BACKED_VOL
 
     def setUp(self):
-        self.flags(api_paste_config=os.path.join(
-            sys.prefix, 'etc/nova/api-paste.ini'), group='wsgi')
+        self.useFixture(tests_fixtures.InstalledApiPaste())
         self.useFixture(Activation(**self.OPTIONS))
         super().setUp()
         self.useFixture(fixtures.MonkeyPatch(
@@ -115,7 +115,8 @@ class RescueTestCase(base.ServersTestBase):
             self._make_instance_path))
         self.domains = self.useFixture(Domains())
         self.context = nova_context.get_admin_context()
-        self.start_compute()
+        if self.START_COMPUTE:
+            self.start_compute()
 
     # nova.virt.libvirt's own: kept, as the patch above replaces it.
     _instance_path = staticmethod(libvirt_utils.get_instance_path)
@@ -126,14 +127,15 @@ class RescueTestCase(base.ServersTestBase):
         return path
 
     @contextlib.contextmanager
-    def opted_in(self, version='1.1', compute='2.87'):
+    def opted_in(self, version='1.1', compute='2.87', api=None):
         """Requests name this version of compute-rescue."""
-        before = self.api.microversion
-        self.api.microversion = '%s, compute-rescue %s' % (compute, version)
+        api = api or self.api
+        before = api.microversion
+        api.microversion = '%s, compute-rescue %s' % (compute, version)
         try:
             yield
         finally:
-            self.api.microversion = before
+            api.microversion = before
 
     def create_image(self, properties=None, **attributes):
         """Upload an image; its id is returned."""
@@ -174,14 +176,13 @@ class RescueTestCase(base.ServersTestBase):
         server = self.api.post_server({'server': body})
         return self._wait_for_state_change(server, 'ACTIVE')
 
-    def rescue(self, server, image_id=None, **parameters):
+    def rescue(self, server, image_id=None, api=None):
         """Ask for a rescue; the response is returned, whatever it is."""
-        if image_id:
-            parameters['rescue_image_ref'] = image_id
-        return self.api.api_request(
+        parameters = {'rescue_image_ref': image_id} if image_id else None
+        return (api or self.api).api_request(
             '/servers/%s/action' % server['id'], method='POST',
             headers={'Content-Type': 'application/json'},
-            body=jsonutils.dumps({'rescue': parameters or None}))
+            body=jsonutils.dumps({'rescue': parameters}))
 
     def assert_rescued(self, server, response):
         self.assertEqual(200, response.status_code, response.text)

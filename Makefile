@@ -1,0 +1,79 @@
+# make demo     the features in an embedded cloud, over HTTP, with a transcript
+# make test     style, unit and functional tests, Nova's own, documentation
+# make bench    what the package costs
+# make clean    take away what these made
+#
+#   PYTHON=python3.11   the interpreter of the environment that they make
+#   VENV=.venv          where that environment is
+#   NOVA=34             the Nova series in it (29 to 34)
+#   DEMO=               stories for "make demo", all if empty
+#   TESTS=              for unit and functional: a regular expression
+
+PYTHON ?= python3.11
+NOVA ?= 34
+VENV ?= .venv
+DEMO ?=
+TESTS ?=
+
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export PYTHONWARNINGS ?= ignore
+export OS_STDOUT_CAPTURE ?= 1
+export OS_STDERR_CAPTURE ?= 1
+export OS_TEST_TIMEOUT ?= 300
+export LC_ALL := C.UTF-8
+
+installed := $(VENV)/installed-nova-$(NOVA)
+
+.PHONY: help demo bench test venv style unit functional nova-suite digests \
+	docs releasenotes samples clean
+
+help:
+	@sed -n '/^# /s/^# //p' $(firstword $(MAKEFILE_LIST))
+
+venv: $(installed)
+
+$(installed): tools/make_venv.sh bindep.txt constraints/nova-$(NOVA).txt \
+		requirements.txt test-requirements.txt doc/requirements.txt setup.cfg
+	@tools/make_venv.sh $(PYTHON) $(VENV) constraints/nova-$(NOVA).txt
+	@touch $@
+
+demo: venv
+	@python -m demo $(DEMO)
+
+bench: venv
+	@python -m bench
+
+test: style digests unit functional nova-suite samples docs releasenotes
+	@echo "make test: all passed"
+
+style: venv
+	pre-commit run --all-files --show-diff-on-failure
+
+# The installed Nova is code that the package was tested on.
+digests: venv
+	nova-rescue-ext-status overrides
+
+unit: venv
+	OS_TEST_PATH=./tests/unit stestr run $(TESTS)
+
+functional: venv
+	OS_TEST_PATH=./tests/functional stestr run $(TESTS)
+
+nova-suite: venv
+	python -m tests.nova_suite --select quick
+
+samples: venv
+	oslo-config-generator --config-file etc/nova-rescue-ext/config-generator.conf
+	oslopolicy-sample-generator --config-file etc/nova-rescue-ext/policy-generator.conf
+
+docs: venv
+	rm -rf doc/build/html
+	sphinx-build -q -W --keep-going -b html -d doc/build/doctrees doc/source doc/build/html
+
+releasenotes: venv
+	reno lint
+
+clean:
+	rm -rf $(VENV) doc/build releasenotes/build .stestr
+
+-include lab.mk

@@ -1,0 +1,231 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The embedded cloud: Nova's services, and doubles of all that they talk to.
+
+Built on the base class of the functional tests, which brings real conductor,
+scheduler, placement and nova-compute with the libvirt driver, and Nova's own
+doubles of libvirt, Glance, Cinder and Neutron. Here the API is behind a real
+HTTP server and the real middleware of Keystone, and calls are as asynchronous
+as in a deployment.
+"""
+
+import importlib.metadata
+import logging
+import socketserver
+import sys
+import threading
+from wsgiref import simple_server
+
+import fixtures
+from keystonemiddleware import fixture as keystone_fixture
+from lxml import etree
+from nova import context as nova_context
+from nova import exception
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.virt.libvirt import driver as libvirt_driver
+from oslo_utils import uuidutils
+import testtools
+
+from demo import users
+from nova_rescue_ext import overrides
+from tests.functional import base
+
+
+class Cloud(base.RescueTestCase):
+    """Two compute hosts, ``compute1`` and ``compute2``.
+
+    A test case that runs no test: its setUp() is the start of the cloud.
+
+    .. attribute:: play
+
+        what is called, with the cloud, when it runs
+    """
+
+    CAST_AS_CALL = False
+    STUB_KEYSTONE = False
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(DiskSerials())
+        self.start_compute('compute2')
+        self.backstage = Backstage(self)
+        self.url = self._listen(self.api_fixture.app())
+
+    def _setup_services(self):
+        log = logging.StreamHandler()  # on stderr
+        log.setLevel(logging.INFO)
+        log.setFormatter(logging.Formatter(
+            '%(asctime)s %(levelname)s %(name)s %(message)s'))
+        self.useFixture(fixtures.LogHandler(log, nuke_handlers=False))
+        keystone = self.useFixture(keystone_fixture.AuthTokenFixture())
+        for token, user in users.TOKENS.items():
+            keystone.add_token_data(token, **user)
+        self.glance.show = _hide_private_images(self.glance.show)
+        super()._setup_services()
+
+    def _listen(self, app):
+        """Serve a WSGI application on a free port.
+
+        :returns: the endpoint of the compute API
+        """
+        server = simple_server.make_server(
+            '127.0.0.1', 0, app, _Server, _RequestHandler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return 'http://127.0.0.1:%d/v2.1' % server.server_port
+
+    def describe(self):
+        """What a visitor wants to know first."""
+        return {'url': self.url, 'hosts': sorted(self.computes),
+                'nova': importlib.metadata.version('nova')}
+
+    def runTest(self):
+        self.play(self)
+
+
+class DiskSerials(fixtures.Fixture):
+    """The serials of disks, which Nova's double of libvirt forgets.
+
+    The serial is the id of the volume, which unrescue takes from the domain's
+    XML as libvirt has it.
+    """
+
+    def _setUp(self):
+        parse = fakelibvirt._parse_disk_info
+        describe = fakelibvirt.Domain.XMLDesc
+
+        def parse_with_serial(element):
+            return dict(parse(element), serial=element.findtext('serial'))
+
+        def describe_with_serials(domain, flags):
+            tree = etree.fromstring(describe(domain, flags))
+            for disk, parsed in zip(tree.findall('devices/disk'),
+                                    domain._def['devices']['disks']):
+                if parsed['serial']:
+                    etree.SubElement(disk, 'serial').text = parsed['serial']
+            return etree.tostring(tree, encoding='unicode')
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt._parse_disk_info',
+            parse_with_serial))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.XMLDesc',
+            describe_with_serials))
+
+
+class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
+    daemon_threads = True
+
+
+class _RequestHandler(simple_server.WSGIRequestHandler):
+
+    def log_message(self, *args):
+        """Nova logs requests itself."""
+
+
+def _hide_private_images(show):
+    """Glance answers 404 for an image that the caller may not see."""
+
+    def show_if_visible(context, image_id, **kwargs):
+        image = show(context, image_id, **kwargs)
+        if not (image['is_public'] or context.is_admin
+                or image['owner'] == context.project_id):
+            raise exception.ImageNotFound(image_id=image_id)
+        return image
+
+    return show_if_visible
+
+
+class Backstage:
+    """What happens in a cloud without going through Nova's API."""
+
+    def __init__(self, running):
+        self._cloud = running
+
+    def upload_image(self, name, properties=None, private_to=None):
+        """Upload an image to Glance.
+
+        :param private_to: the project that owns it and alone can see it
+        :returns: its id
+        """
+        return self._cloud.create_image(
+            properties, name=name, owner=private_to,
+            is_public=private_to is None,
+            visibility='public' if private_to is None else 'private')
+
+    def create_volume(self, name, image_id=None):
+        """Create a volume in Cinder, from an image if one is given.
+
+        :returns: its id
+        """
+        volume_id = uuidutils.generate_uuid()
+        self._cloud.cinder.volumes[volume_id] = {
+            'id': volume_id, 'display_name': name, 'size': 1,
+            'multiattach': False, 'availability_zone': 'nova',
+            'bootable': image_id is not None, 'volume_image_metadata': {}}
+        if image_id:
+            self.claim_image(volume_id, image_id)
+        return volume_id
+
+    def claim_image(self, volume_id, image_id):
+        """Set the image metadata of a volume, as its owner can."""
+        self._cloud.cinder.volumes[volume_id]['volume_image_metadata'][
+            'image_id'] = image_id
+
+    def disks(self, server_id):
+        """The disks of a server's libvirt domain.
+
+        :returns: a list of (target, bus, device, boot order, file or serial)
+        """
+        return self._cloud.domains.disks({'id': server_id})
+
+    def image_of_rescue_disk(self):
+        """The image that the last rescue disk was made from."""
+        create = libvirt_driver.LibvirtDriver._create_image
+        return create.call_args.kwargs['disk_images']['image_id']
+
+    def remove_package(self, host):
+        """Make a compute service one without the package.
+
+        What the package overrides in its classes is put back for it.
+        """
+        service = self._cloud.computes[host]
+        for target in (service.manager, service.driver):
+            _make_stock(target)
+        service.manager.update_available_resource(
+            nova_context.get_admin_context())
+
+
+def _make_stock(target):
+    for override in overrides.declared():
+        owner, _, name = override.qualname.rpartition('.')
+        for cls in type(target).__mro__:
+            if (cls.__module__, cls.__name__) == (override.module, owner):
+                original = vars(cls)[name].__wrapped__
+                setattr(target, name, original.__get__(target))
+
+
+def run(play):
+    """Run a cloud.
+
+    :param play: called with the Cloud
+    :returns: the exit status
+    """
+    running = Cloud()
+    running.play = play
+    result = testtools.TestResult()
+    running.run(result)
+    for _, details in result.errors + result.failures:
+        print(details, file=sys.stderr)
+    return 0 if result.wasSuccessful() else 1

@@ -1,0 +1,56 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What nova-api tells nova-compute about a rescue, with the instance.
+
+The RPC call has no room for it, and must be understood by a nova-compute
+without the package. The keys are saved with the task state and go when the
+next rescue is asked for.
+"""
+
+import microversion_parse
+
+_VERSION = 'rescue_ext_version'
+_OFFERED = 'rescue_ext_offered_image'
+
+
+def write(instance, version, offered_image=False):
+    """Tell nova-compute what was asked for. Nova saves the instance.
+
+    :param instance: the Instance
+    :param version: the ``compute-rescue`` version of the request
+    :param offered_image: whether the image is the operator's offer, which
+        the caller cannot see
+    """
+    forget(instance)
+    instance.system_metadata[_VERSION] = str(version)
+    if offered_image:
+        instance.system_metadata[_OFFERED] = 'True'
+
+
+def forget(instance):
+    """Forget an earlier request. Nova saves the instance."""
+    for key in (_VERSION, _OFFERED):
+        instance.system_metadata.pop(key, None)
+
+
+def asked_for(instance, version):
+    """Whether the rescue was asked for with a ``compute-rescue`` version."""
+    asked = instance.system_metadata.get(_VERSION)
+    return bool(asked) and (
+        microversion_parse.parse_version_string(asked) >= version)
+
+
+def is_offered_image(instance):
+    """Whether the rescue image is to be read with the operator's rights."""
+    return _OFFERED in instance.system_metadata

@@ -1,0 +1,399 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A failed rescue costs nothing, and one that was interrupted is not stuck."""
+
+import glob
+import importlib
+import os
+
+import fixtures
+from nova import objects
+from nova.virt.libvirt import utils as libvirt_utils
+
+from tests.functional import base
+
+DRIVER = 'nova.virt.libvirt.driver.LibvirtDriver.'
+GUEST = 'nova.virt.libvirt.guest.Guest.'
+
+
+def resolve(name):
+    """The method that a dotted name stands for."""
+    module, class_name, method = name.rsplit('.', 2)
+    return getattr(getattr(importlib.import_module(module), class_name),
+                   method)
+
+
+class Injected(Exception):
+    """The failure that a test asked for."""
+
+
+class RescueHostTestCase(base.RescueTestCase):
+    """What happens on the host, where casts are casts."""
+
+    CAST_AS_CALL = False
+
+    def setUp(self):
+        super().setUp()
+        self.driver = self.computes['compute1'].driver
+        self.image = self.create_image()
+
+    def create_server(self):
+        return self._create_server(image_uuid=self.IMAGE, networks='none')
+
+    def instance(self, server):
+        return objects.Instance.get_by_uuid(self.context, server['id'])
+
+    def directory(self, server):
+        return libvirt_utils.get_instance_path(self.instance(server))
+
+    def patch(self, name, replacement):
+        self.useFixture(fixtures.MonkeyPatch(name, replacement))
+
+    def is_running(self, server):
+        return self.driver._host.get_guest(
+            self.instance(server)).is_active()
+
+    def leave_rescue_files(self, server):
+        for name in ('disk.rescue', 'kernel.rescue'):
+            path = os.path.join(self.directory(server), name)
+            with open(path, 'w') as file:
+                file.write('x')
+
+    def rescue_files(self, server):
+        """What a rescue leaves on the host until the unrescue."""
+        return sorted(
+            os.path.basename(path)
+            for pattern in ('*.rescue', 'unrescue.xml')
+            for path in glob.glob(os.path.join(self.directory(server),
+                                               pattern)))
+
+    def rescue_opted_in(self, server):
+        with self.opted_in():
+            response = self.rescue(server, self.image)
+        self.assertEqual(200, response.status_code, response.text)
+
+
+class OrderTest(RescueHostTestCase):
+    """The guest stays up until the rescue disk is ready."""
+
+    def _events(self, server):
+        events = []
+        running = self.is_running
+
+        def prepare(*args, **kwargs):
+            events.append('prepare, guest %s' % (
+                'up' if running(server) else 'down'))
+            return False, False
+
+        def shutdown(*args, **kwargs):
+            events.append('shut down, guest %s' % (
+                'up' if running(server) else 'down'))
+            return True
+
+        self.patch(DRIVER + '_create_image', prepare)
+        self.patch(DRIVER + '_clean_shutdown', shutdown)
+        self.assert_rescued(server, self.rescue(server, self.image))
+        self.assertTrue(running(server))
+        return events
+
+    def test_prepared_before_the_guest_goes_down(self):
+        """Always: only the down time gets shorter."""
+        self.assertEqual(['prepare, guest up', 'shut down, guest up'],
+                         self._events(self.create_server()))
+
+    def test_server_with_shares(self):
+        """Powering off unmounts its shares, so that it comes first."""
+        server = self.create_server()
+        self.patch('nova_rescue_ext.rescue.compute._has_shares',
+                   lambda instance: True)
+        self.assertEqual(['shut down, guest up', 'prepare, guest down'],
+                         self._events(server))
+
+
+class FailureTest(RescueHostTestCase):
+    """Whatever fails, the server is as it was, and says why."""
+
+    def _assert_as_before(self, server, reason='Injected'):
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None,
+                     'status': server['status']})
+        event = self._wait_for_action_fail_completion(
+            server, 'rescue', 'compute_rescue_instance')
+        self.assertEqual('Error', event['result'])
+        fault = objects.InstanceFault.get_latest_for_instance(
+            self.context, server['id'])
+        self.assertIn(reason, fault.message)
+        self.assertEqual(server['status'] == 'ACTIVE',
+                         self.is_running(server))
+        self.assertEqual(['disk'], self._disk_names(server))
+        self.assertEqual([], self.rescue_files(server))
+        self.assertEqual({}, {
+            key: value for key, value
+            in self.instance(server).system_metadata.items()
+            if key in ('rescue_ext_image_id', 'rescue_ext_mode')})
+
+    def _disk_names(self, server):
+        guest = self.driver._host.get_guest(self.instance(server))
+        return [os.path.basename(disk.source_path)
+                for disk in guest.get_all_disks()]
+
+    def _fail(self, name, times=1):
+        """Let a function of Nova fail, the first few times."""
+        left = [times]
+        inner = resolve(name)
+
+        def fail(*args, **kwargs):
+            if left[0]:
+                left[0] -= 1
+                raise Injected('Injected into %s' % name)
+            return inner(*args, **kwargs)
+
+        self.patch(name, fail)
+
+    def _test(self, name, stopped=False):
+        server = self.create_server()
+        if stopped:
+            self.api.post_server_action(server['id'], {'os-stop': None})
+            server = self._wait_for_state_change(server, 'SHUTOFF')
+        self.leave_rescue_files(server)  # of an earlier one
+        self._fail(name)
+        self.rescue_opted_in(server)
+        self._assert_as_before(server)
+
+    def test_domain_cannot_be_read(self):
+        self._test(DRIVER + '_get_existing_domain_xml')
+
+    def test_download_or_conversion(self):
+        self._test(DRIVER + '_create_image')
+
+    def test_domain_cannot_be_made(self):
+        self._test(DRIVER + '_get_guest_xml')
+
+    def test_power_off(self):
+        self._test(DRIVER + '_clean_shutdown')
+
+    def test_destroy(self):
+        self._test(GUEST + 'poweroff')
+
+    def test_define(self):
+        self._test('nova.virt.libvirt.host.Host.write_instance_config')
+
+    def test_config_drive(self):
+        self._test(DRIVER + '_create_configdrive')
+
+    def test_start(self):
+        self._test(GUEST + 'launch')
+
+    def test_start_of_a_stopped_server(self):
+        self._test(GUEST + 'launch', stopped=True)
+
+    def test_download_for_a_stopped_server(self):
+        self._test(DRIVER + '_create_image', stopped=True)
+
+    def test_volume(self):
+        server = self.create_bfv_server()
+        self._fail(DRIVER + '_connect_volume')
+        self.rescue_opted_in(server)
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+        self._wait_for_action_fail_completion(
+            server, 'rescue', 'compute_rescue_instance')
+        self.assertTrue(self.is_running(server))
+        self.assertEqual([], self.rescue_files(server))
+
+    def test_the_way_back_fails_too(self):
+        """Only then the server goes to ERROR."""
+        server = self.create_server()
+        self._fail(GUEST + 'launch', times=2)
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'ERROR')
+
+    def test_then_a_rescue_succeeds(self):
+        server = self.create_server()
+        self._fail(GUEST + 'launch')
+        self.rescue_opted_in(server)
+        self._assert_as_before(server)
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+
+    def test_server_in_error_stays_so(self):
+        server = self.create_server()
+        instance = self.instance(server)
+        instance.vm_state = 'error'
+        instance.save()
+        self._fail(DRIVER + '_create_image')
+        self.rescue_opted_in(server)
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ERROR'})
+        self.assertTrue(self.is_running(server))
+
+
+class LeftoversTest(RescueHostTestCase):
+    """A rescue never sees a file of an earlier one (hazard 11)."""
+
+    def test_removed_first(self):
+        server = self.create_server()
+        self.leave_rescue_files(server)
+        seen = []
+        self.patch(DRIVER + '_create_image', lambda *args, **kwargs: (
+            seen.extend(self.rescue_files(server)), (False, False))[1])
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self.assertEqual(['unrescue.xml'], seen)
+
+
+class MachineTypeTest(RescueHostTestCase):
+    """The rescue image's machine type does not become the server's (17)."""
+
+    def test_kept(self):
+        server = self.create_server()
+        before = self.instance(server).system_metadata[
+            'image_hw_machine_type']
+        self.image = self.create_image({'hw_machine_type': 'q35'})
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self.assertNotEqual('q35', before)
+        self.assertEqual(before, self.instance(server).system_metadata[
+            'image_hw_machine_type'])
+
+
+class RestartTest(RescueHostTestCase):
+    """nova-compute is killed in the middle (hazard 32)."""
+
+    def _set(self, server, **values):
+        instance = self.instance(server)
+        for name, value in values.items():
+            setattr(instance, name, value)
+        instance.save()
+        return instance
+
+    def _restart(self):
+        self.restart_compute_service('compute1')
+        self.driver = self.computes['compute1'].driver
+
+    def _assert_rolled_back(self, server, status='ACTIVE'):
+        server = self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': status})
+        self.assertEqual([], self.rescue_files(server))
+        self.assertEqual(status == 'ACTIVE', self.is_running(server))
+        fault = objects.InstanceFault.get_latest_for_instance(
+            self.context, server['id'])
+        self.assertIn('nova-compute was restarted', fault.message)
+
+    def _interrupted(self, server, saved_domain=True):
+        """As a nova-compute that was killed in a rescue leaves it."""
+        guest = self.driver._host.get_guest(self.instance(server))
+        if saved_domain:
+            with open(os.path.join(self.directory(server),
+                                   'unrescue.xml'), 'w') as file:
+                file.write(guest.get_xml_desc())
+        self.leave_rescue_files(server)
+        self._set(server, task_state='rescuing')
+        return guest
+
+    def test_before_anything(self):
+        server = self.create_server()
+        self._interrupted(server, saved_domain=False)
+        self._restart()
+        self._assert_rolled_back(server)
+
+    def test_while_the_disk_was_prepared(self):
+        """The guest was not touched, and is not now."""
+        server = self.create_server()
+        guest = self._interrupted(server)
+        before = guest.id
+        self._restart()
+        self._assert_rolled_back(server)
+        self.assertEqual(before, self.driver._host.get_guest(
+            self.instance(server)).id)
+
+    def test_while_the_guest_was_down(self):
+        server = self.create_server()
+        self._interrupted(server).poweroff()
+        self._restart()
+        self._assert_rolled_back(server)
+
+    def test_of_a_stopped_server(self):
+        server = self.create_server()
+        self.api.post_server_action(server['id'], {'os-stop': None})
+        self._wait_for_state_change(server, 'SHUTOFF')
+        self._interrupted(server)
+        self._restart()
+        self._assert_rolled_back(server, status='SHUTOFF')
+
+    def test_after_the_rescue_guest_was_started(self):
+        server = self.create_server()
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self._set(server, vm_state='active', task_state='rescuing')
+        self._restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+
+    def test_in_unrescue(self):
+        server = self.create_server()
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self._set(server, task_state='unrescuing')
+        self._restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+        self.assertEqual([], self.rescue_files(server))
+
+    def test_unrescue_fails_again(self):
+        """Not stuck: the server is in rescue, and can be unrescued."""
+        server = self.create_server()
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self._set(server, task_state='unrescuing')
+        def fail(*args, **kwargs):
+            raise Injected('Injected')
+
+        with fixtures.MonkeyPatch(DRIVER + 'unrescue', fail):
+            self._restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        self.api.post_server_action(server['id'], {'unrescue': None})
+        self._wait_for_state_change(server, 'ACTIVE')
+
+
+class HostBootTest(RescueHostTestCase):
+    """A host that reboots brings a rescued server up in rescue."""
+
+    def _boot_host(self, server):
+        self.driver._host.get_guest(self.instance(server)).poweroff()
+        self.flags(resume_guests_state_on_host_boot=True)
+        self.restart_compute_service('compute1')
+        self.driver = self.computes['compute1'].driver
+
+    def _names(self, server):
+        guest = self.driver._host.get_guest(self.instance(server))
+        return [os.path.basename(disk.source_path or '')
+                for disk in guest.get_all_disks()]
+
+    def test_in_rescue(self):
+        server = self.create_server()
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        before = self._names(server)
+        self.assertIn('disk.rescue', before)
+        self._boot_host(server)
+        self.assertTrue(self.is_running(server))
+        self.assertEqual(before, self._names(server))
+
+    def test_not_in_rescue(self):
+        server = self.create_server()
+        self._boot_host(server)
+        self.assertTrue(self.is_running(server))
+        self.assertEqual(['disk'], self._names(server))

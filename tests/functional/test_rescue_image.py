@@ -1,0 +1,324 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Which image a server is rescued with, and whether it will do."""
+
+import fixtures
+from nova import exception
+from nova import objects
+
+from tests.functional import base
+
+
+class ChoiceTest(base.RescueTestCase):
+    """In this order: asked for, offered by the operator, the server's own."""
+
+    def _rescued_with(self, server, image_id=None):
+        with self.opted_in():
+            response = self.rescue(server, image_id)
+        self.assert_rescued(server, response)
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        return instance.system_metadata['rescue_ext_image_id']
+
+    def _create_image_backed(self):
+        return self._create_server(image_uuid=self.IMAGE, networks='none')
+
+    def test_asked_for(self):
+        self.flags(default_rescue_image=self.create_image(),
+                   group='rescue_ext')
+        image = self.create_image()
+        self.assertEqual(image, self._rescued_with(
+            self._create_image_backed(), image))
+
+    def test_offered(self):
+        image = self.create_image()
+        self.flags(default_rescue_image=image, group='rescue_ext')
+        self.assertEqual(image, self._rescued_with(
+            self._create_image_backed()))
+
+    def test_offered_for_boot_from_volume(self):
+        image = self.create_image()
+        self.claim_image(self.create_image())
+        self.flags(default_rescue_image=image, group='rescue_ext')
+        self.assertEqual(image, self._rescued_with(self.create_bfv_server()))
+
+    def test_offered_by_stocks_option(self):
+        """Which has no effect in stock Nova."""
+        image = self.create_image()
+        self.flags(rescue_image_id=image, group='libvirt')
+        self.assertEqual(image, self._rescued_with(
+            self._create_image_backed()))
+
+    def test_base_image(self):
+        self.assertEqual(self.IMAGE, self._rescued_with(
+            self._create_image_backed()))
+
+    def test_not_opted_in(self):
+        self.flags(default_rescue_image=self.create_image(),
+                   group='rescue_ext')
+        server = self._create_image_backed()
+        self.assert_rescued(server, self.rescue(server))
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        self.assertEqual(self.IMAGE,
+                         instance.system_metadata['rescue_ext_image_id'])
+
+
+class PrivateOfferTest(base.RescueTestCase):
+    """An offered image that the project cannot see is the operator's offer.
+
+    Then, and only then, it is read with the operator's rights.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.private = self.create_image(is_public=False, owner='operator')
+        self.readers = []
+        get = self.glance.show
+
+        def get_as(itself, context, image_id, *args, **kwargs):
+            operator = context.user_auth_plugin == 'operator'
+            if image_id == self.private:
+                self.readers.append(operator)
+                if not operator:
+                    raise exception.ImageNotFound(image_id=image_id)
+            return get(context, image_id)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.image.glance.API.get', get_as))
+        self.server = self._create_server(image_uuid=self.IMAGE,
+                                          networks='none')
+
+    def _have_credentials(self, auth):
+        self.useFixture(fixtures.MonkeyPatch(
+            'keystoneauth1.loading.load_auth_from_conf_options',
+            lambda conf, group, **kwargs: auth))
+
+    def test_offered(self):
+        self._have_credentials('operator')
+        self.flags(default_rescue_image=self.private, group='rescue_ext')
+        with self.opted_in():
+            self.assert_rescued(self.server, self.rescue(self.server))
+        # As the user, and then only as the operator: in nova-api, by Nova's
+        # own code, and in nova-compute.
+        self.assertFalse(self.readers[0])
+        self.assertEqual({True}, set(self.readers[1:]))
+
+    def test_asked_for(self):
+        """Naming the operator's image gives nobody the operator's rights."""
+        self._have_credentials('operator')
+        self.flags(default_rescue_image=self.private, group='rescue_ext')
+        with self.opted_in():
+            response = self.rescue(self.server, self.private)
+        self.assert_refused(self.server, response,
+                            'does not exist or you cannot see it')
+        self.assertNotIn(True, self.readers)
+
+    def test_no_credentials(self):
+        self._have_credentials(None)
+        self.flags(default_rescue_image=self.private, group='rescue_ext')
+        with self.opted_in():
+            response = self.rescue(self.server)
+        self.assert_refused(self.server, response,
+                            'default rescue image of this cloud')
+
+
+class CheckTest(base.RescueTestCase):
+    """Checked in nova-api: 400, the reason in words, the server untouched."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self._create_server(image_uuid=self.IMAGE,
+                                          networks='none')
+
+    def _refused(self, words, properties=None, **attributes):
+        image = self.create_image(properties, **attributes)
+        with self.opted_in():
+            response = self.rescue(self.server, image)
+        self.assert_refused(self.server, response, image, words,
+                            'Choose an image with rescue_image_ref')
+
+    def test_refusals(self):
+        refused = self._refused
+        refused('is queued, not active', status='queued')
+        refused('is deactivated, not active', status='deactivated')
+        refused('is encrypted', {'cinder_encryption_key_id': 'key'})
+        refused('is a snapshot of a volume',
+                {'block_device_mapping': '[{"snapshot_id": "x"}]'})
+        refused('has container format docker', container_format='docker')
+        refused('has disk format aki', disk_format='aki')
+        refused('has disk format None', disk_format=None)
+        refused('needs 1000000 MiB of memory', min_ram=1000000)
+        refused('warp', {'hw_rescue_bus': 'warp'})
+        refused('warp', {'hw_rescue_device': 'warp'})
+        refused('is for s390x', {'hw_architecture': 's390x'})
+        refused('a rescue disk can be disk, cdrom, floppy',
+                {'hw_rescue_device': 'lun'})
+        refused('a cdrom can be on sata, scsi, ide, usb',
+                {'hw_rescue_device': 'cdrom', 'hw_rescue_bus': 'virtio'})
+        refused('a disk can be on virtio, scsi, sata, ide, usb',
+                {'hw_rescue_bus': 'fdc'})
+        refused('a floppy can be on fdc',
+                {'hw_rescue_device': 'floppy', 'hw_rescue_bus': 'usb'})
+
+    def test_not_refused(self):
+        image = self.create_image(
+            {'hw_architecture': 'x86_64', 'hw_rescue_device': 'cdrom',
+             'hw_rescue_bus': 'sata'},
+            min_ram=1, container_format='ova', disk_format='iso')
+        with self.opted_in():
+            self.assert_rescued(self.server, self.rescue(self.server, image))
+
+    def test_missing(self):
+        with self.opted_in():
+            response = self.rescue(self.server,
+                                   'f3a3b6a5-6c3f-47a1-9e5e-b5a3b1f0f6d1')
+        self.assert_refused(self.server, response,
+                            'does not exist or you cannot see it')
+
+    def test_base_image_is_gone(self):
+        self.glance.delete(None, self.IMAGE)
+        with self.opted_in():
+            response = self.rescue(self.server)
+        self.assert_refused(self.server, response,
+                            'does not exist or you cannot see it')
+
+    def test_bus_that_the_machine_type_has_not(self):
+        """Known to the host only; refused before the guest is touched."""
+        driver = self.computes['compute1'].driver
+        domains = self.domains.disks(self.server)
+        image = self.create_image({'hw_rescue_bus': 'ide'})
+        error = self.assertRaises(
+            Exception, self._rescue_by_rpc, image)
+        self.assertIn('has no ide bus', str(error))
+        self.assertIn('virtio, scsi, sata, usb', str(error))
+        driver._create_image.assert_called_once()  # when it was created
+        server = self.api.get_server(self.server['id'])
+        self.assertEqual(('ACTIVE', None), (
+            server['status'], server['OS-EXT-STS:task_state']))
+        self.assertEqual(domains, self.domains.disks(self.server))
+
+    def _rescue_by_rpc(self, image):
+        instance = objects.Instance.get_by_uuid(self.context,
+                                                self.server['id'])
+        instance.system_metadata['image_hw_machine_type'] = 'pc-q35-6.2'
+        instance.task_state = 'rescuing'
+        instance.save()
+        self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
+            self.context, instance, 'password', rescue_image_ref=image)
+
+
+class StableDevicesTest(base.RescueTestCase):
+    """3-stable-device-rescue.rst: all disks where they were."""
+
+    def _disks(self, properties=None):
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        before = self.domains.disks(server)
+        with self.opted_in():
+            self.assert_rescued(server, self.rescue(
+                server, self.create_image(properties)))
+        return before, self.domains.disks(server)
+
+    def test_every_value(self):
+        for device, bus, target in (
+                ('disk', 'virtio', 'vdb'), ('disk', 'scsi', 'sda'),
+                ('disk', 'sata', 'sda'), ('disk', 'usb', 'sda'),
+                ('disk', 'ide', 'hda'), ('cdrom', 'sata', 'sda'),
+                ('cdrom', 'scsi', 'sda'), ('cdrom', 'ide', 'hda'),
+                ('cdrom', 'usb', 'sda'), ('floppy', 'fdc', 'fda')):
+            before, disks = self._disks({'hw_rescue_device': device,
+                                         'hw_rescue_bus': bus})
+            self.assertEqual(before + [
+                (target, bus, device, '1', 'disk.rescue')], disks)
+
+    def test_floppy_alone(self):
+        self.assertEqual(
+            ('fda', 'fdc', 'floppy', '1', 'disk.rescue'),
+            self._disks({'hw_rescue_device': 'floppy'})[1][-1])
+
+    def test_by_image(self):
+        self.assertEqual(['disk.rescue', 'disk'], [
+            disk[-1] for disk in self._disks()[1]])
+
+    def test_always(self):
+        self.flags(stable_devices='always', group='rescue_ext')
+        self.assertEqual(('vdb', 'virtio', 'disk', '1', 'disk.rescue'),
+                         self._disks()[1][-1])
+
+    def test_always_not_opted_in(self):
+        self.flags(stable_devices='always', group='rescue_ext')
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        self.assert_rescued(server, self.rescue(server, self.create_image()))
+        self.assertEqual(['disk.rescue', 'disk'], [
+            disk[-1] for disk in self.domains.disks(server)])
+
+
+class KernelTest(base.RescueTestCase):
+    """The rescue image's own kernel and ramdisk."""
+
+    def _kernel(self, properties, opted_in=True):
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        instance.kernel_id, instance.ramdisk_id = 'own', 'own-ramdisk'
+        instance.save()
+        image = self.create_image(properties)
+        if opted_in:
+            with self.opted_in():
+                self.assert_rescued(server, self.rescue(server, image))
+        else:
+            self.assert_rescued(server, self.rescue(server, image))
+        instance.refresh()
+        self.assertEqual(('own', 'own-ramdisk'),
+                         (instance.kernel_id, instance.ramdisk_id))
+        driver = self.computes['compute1'].driver
+        images = driver._create_image.call_args[1]['disk_images']
+        return images['kernel_id'], images['ramdisk_id']
+
+    def test_of_the_image(self):
+        self.assertEqual(('k', 'r'), self._kernel(
+            {'kernel_id': 'k', 'ramdisk_id': 'r'}))
+
+    def test_none(self):
+        self.assertEqual(('', ''), self._kernel({}))
+        self.assertEqual(('', ''), self._kernel({'kernel_id': 'nokernel'}))
+
+    def test_not_opted_in(self):
+        self.assertEqual(('own', 'own-ramdisk'), self._kernel(
+            {'kernel_id': 'k', 'ramdisk_id': 'r'}, opted_in=False))
+
+
+class PasswordTest(base.RescueTestCase):
+    """The config drive of the rescue system has the rescue's password."""
+
+    def _config_drive(self, properties):
+        self.flags(force_config_drive=True)
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        normal = self.domains.disks(server)[-1]
+        self.assertEqual('disk.config', normal[-1])
+        with self.opted_in():
+            self.assert_rescued(server, self.rescue(
+                server, self.create_image(properties)))
+        return normal, [disk for disk in self.domains.disks(server)
+                        if 'config' in disk[-1]]
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.configdrive.ConfigDriveBuilder.make_drive'))
+
+    def test_stable_devices(self):
+        normal, found = self._config_drive({'hw_rescue_bus': 'usb'})
+        self.assertEqual([normal[:-1] + ('disk.config.rescue',)], found)
+
+    def test_other_mode(self):
+        _, found = self._config_drive({})
+        self.assertEqual(['disk.config.rescue'], [disk[-1] for disk in found])

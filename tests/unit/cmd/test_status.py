@@ -1,0 +1,167 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+
+import fixtures
+import testtools
+
+from nova_rescue_ext.cmd import status
+from nova_rescue_ext import microversion
+from nova_rescue_ext import verification
+
+ON = ('[DEFAULT]\nconfig_source = rescue_ext\n'
+      '[rescue_ext]\ndriver = nova_rescue_ext\n')
+
+
+class StatusTestCase(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(microversion.set_default_version, '1.0')
+
+    def run_command(self, conf, *command):
+        """:returns: (exit code, output)"""
+        with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+            file.write(conf)
+            file.flush()
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
+                code = status.main(['--config-file', file.name, *command])
+        return code, ' '.join(output.getvalue().replace('|', ' ').split())
+
+    def change_nova(self, name, text):
+        """Let the source of a callable be another."""
+        original = verification.source_of
+
+        def source_of(wanted):
+            return text if wanted == name else original(wanted)
+
+        source_of.cache_clear = original.cache_clear
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.verification.source_of', source_of))
+
+
+class UpgradeCheckTest(StatusTestCase):
+
+    def assert_check(self, code, conf, *words):
+        found, output = self.run_command(conf, 'upgrade', 'check')
+        self.assertEqual(code, found, output)
+        for word in words:
+            self.assertIn(word, output)
+
+    def test_success(self):
+        self.assert_check(0, ON, 'Nova %s' % verification.nova_release())
+
+    def test_not_switched_on(self):
+        self.assert_check(1, '', 'does not switch it on')
+
+    def test_another_source_first(self):
+        conf = ON.replace('= rescue_ext', '= other, rescue_ext')
+        self.assert_check(0, conf)
+
+    def test_unknown_option(self):
+        self.assert_check(2, ON + 'alow_unverified = true\n',
+                          'no such option', 'alow_unverified')
+
+    def test_bad_values(self):
+        for line in ('default_api_version = 8.1',
+                     'allow_unverified = perhaps'):
+            self.assert_check(2, ON + line + '\n', line.split()[0])
+
+    def test_patched_nova(self):
+        name = 'nova.virt.hardware:check_hw_rescue_props'
+        self.change_nova(name, 'def check_hw_rescue_props(x): pass\n')
+        self.assert_check(2, ON, name, 'will run as stock Nova')
+        self.assert_check(1, ON + 'allow_unverified = true\n', name)
+
+    def test_unfit_nova(self):
+        """Not even allow_unverified helps."""
+        self.change_nova('nova.compute.api:API.rescue',
+                         'def rescue(self, image): pass\n')
+        self.assert_check(2, ON + 'allow_unverified = true\n',
+                          'does not fit')
+
+    def test_unknown_series(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.verification.nova_release', lambda: '35.0.0'))
+        self.assert_check(2, ON, 'Nova 35.0.0', 'supports the Nova series')
+
+    def test_no_nova(self):
+        def release():
+            raise verification.SourceNotFound('Nova is not installed')
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.verification.nova_release', release))
+        self.assert_check(2, ON, 'Nova is not installed')
+
+
+class OverridesTest(StatusTestCase):
+
+    def test_table(self):
+        code, output = self.run_command(ON, 'overrides')
+        self.assertEqual(0, code)
+        self.assertIn('nova.compute.api:API.rescue '
+                      'nova_rescue_ext.rescue.api:rescue verified', output)
+        self.assertIn('(relied on)', output)
+
+    def test_differs_and_missing(self):
+        self.change_nova('nova.compute.api:API.rescue',
+                         'def rescue(self, image): pass\n')
+        code, output = self.run_command(ON, 'overrides')
+        self.assertEqual(2, code)
+        self.assertIn('nova_rescue_ext.rescue.api:rescue differs', output)
+
+    def test_missing(self):
+        original = verification.source_of
+
+        def source_of(name):
+            if 'unrescue' in name:
+                raise verification.SourceNotFound('gone')
+            return original(name)
+
+        source_of.cache_clear = original.cache_clear
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.verification.source_of', source_of))
+        code, output = self.run_command(ON, 'overrides')
+        self.assertEqual(2, code)
+        self.assertIn('LibvirtDriver.unrescue (relied on) missing: gone',
+                      output)
+
+
+class CommandTest(testtools.TestCase):
+    """The installed command, as a deployer calls it."""
+
+    def test_from_any_folder(self):
+        path = os.path.join(os.path.dirname(sys.executable),
+                            'nova-rescue-ext-status')
+        with tempfile.TemporaryDirectory() as folder:
+            conf = os.path.join(folder, 'nova.conf')
+            with open(conf, 'w') as file:
+                file.write(ON)
+            process = subprocess.run(
+                [path, '--config-file', 'nova.conf', 'upgrade', 'check'],
+                cwd=folder, capture_output=True, text=True)
+        self.assertEqual(0, process.returncode,
+                         process.stdout + process.stderr)
+
+    def test_no_command(self):
+        process = subprocess.run(
+            [sys.executable, '-m', 'nova_rescue_ext.cmd.status'],
+            capture_output=True, text=True)
+        self.assertEqual(2, process.returncode)
+        self.assertIn('usage:', process.stderr)

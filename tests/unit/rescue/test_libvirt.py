@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+from unittest import mock
+
+import fixtures
+from lxml import etree
+from nova import objects
+from nova.virt.libvirt import config as vconfig
+from oslo_utils.fixture import uuidsentinel as uuids
+import testtools
+
+from nova_rescue_ext import microversion
+from nova_rescue_ext.rescue import libvirt
+from nova_rescue_ext.rescue import progress
+from nova_rescue_ext.rescue import request
+
+
+class CreateImageTest(testtools.TestCase):
+    """With whose rights the rescue image is downloaded."""
+
+    def setUp(self):
+        super().setUp()
+        objects.register_all()
+        self.instance = objects.Instance(uuid=uuids.instance,
+                                         system_metadata={})
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.rescue.image.operator_context',
+            lambda instance: 'operator'))
+
+    def _context(self):
+        original = mock.Mock()
+        libvirt.create_image(original, None, 'user', self.instance, {})
+        return original.call_args[0][0]
+
+    def test_offered_image(self):
+        request.write(self.instance, microversion.RESCUE, offered_image=True)
+        with progress.track(self.instance):
+            self.assertEqual('operator', self._context())
+
+    def test_other_image(self):
+        request.write(self.instance, microversion.RESCUE)
+        with progress.track(self.instance):
+            self.assertEqual('user', self._context())
+
+    def test_not_in_a_rescue(self):
+        """What an earlier rescue was asked for means nothing later."""
+        request.write(self.instance, microversion.RESCUE, offered_image=True)
+        self.assertEqual('user', self._context())
+
+
+class GuestDiskConfigTest(testtools.TestCase):
+
+    def test_units_are_counted(self):
+        """Nova counts the units of the SCSI bus in the mapping."""
+        objects.register_all()
+        instance = objects.Instance(uuid=uuids.instance, system_metadata={})
+        request.write(instance, microversion.RESCUE)
+        mapping = {'disk.config': {'bus': 'scsi'}, 'unit': 3}
+
+        def original(instance, name, disk_mapping):
+            self.assertEqual('disk.config.rescue', name)
+            self.assertEqual({'bus': 'scsi'}, disk_mapping[name])
+            disk_mapping['unit'] += 1
+
+        with progress.track(instance):
+            libvirt.get_guest_disk_config(original, None, instance,
+                                          'disk.config', mapping)
+        self.assertEqual({'disk.config': {'bus': 'scsi'}, 'unit': 4},
+                         mapping)
+
+
+class VolumesAfterHostBootTest(testtools.TestCase):
+    """A device path of before the boot may be another volume (hazard 12)."""
+
+    DOMAIN = '''
+        <domain><devices>
+          <disk type='block' device='disk'>
+            <source dev='/dev/sdx'/><target dev='vda' bus='virtio'/>
+            <serial>%(volume)s</serial><address type='pci' slot='0x04'/>
+          </disk>
+          <disk type='file' device='disk'>
+            <source file='/i/disk.rescue'/><target dev='vdb' bus='virtio'/>
+            <boot order='1'/>
+          </disk>
+        </devices></domain>''' % {'volume': uuids.volume}
+
+    def _renewed(self, **methods):
+        driver = mock.Mock(spec_set=['_host', '_connect_volume',
+                                     '_get_volume_config'], **methods)
+        driver._host.get_guest().get_xml_desc.return_value = self.DOMAIN
+        bdm = mock.MagicMock()
+        info = {'serial': uuids.volume}
+        bdm.__getitem__.side_effect = {'connection_info': info}.get
+        xml = libvirt._with_volumes(
+            driver, 'context', 'instance',
+            {'block_device_mapping': [bdm]})
+        driver._connect_volume.assert_called_once_with(
+            'context', info, 'instance')
+        bdm.save.assert_called_once_with()
+        return etree.fromstring(xml).findall('devices/disk')
+
+    def _assert_renewed(self, get_volume_config):
+        root, rescue = self._renewed(_get_volume_config=get_volume_config)
+        self.assertEqual('/dev/sdy', root.find('source').get('dev'))
+        self.assertEqual('vda', root.find('target').get('dev'))
+        self.assertEqual('0x04', root.find('address').get('slot'))
+        self.assertEqual('/i/disk.rescue', rescue.find('source').get('file'))
+
+    @staticmethod
+    def _config(info):
+        config = vconfig.LibvirtConfigGuestDisk()
+        config.source_type = 'block'
+        config.source_path = '/dev/sdy'
+        config.target_dev = info['dev']
+        config.target_bus = info['bus']
+        return config
+
+    def test_renewed(self):
+        self._assert_renewed(
+            lambda connection_info, disk_info: self._config(disk_info))
+
+    def test_renewed_by_nova_29(self):
+        self._assert_renewed(
+            lambda instance, connection_info, disk_info: self._config(
+                disk_info))
