@@ -94,10 +94,11 @@ def discover(plot):
     plot.script.step('Is it there? The version document, asked with no '
                      'client')
     document = plot.stage.get('/v2.1/')
+    offered = document['version'].get('compute_rescue', {})
     plot.script.check(
-        document['version'].get('compute_rescue') == {
-            'min_version': '1.0', 'version': VERSION},
-        'The cloud has compute-rescue 1.0 to %s.' % VERSION)
+        offered.get('min_version') == '1.0'
+        and offered.get('version', '') >= VERSION,
+        'The cloud has compute-rescue %s.' % VERSION)
 
 
 def create(plot):

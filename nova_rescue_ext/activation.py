@@ -79,6 +79,8 @@ class _State:
         self.refusal = None
         self.nova_release = None
         self.waiting = {}  # module of Nova -> overrides not applied yet
+        self.imported = []  # modules of Nova whose overrides are due
+        self.applying = False
         self.applied = []
 
 
@@ -286,12 +288,23 @@ def _on_import(module):
 
     Contained: what is raised here would fail the import of Nova's module.
     """
-    waiting = _state.waiting.pop(module.__name__, [])
+    _state.imported.append(module)
+    if _state.applying:
+        # Ours is being imported and has imported this module. What overrides
+        # it may be what is being imported: it has to be complete first.
+        return
+    _state.applying = True
     try:
-        for override in waiting:
-            _state.applied.append(overrides.Applied(override, module))
+        while _state.imported:
+            _apply(_state.imported.pop())
     except Exception as exc:
         _refuse(exc)
+    _state.applying = False
+
+
+def _apply(module):
+    for override in _state.waiting.pop(module.__name__, []):
+        _state.applied.append(overrides.Applied(override, module))
 
 
 def _say(log, *args, **kwargs):

@@ -66,9 +66,18 @@ def _stable_devices_always(instance):
 
 
 def rescue_instance(original, self, context, instance, *args, **kwargs):
-    """Let the manager and the driver know of each other in a rescue."""
+    """Let the manager and the driver know of each other in a rescue.
+
+    The domain that was kept for the way back goes when the server is RESCUED:
+    unrescue does without (4-live-migrate-rescued.rst).
+    """
     with progress.track(instance):
-        return original(context, instance, *args, **kwargs)
+        result = original(context, instance, *args, **kwargs)
+    if _is_libvirt(self.driver):
+        from nova_rescue_ext import rescue_files
+
+        rescue_files.remove_stock_domain(instance)
+    return result
 
 
 def power_off_instance(original, self, *args, **kwargs):

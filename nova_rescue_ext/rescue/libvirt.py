@@ -56,8 +56,7 @@ def rescue(original, self, context, instance, network_info, image_meta,
 
     Files of an earlier rescue are removed first: Nova would boot them again
     (hazard 11). The properties of the server's image stay as they were
-    (hazard 17). No domain is left in a file: unrescue rebuilds it
-    (4-live-migrate-rescued.rst).
+    (hazard 17).
     """
     current = progress.of(instance) or progress.Progress()
     was_running = _is_running(self, instance)
@@ -76,7 +75,6 @@ def rescue(original, self, context, instance, network_info, image_meta,
             else rescue_record.LEGACY)
         original(context, instance, network_info, image_meta,
                  rescue_password, block_device_info, *args, **kwargs)
-        rescue_files.remove_stock_domain(instance)
     except Exception:
         with excutils.save_and_reraise_exception():
             current.rolled_back = _roll_back(self, context, instance, current,

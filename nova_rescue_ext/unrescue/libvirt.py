@@ -19,13 +19,16 @@ import threading
 
 from lxml import etree
 from nova import utils
-from nova.virt.libvirt import guest as libvirt_guest
 from oslo_log import log as logging
 
 from nova_rescue_ext import rescue_files
 from nova_rescue_ext import rescue_record
 
 LOG = logging.getLogger(__name__)
+
+# Of virDomainUndefineFlags, which Nova imports late.
+_MANAGED_SAVE = 1
+_KEEP_NVRAM = 8
 
 _MACHINE_TYPE = 'image_hw_machine_type'
 
@@ -162,6 +165,4 @@ def delete_configuration(original, self, *args, **kwargs):
         return original(*args, **kwargs)
     if 'keep_nvram' in inspect.signature(original).parameters:
         return original(*args, **dict(kwargs, keep_nvram=True))
-    libvirt = libvirt_guest.libvirt
-    self._domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
-                               libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+    self._domain.undefineFlags(_MANAGED_SAVE | _KEEP_NVRAM)

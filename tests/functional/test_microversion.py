@@ -16,8 +16,10 @@
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext import activation
+from nova_rescue_ext import microversion
 from tests.functional import base
 
+MAX_VERSION = str(microversion.MAX_VERSION)
 HEADER = 'OpenStack-API-Version'
 # Differ from one response to the next in stock Nova, too.
 UNIQUE = {'x-openstack-request-id', 'x-compute-request-id', 'date'}
@@ -76,7 +78,7 @@ class NegotiationTest(MicroversionTestCase):
                          'compute-rescue 1.1')
 
     def test_latest(self):
-        self.assert_used('compute 2.95, compute-rescue 1.1',
+        self.assert_used('compute 2.95, compute-rescue %s' % MAX_VERSION,
                          'compute 2.95, compute-rescue latest')
 
     def test_the_last_of_several(self):
@@ -88,7 +90,7 @@ class NegotiationTest(MicroversionTestCase):
         for version in ('1.99', '2.0', '1.%d' % 10**30):
             self.assert_fault(406, 'compute 2.95, compute-rescue ' + version,
                               'compute-rescue', 'Minimum is 1.0',
-                              'maximum is 1.1')
+                              'maximum is %s' % MAX_VERSION)
 
     def test_malformed(self):
         for version in ('', ' ', ' 1', ' 1.', ' 1.x', ' 1.1.1', ' -1.1',
@@ -170,7 +172,7 @@ class DefaultVersionTest(MicroversionTestCase):
 
     def test_named_none(self):
         response = self.get('/v2.1/servers', 'compute 2.95')
-        self.assertEqual('compute 2.95, compute-rescue 1.1',
+        self.assertEqual('compute 2.95, compute-rescue %s' % MAX_VERSION,
                          response.headers[HEADER])
 
     def test_named_one(self):
@@ -208,7 +210,7 @@ class DefaultVersionRescueTest(base.RescueTestCase):
 class VersionDocumentTest(MicroversionTestCase):
     """The version documents advertise the range."""
 
-    RANGE = {'version': '1.1', 'min_version': '1.0'}
+    RANGE = {'version': MAX_VERSION, 'min_version': '1.0'}
 
     def test_list(self):
         versions = jsonutils.loads(self.get('/').text)['versions']

@@ -26,6 +26,8 @@ import textwrap
 
 import testtools
 
+from nova_rescue_ext import microversion
+
 ON = textwrap.dedent('''\
     [DEFAULT]
     config_source = rescue_ext
@@ -137,7 +139,8 @@ class ServiceTest(testtools.TestCase):
         self.assertEqual(1, len(lines), output)
         self.assertIn(' INFO ', lines[0])
         self.assertRegex(lines[0], r': [1-9][0-9]* overrides, ')
-        self.assertIn('compute-rescue 1.0 to 1.1 (default 1.0)', lines[0])
+        self.assertIn('compute-rescue 1.0 to %s (default 1.0)'
+                      % microversion.MAX_VERSION, lines[0])
 
     def test_off_loads_nothing(self):
         output = self._run('[DEFAULT]\n', '''\
