@@ -140,7 +140,7 @@ class ServiceTest(testtools.TestCase):
         self.assertIn(' INFO ', lines[0])
         self.assertRegex(lines[0], r': [1-9][0-9]* overrides, ')
         self.assertIn('compute-rescue 1.0 to %s (default 1.0)'
-                      % microversion.MAX_VERSION, lines[0])
+                      % str(microversion.MAX_VERSION), lines[0])
 
     def test_off_loads_nothing(self):
         output = self._run('[DEFAULT]\n', '''\

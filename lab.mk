@@ -1,0 +1,97 @@
+# The lab: a small real OpenStack with two hypervisors, and the package in
+# it. Included by the Makefile; doc/source/contributor/lab.rst tells more.
+#
+# make lab          all in 30 minutes: install, up, core stories, down
+# make lab-all      all profiles, all stories, all faults
+# make lab-up       bring the lab up; make lab-down ends it without a trace
+# make lab-test     the core stories in the lab that is up
+# make lab-tempest  Tempest with and without the package, and the difference
+# make lab-faults   all faults, and the page with their outcomes
+# make lab-clean    take away all that these made
+#
+#   PROFILE=qcow2    where disks are: qcow2, raw, shared or rbd
+#   EXT=1            0: without the package
+#   NET=none         ovs: servers have ports, on Open vSwitch
+#   LAB=<folder>     where the lab lives
+#   TESTS=           stories for "make lab-test", as unittest names them
+#   TEMPEST=         for "make lab-tempest": a regular expression
+
+LAB ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nova-rescue-ext-lab
+PROFILE ?= qcow2
+EXT ?= 1
+NET ?= none
+TEMPEST ?=
+export LAB PROFILE EXT NET TEMPEST
+
+# The first needs nothing installed, the second the lab's environment.
+lab_boot = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m tests.lab.cloud
+lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
+lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
+
+lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image bfv versions \
+	cli migration rebuild)
+lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
+	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
+		test_from_volume test_with_all_disks) \
+	$(addprefix tests.lab.test_rescue.Rescue.,test_legacy test_stable \
+		test_cdrom test_twice) \
+	$(addprefix tests.lab.test_rescue_image.RescueImage., \
+		test_bad_images_are_refused_before_anything \
+		test_image_that_is_not_what_it_says) \
+	$(addprefix tests.lab.test_migration.LiveMigration.,test_active \
+		test_rescued_is_refused_by_stock) \
+	$(addprefix tests.lab.test_faults.Faults., \
+		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
+
+.PHONY: lab lab-all lab-install lab-up lab-down lab-status lab-test \
+	lab-test-all lab-faults lab-tempest lab-clean lab-shell
+
+# Down also after a failure, and the failure told all the same.
+lab:
+	@$(MAKE) lab-up && $(MAKE) lab-test; result=$$?; \
+	$(MAKE) lab-down && exit $$result
+
+lab-all:
+	@result=0; for profile in qcow2 raw shared rbd; do \
+		$(MAKE) lab-up PROFILE=$$profile && \
+		$(MAKE) lab-test-all PROFILE=$$profile || result=1; \
+		test $$profile != qcow2 || $(MAKE) lab-faults || result=1; \
+		$(MAKE) lab-down || result=1; \
+	done; $(MAKE) lab-tempest || result=1; exit $$result
+
+lab-install:
+	@$(lab_boot) install
+
+lab-up: lab-install
+	@$(lab_cloud) up
+
+lab-down:
+	@$(lab_boot) down
+
+lab-status:
+	@$(lab_boot) status
+
+lab-shell:
+	@$(lab_cloud) run bash
+
+lab-test:
+	@$(lab_unittest) $(or $(TESTS),$(lab_core))
+
+lab-test-all:
+	@$(lab_unittest) $(lab_all)
+
+lab-faults:
+	@LAB_FAULTS_TABLE=1 $(lab_unittest) tests.lab.test_faults
+
+lab-tempest: lab-install
+	@$(lab_cloud) tempest install
+	@for ext in 0 1; do \
+		$(MAKE) lab-up EXT=$$ext && \
+		$(lab_cloud) run $(LAB)/venv/bin/python -m tests.lab.cloud \
+			tempest run; result=$$?; \
+		$(MAKE) lab-down && test $$result = 0 || exit 1; \
+	done
+	@$(lab_cloud) tempest compare
+
+lab-clean:
+	@$(lab_boot) clean

@@ -1,0 +1,193 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova: API, conductors, scheduler; cell0 and two cells.
+
+cell1 has both hypervisors, because a server migrates within its cell.
+cell2 has a database and a virtual host of its own and no hypervisor: it is
+there so that nothing may take a cell for the only one.
+"""
+
+from tests.lab.cloud import ceph
+from tests.lab.cloud import config
+from tests.lab.cloud import process
+from tests.lab.cloud import settings
+
+_ETC = settings.ETC / 'nova'
+CONF = _ETC / 'nova.conf'
+CELLS = ('cell1', 'cell2')
+# One path on both hosts, as Nova wants it; each mounts its own folder.
+INSTANCES = settings.DATA / 'instances'
+
+
+def cell_conf(cell):
+    return _ETC / f'nova-{cell}.conf'
+
+
+def compute_conf(host):
+    return _ETC / f'nova-{host}.conf'
+
+
+def up_api():
+    """The API level: everything but the hosts."""
+    config.write(CONF, {
+        **_common(CONF, settings.CONTROLLER, 'ctl'),
+        'api_database': {'connection': config.database('nova_api')},
+        'database': {'connection': config.database('nova_cell0')},
+        'scheduler': {'workers': 1},
+        'conductor': {'workers': 1},
+    })
+    config.paste('nova', 'api-paste.ini', _ETC)
+    for cell in CELLS:
+        config.write(cell_conf(cell), {
+            **_common(cell_conf(cell), settings.CONTROLLER, 'ctl', cell),
+            'api_database': {'connection': config.database('nova_api')},
+            'database': {'connection': config.database(f'nova_{cell}')},
+            'conductor': {'workers': 1},
+        })
+    _sync_databases()
+    config.wsgi('nova-api', 'nova.wsgi.osapi_compute:application',
+                {'OS_NOVA_CONFIG_DIR': _ETC}, processes=2)
+    _start('nova-conductor', 'nova-conductor', CONF)
+    _start('nova-conductor-cell1', 'nova-conductor', cell_conf('cell1'))
+    _start('nova-scheduler', 'nova-scheduler', CONF)
+    process.wait_port('nova-api')
+
+
+def up_compute(host):
+    config.write(compute_conf(host), _compute_sections(host))
+    _start(f'nova-compute-{host}', 'nova-compute', compute_conf(host), host)
+
+
+def discover_hosts():
+    """Wait for the computes to report, then map them to their cell."""
+    cloud = _connect()
+
+    def are_up():
+        services = cloud.compute.services(binary='nova-compute')
+        return sum(service.state == 'up' for service in services) == len(
+            settings.HYPERVISORS)
+
+    process.wait_for(are_up, 'the nova-computes, see nova-compute-*.log',
+                     step=1)
+    manage('cell_v2', 'discover_hosts')
+
+
+def manage(*argv, conf=CONF):
+    return process.run(settings.VENV / 'bin/nova-manage', '--config-file',
+                       conf, *argv, log='nova-manage')
+
+
+def _connect():
+    from tests.lab.cloud import keystone
+    return keystone.connect()
+
+
+def _start(name, program, conf, host=None):
+    process.start(name, [settings.VENV / 'bin' / program, '--config-file',
+                         conf], host=host)
+
+
+def _sync_databases():
+    manage('api_db', 'sync')
+    manage('cell_v2', 'map_cell0', '--database_connection',
+           config.database('nova_cell0'))
+    manage('db', 'sync', '--local_cell')
+    have = manage('cell_v2', 'list_cells')
+    for cell in CELLS:
+        manage('db', 'sync', '--local_cell', conf=cell_conf(cell))
+        if cell not in have:
+            manage('cell_v2', 'create_cell', '--name', cell,
+                   '--database_connection', config.database(f'nova_{cell}'),
+                   '--transport-url', config.rabbit(cell))
+
+
+def _common(conf, address, host, cell=''):
+    """What all of Nova's services share; cell '' is the API level."""
+    state = settings.DATA / host / 'nova'
+    state.mkdir(parents=True, exist_ok=True)
+    default = {
+        'debug': 'true',
+        'my_ip': address,
+        'transport_url': config.rabbit(cell),
+        'state_path': state,
+        'rootwrap_config': settings.VENV / 'etc/nova/rootwrap.conf',
+        # A stopping service should not make "restart" in a test slow.
+        'graceful_shutdown_timeout': 3,
+    }
+    sections = {
+        'DEFAULT': default,
+        'api': {'auth_strategy': 'keystone'},
+        'wsgi': {'api_paste_config': _ETC / 'api-paste.ini'},
+        'glance': {'api_servers': settings.url('glance')},
+        'oslo_concurrency': {'lock_path': state / 'locks'},
+        'oslo_messaging_notifications': {'driver': 'noop'},
+        'vnc': {'enabled': 'false'},
+        'keystone_authtoken': config.authtoken('nova'),
+        'placement': config.credentials('placement'),
+        'neutron': config.credentials('neutron'),
+        'cinder': {
+            **config.credentials('cinder'),
+            'catalog_info': 'volumev3::internalURL',
+            'os_region_name': settings.REGION,
+        },
+        'service_user': {
+            **config.credentials('nova'),
+            'send_service_user_token': 'true',
+        },
+    }
+    if settings.Shape.current().ext:
+        default['config_source'] = 'rescue_ext'
+        sections['rescue_ext'] = {'driver': 'nova_rescue_ext'}
+    return sections
+
+
+def _compute_sections(host):
+    conf = compute_conf(host)
+    address = settings.HYPERVISORS[host]
+    shape = settings.Shape.current()
+    sections = _common(conf, address, host, 'cell1')
+    sections['DEFAULT'].update({
+        'host': host,
+        'compute_driver': 'libvirt.LibvirtDriver',
+        'instances_path': INSTANCES,
+        'vif_plugging_timeout': 60,
+        'manager_shutdown_timeout': 1,
+        'reserved_host_memory_mb': 0,
+        # The guest answers the power button at once.
+        'shutdown_timeout': 10,
+        # 128 MB guests on a machine with 8 GB and a cloud on it.
+        'ram_allocation_ratio': 4,
+        'cpu_allocation_ratio': 32,
+        'disk_allocation_ratio': 8,
+    })
+    sections['libvirt'] = {
+        'virt_type': 'qemu',
+        'cpu_mode': 'none',
+        'images_type': 'rbd' if shape.profile == 'rbd' else
+                       'raw' if shape.profile == 'raw' else 'qcow2',
+        'live_migration_scheme': 'tcp',
+        'live_migration_inbound_addr': address,
+        'images_rbd_pool': 'vms',
+        'images_rbd_ceph_conf': ceph.CONF,
+        'rbd_user': ceph.USER,
+        'rbd_secret_uuid': ceph.SECRET,
+    }
+    # Open vSwitch's user space datapath has no event for the plug.
+    sections['compute'] = {'live_migration_wait_for_vif_plug':
+                           str(shape.net == 'none').lower()}
+    sections['os_vif_ovs'] = {
+        'ovsdb_connection': 'unix:/run/openvswitch/db.sock'}
+    for helper in ('nova_sys_admin', 'privsep_osbrick',
+                   'vif_plug_ovs_privileged'):
+        sections[helper] = config.privsep(conf)
+    return sections

@@ -1,0 +1,141 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Upstream's own judge: Tempest against the lab."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+
+from tests.lab.cloud import config
+from tests.lab.cloud import install
+from tests.lab.cloud import keystone
+from tests.lab.cloud import process
+from tests.lab.cloud import settings
+
+VENV = settings.ROOT / 'tempest-venv'
+_WORK = settings.DATA / 'tempest'
+_SUITES = '|'.join((
+    r'tempest\.api\.compute\.servers\.test_server_rescue',
+    r'tempest\.api\.compute\.servers\.test_server_rescue_negative',
+    r'tempest\.api\.compute\.servers\.test_server_actions',
+    r'tempest\.api\.compute\.admin\.test_live_migration\.',
+))
+
+
+def results_path(ext):
+    return settings.ROOT / f'tempest-ext{int(ext)}.json'
+
+
+def run():
+    """Run the suites inside the lab; keep {test: result}."""
+    shutil.rmtree(_WORK, ignore_errors=True)
+    _WORK.mkdir()
+    process.run(VENV / 'bin/tempest', 'init', '--workspace-path',
+                _WORK / 'workspaces.yaml', _WORK / 'space')
+    config.write(_WORK / 'space/etc/tempest.conf', _sections())
+    argv = [VENV / 'bin/tempest', 'run', '--serial', '--regex',
+            os.environ.get('TEMPEST') or f'({_SUITES})']
+    # A failed test is a result here, not an error.
+    subprocess.run([str(arg) for arg in argv], cwd=_WORK / 'space',
+                   env=process.environment())
+    stream = subprocess.run(
+        [VENV / 'bin/stestr', 'last', '--subunit'], cwd=_WORK / 'space',
+        env=process.environment(), stdout=subprocess.PIPE, check=False)
+    table = subprocess.run(
+        [VENV / 'bin/subunit2csv', '--no-passthrough'], input=stream.stdout,
+        stdout=subprocess.PIPE, check=False)
+    results = {row['test']: row['status'] for row in
+               csv.DictReader(io.StringIO(table.stdout.decode()))}
+    if not results:
+        raise process.LabError('Tempest ran no test')
+    path = results_path(settings.Shape.current().ext)
+    path.write_text(json.dumps(results, indent=1, sort_keys=True))
+    print(f'{len(results)} results in {path}')
+
+
+def compare():
+    """The difference that the package makes; it has to be none."""
+    without, with_it = (json.loads(results_path(ext).read_text())
+                        for ext in (False, True))
+    different = [
+        f'{test}: {without.get(test, "absent")} without the package, '
+        f'{with_it.get(test, "absent")} with it'
+        for test in sorted({*without, *with_it})
+        if without.get(test) != with_it.get(test)]
+    passed = sum(status == 'success' for status in without.values())
+    print(f'Tempest: {len(without)} results, {passed} passed without the '
+          f'package; {len(different)} differ with it.')
+    if different:
+        raise process.LabError('\n'.join(different))
+
+
+def install_it():
+    install.make_venv(VENV, settings.CHECKOUT
+                      / 'tests/lab/requirements-tempest.txt')
+
+
+def _sections():
+    cloud = keystone.connect()
+    image = {name: cloud.image.find_image(name).id
+             for name in ('base', 'base-scsi')}
+    flavor = cloud.compute.find_flavor('lab').id
+    other = cloud.compute.find_flavor('lab-uefi').id
+    return {
+        'DEFAULT': {'log_file': settings.LOG / 'tempest.log'},
+        'auth': {
+            'admin_username': 'admin',
+            'admin_password': settings.PASSWORD,
+            'admin_project_name': 'admin',
+            'admin_domain_name': 'Default',
+            'create_isolated_networks': 'false',
+        },
+        'identity': {
+            'uri_v3': settings.url('keystone', '/v3'),
+            'auth_version': 'v3',
+            'region': settings.REGION,
+        },
+        'service_available': {
+            'neutron': 'true', 'swift': 'false', 'horizon': 'false',
+            'cinder': 'true', 'glance': 'true', 'nova': 'true',
+        },
+        'validation': {'run_validation': 'false'},
+        'compute': {
+            'image_ref': image['base'],
+            'image_ref_alt': image['base-scsi'],
+            'flavor_ref': flavor,
+            'flavor_ref_alt': other,
+            'min_compute_nodes': 2,
+            'max_microversion': 'latest',
+            'build_timeout': 600,
+        },
+        'compute-feature-enabled': {
+            'rescue': 'true',
+            'stable_rescue': 'true',
+            'live_migration': 'true',
+            'live_migrate_back_and_forth': 'true',
+            'block_migration_for_live_migration': 'true',
+            'console_output': 'true',
+            'vnc_console': 'false',
+            'suspend': 'true',
+            # Between hosts Nova wants ssh for a cold migration.
+            'resize': 'false',
+            'cold_migration': 'false',
+            'interface_attach': 'false',
+        },
+        'volume': {'build_timeout': 600},
+        'volume-feature-enabled': {'backup': 'false'},
+        'oslo_concurrency': {'lock_path': _WORK / 'locks'},
+    }

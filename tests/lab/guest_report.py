@@ -1,0 +1,94 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a guest of the lab says on its console, as objects.
+
+The other side of this is guest/init.
+"""
+
+import collections
+import json
+import re
+
+Disk = collections.namedtuple(
+    'Disk', 'name at scsi size serial label ro sum mark')
+
+
+class Report:
+    """The last boot that a console shows."""
+
+    def __init__(self, console):
+        lines = [line.strip() for line in console.splitlines()]
+        begin = max((number for number, line in enumerate(lines)
+                     if line.startswith('LAB boot ')), default=len(lines))
+        self.lines = [line for line in lines[begin:]
+                      if line.startswith('LAB ')]
+        self.boot = self._words('boot')
+        self.role = self.boot.get('role')
+        self.boot_id = self.boot.get('id')
+        self.is_ready = any(line.startswith('LAB ready ')
+                            for line in self.lines)
+        self.disks = [self._disk(line) for line in self.lines
+                      if line.startswith('LAB disk ')]
+        self.ticks = max((int(line.split()[2]) for line in self.lines
+                          if re.match(r'LAB tick \d+$', line)), default=0)
+        self.config_drive = self._config_drive()
+
+    @property
+    def cmdline(self):
+        line = next(ln for ln in self.lines if ln.startswith('LAB boot '))
+        return line.partition(' cmdline=')[2]
+
+    @property
+    def marks(self):
+        """{mark: disk} of the disks that the base guest has marked."""
+        return {disk.mark: disk for disk in self.disks
+                if disk.mark != 'none'}
+
+    @property
+    def contents(self):
+        """What is on the marked disks, wherever they are plugged."""
+        return {disk.mark: (disk.size, disk.sum) for disk in self.disks
+                if disk.mark != 'none'}
+
+    @property
+    def addresses(self):
+        """Where each marked disk is plugged, and under which name."""
+        return {disk.mark: (disk.at, disk.scsi, disk.name)
+                for disk in self.disks if disk.mark != 'none'}
+
+    def labelled(self, label):
+        return [disk for disk in self.disks if disk.label == label]
+
+    def _words(self, kind):
+        for line in self.lines:
+            if line.startswith(f'LAB {kind} '):
+                return dict(word.partition('=')[::2]
+                            for word in line.split()[2:])
+        return {}
+
+    @staticmethod
+    def _disk(line):
+        words = dict(word.partition('=')[::2] for word in line.split()[2:])
+        disk = Disk(**words)
+        return disk._replace(size=int(disk.size), ro=disk.ro == '1')
+
+    def _config_drive(self):
+        """meta_data.json of the config drive, None without one."""
+        for line in self.lines:
+            if line.startswith('LAB config '):
+                return json.loads(line.partition(' meta=')[2])
+        return None
+
+    def __str__(self):
+        return '\n'.join(line for line in self.lines
+                         if not line.startswith('LAB tick '))

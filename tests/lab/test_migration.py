@@ -1,0 +1,124 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Live migration, of servers that run and of servers that are rescued."""
+
+import itertools
+
+from tests.lab import base
+from tests.lab.cloud import settings
+from tests.lab import evidence
+
+
+class LiveMigration(base.LabTest):
+
+    def test_active(self):
+        server, before = self.boot()
+        source = server.folder
+        server.live_migrate()
+        # The console starts afresh there; the guest goes on.
+        self.assertAlive(server)
+        if settings.Shape.current().profile != 'shared':
+            self.assertFalse(source.exists(), source)
+        server.stop()
+        self.assertDisksInPlace(before, server.start())
+
+    def test_active_from_volume(self):
+        server, before = self.boot_from_volume()
+        server.live_migrate()
+        self.assertAlive(server)
+        server.stop()
+        self.assertDisksInPlace(before, server.start())
+
+    def test_there_and_back(self):
+        server, before = self.boot()
+        server.live_migrate()
+        server.live_migrate()
+        self.assertAlive(server)
+        server.stop()
+        self.assertDisksInPlace(before, server.start())
+
+    def test_rescued_is_refused_by_stock(self):
+        server, before = self.boot()
+        server.rescue('rescue-stable')
+        self.assertRefused(409, 'while it is in vm_state rescued',
+                           server.live_migrate, status='RESCUE')
+        self.assertDisksInPlace(before, server.unrescue())
+
+    def assertAlive(self, server):
+        def ticks():
+            # Without the line of the boot, which stayed on the source.
+            return base.Report('LAB boot role=base\n' + server.console()).ticks
+        first = ticks()
+        base.process.wait_for(lambda: ticks() > first,
+                              f'a tick of the guest of {server.id}', 60, 1)
+
+
+class LiveMigrationOfRescued(base.LabTest):
+    """The matrix: a method for each mode and each kind of disk."""
+
+    RESCUE_IMAGES = {'legacy': 'rescue', 'stable': 'rescue-stable',
+                     'cdrom': 'rescue-iso'}
+    # What the server has: (how it is booted, rescue image if a special one)
+    SERVERS = {
+        'root': {},
+        'config_drive': {'config_drive': True},
+        'ephemeral_and_swap': {'flavor': 'lab-disks'},
+        'volume': {'volume': True},
+        'kernel': {'image': 'base-kernel'},
+        'from_volume': {'from_volume': True},
+    }
+
+    def _make(self, from_volume=False, volume=False, **more):
+        if from_volume:
+            server, report = self.boot_from_volume(**more)
+        else:
+            server, report = self.boot(**more)
+        if volume:
+            # Marked, as all disks are, by a guest that boots with it.
+            server.attach(self.volume())
+            server.stop()
+            report = server.start()
+        server.stop()
+        return server, report
+
+    def _tell(self, mode, kind):
+        # A cloud that does not have it says so before anything is built.
+        self.get('/servers', base.MIGRATE)
+        server, before = self._make(**self.SERVERS[kind])
+        image = ('rescue-kernel' if kind == 'kernel'
+                 else self.RESCUE_IMAGES[mode])
+        sums = evidence.disk_sums(server)
+        source = server.folder
+        server.rescue(image, base.MIGRATE)
+        server.live_migrate(base.MIGRATE, status='RESCUE')
+        self.assertEqual(sums, evidence.disk_sums(server))
+        if settings.Shape.current().profile != 'shared':
+            self.assertFalse(source.exists(), source)
+        after = server.unrescue(base.MIGRATE)
+        self.assertDisksInPlace(before, after)
+        self.assertEqual([], evidence.rescue_leftovers(server))
+
+
+def _add(mode, kind):
+    @base.awaits(base.LIVE_MIGRATION)
+    @base.with_package
+    def test(self):
+        self._tell(mode, kind)
+
+    test.__doc__ = f'{mode} rescue of a server with {kind}'
+    setattr(LiveMigrationOfRescued, f'test_{mode}_{kind}', test)
+
+
+for _mode, _kind in itertools.product(
+        LiveMigrationOfRescued.RESCUE_IMAGES, LiveMigrationOfRescued.SERVERS):
+    _add(_mode, _kind)
