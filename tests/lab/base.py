@@ -32,8 +32,8 @@ from tests.lab.guest_report import Report
 
 STOCK = 'compute 2.95'
 RESCUE = 'compute 2.95, compute-rescue 1.1'
-MIGRATE = 'compute 2.95, compute-rescue 1.2'
-REBUILD = 'compute 2.95, compute-rescue 1.3'
+MIGRATE = 'compute 2.95, compute-rescue 1.3'
+REBUILD = 'compute 2.95, compute-rescue 1.2'
 
 # Emulated processors, two cores, and perhaps others at work on them.
 PATIENCE = int(os.environ.get('LAB_PATIENCE', '300'))
@@ -42,7 +42,6 @@ RESCUE_DONE_RIGHT = ('Rescue done right: chosen image, stable devices, '
                      'nothing lost')
 LIVE_MIGRATION = ('Unrescue from the database, and live migration of '
                   'rescued servers')
-REBUILD_FAILED = 'Rebuild of servers that never booted'
 
 
 class Refused(AssertionError):
