@@ -84,5 +84,8 @@ def clear(instance):
 
     :param instance: the Instance
     """
-    for name in RescueRecord._fields:
-        instance.system_metadata.pop(_PREFIX + name, None)
+    metadata = instance.system_metadata
+    # Every rescue comes here. There is no record without a mode.
+    if _PREFIX + 'mode' in metadata:
+        for name in RescueRecord._fields:
+            metadata.pop(_PREFIX + name, None)

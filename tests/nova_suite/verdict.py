@@ -21,7 +21,7 @@ from tests.nova_suite import worker
 
 DIFFERENT = 'DIFFERENT'
 SAME = 'same without the package'
-FLAKY = 'passed when run again'
+FLAKY = 'unclear: passed when run again'
 
 
 class Verdict:
@@ -29,7 +29,9 @@ class Verdict:
 
     Only what did not pass is run again, in fresh processes, without the
     package and with it, so that neither a test that fails stock nor one that
-    fails now and then is held against the package.
+    fails now and then is held against the package. A test that fails only
+    after certain others passes when it is run again, whoever is to blame:
+    such tests are named, and a person has to look.
     """
 
     def __init__(self, tests, log):
@@ -73,10 +75,10 @@ class Verdict:
                 table.add_row([name] + outcomes + [judgement])
         return table if table.rows else None
 
-    def different(self):
-        """The tests that pass without the package and fail with it."""
+    def judged(self, wanted):
+        """The tests that are judged DIFFERENT, SAME or FLAKY."""
         return [name for name, judgement in self.judgements().items()
-                if judgement == DIFFERENT]
+                if judgement == wanted]
 
 
 def count_table(runs):
