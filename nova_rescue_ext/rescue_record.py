@@ -28,6 +28,7 @@ LEGACY = 'legacy'
 STABLE = 'stable'
 
 _PREFIX = 'rescue_ext_'
+MODE = _PREFIX + 'mode'  # no record is without it
 
 
 class RescueRecord(typing.NamedTuple):
@@ -84,8 +85,5 @@ def clear(instance):
 
     :param instance: the Instance
     """
-    metadata = instance.system_metadata
-    # Every rescue comes here. There is no record without a mode.
-    if _PREFIX + 'mode' in metadata:
-        for name in RescueRecord._fields:
-            metadata.pop(_PREFIX + name, None)
+    for name in RescueRecord._fields:
+        instance.system_metadata.pop(_PREFIX + name, None)

@@ -29,7 +29,6 @@ from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import request
-from nova_rescue_ext import rescue_record
 
 CONF = conf.CONF
 
@@ -46,7 +45,6 @@ def rescue(original, self, context, instance, rescue_password=None,
     :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized, 403
     """
     request.forget(instance)
-    rescue_record.clear(instance)  # a stock nova-compute would leave it
     if microversion.is_requested(context, microversion.RESCUE):
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)

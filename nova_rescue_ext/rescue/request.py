@@ -20,6 +20,8 @@ next rescue is asked for.
 
 import microversion_parse
 
+from nova_rescue_ext import rescue_record
+
 _VERSION = 'rescue_ext_version'
 _OFFERED = 'rescue_ext_offered_image'
 
@@ -39,12 +41,18 @@ def write(instance, version, offered_image=False):
 
 
 def forget(instance):
-    """Forget an earlier request. Nova saves the instance."""
+    """Forget an earlier rescue. Nova saves the instance.
+
+    Also its record, which a nova-compute without the package would leave.
+    """
     metadata = instance.system_metadata
-    # Every rescue comes here. An offered image is never without a version.
+    # Every rescue comes here: one look, and nothing else if there is nothing.
+    # An offered image is never without a version.
     if _VERSION in metadata:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED, None)
+    if rescue_record.MODE in metadata:
+        rescue_record.clear(instance)
 
 
 def asked_for(instance, version):

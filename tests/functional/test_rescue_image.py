@@ -364,3 +364,23 @@ class PasswordTest(base.RescueTestCase):
     def test_other_mode(self):
         _, found = self._config_drive({})
         self.assertEqual(['disk.config.rescue'], [disk[-1] for disk in found])
+
+
+class LeftoverRecordTest(base.RescueTestCase):
+    """What a nova-compute without the package left in the database."""
+
+    def test_forgotten(self):
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        instance.system_metadata.update({
+            'rescue_ext_version': '1.1', 'rescue_ext_offered_image': 'True',
+            'rescue_ext_image_id': 'old', 'rescue_ext_mode': 'stable'})
+        instance.save()
+        seen = []
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.compute.rpcapi.ComputeAPI.rescue_instance',
+            lambda itself, context, instance, **kwargs: seen.append(
+                dict(instance.system_metadata))))
+        self.rescue(server, self.create_image())
+        self.assertEqual([], [key for key in seen[0]
+                              if key.startswith('rescue_ext_')])
