@@ -26,6 +26,9 @@ MIN_VERSION = microversion_parse.Version(1, 0)
 # Rescue of boot-from-volume servers with any image, or with none given.
 RESCUE = microversion_parse.Version(1, 1)
 
+# Live migration of rescued servers.
+LIVE_MIGRATE_RESCUED = microversion_parse.Version(1, 2)
+
 MAX_VERSION = RESCUE
 
 _default = MIN_VERSION

@@ -139,8 +139,8 @@ class OverridesTest(StatusTestCase):
             'nova_rescue_ext.verification.source_of', source_of))
         code, output = self.run_command(ON, 'overrides')
         self.assertEqual(2, code)
-        self.assertIn('LibvirtDriver.unrescue (relied on) missing: gone',
-                      output)
+        self.assertIn('ComputeManager.unrescue_instance (relied on) '
+                      'missing: gone', output)
 
 
 class CommandTest(testtools.TestCase):
