@@ -156,7 +156,7 @@ class MigrationTestCase(base.RescueTestCase):
                 self.assertEqual(b'%s of the server' % name.encode() * 9,
                                  file.read(), name)
 
-    def ask_migration(self, server, version='1.2', compute='2.87',
+    def ask_migration(self, server, version='1.3', compute='2.87',
                       **parameters):
         """Ask for a live migration; the response is returned."""
         parameters = dict({'host': None, 'block_migration': 'auto'},
