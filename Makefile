@@ -54,10 +54,10 @@ digests: venv
 	nova-rescue-ext-status overrides
 
 unit: venv
-	OS_TEST_PATH=./tests/unit stestr run $(TESTS)
+	OS_TEST_PATH=./tests/unit stestr run '$(TESTS)'
 
 functional: venv
-	OS_TEST_PATH=./tests/functional stestr run $(TESTS)
+	OS_TEST_PATH=./tests/functional stestr run '$(TESTS)'
 
 nova-suite: venv
 	python -m tests.nova_suite --select quick
