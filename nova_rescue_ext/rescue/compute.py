@@ -26,6 +26,7 @@ from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import progress
 from nova_rescue_ext.rescue import request
+from nova_rescue_ext import rescue_record
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def rescue_instance(original, self, context, instance, *args, **kwargs):
     """
     with progress.track(instance):
         result = original(context, instance, *args, **kwargs)
-    if _is_libvirt(self.driver):
+    if _is_libvirt(self.driver) and rescue_record.read(instance):
         from nova_rescue_ext import rescue_files
 
         rescue_files.remove_stock_domain(instance)
