@@ -84,7 +84,9 @@ class UnrescueTest(UnrescueTestCase):
 
     def test_with_a_volume(self):
         volume = self.cinder.IMAGE_BACKED_VOL
-        self._attach_volume(self.server, volume)
+        self.api.post_server_volume(self.server['id'], {
+            'volumeAttachment': {'volumeId': volume}})
+        self._wait_for_volume_attach(self.server['id'], volume)
         self.rescue_now()
         self.assertNotIn(volume, self.names_of_disks())
         self.unrescue()
