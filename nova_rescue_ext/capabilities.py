@@ -27,6 +27,11 @@ from nova_rescue_ext import microversion
 
 STATISTIC = 'compute_rescue'
 
+# For the scheduler, which knows traits only: a driver capability as Nova's
+# own, and its trait. Whoever acts on it checks the statistic as well.
+LIVE_MIGRATE_RESCUED = 'supports_live_migrate_rescued'
+TRAIT_LIVE_MIGRATE_RESCUED = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
+
 
 def report(resources):
     """Add what this host can do to the resources that the driver reports.

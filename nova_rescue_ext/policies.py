@@ -19,6 +19,7 @@ from oslo_config import cfg
 from oslo_policy import policy
 
 BOOT_FROM_VOLUME = 'rescue_ext:rescue:boot_from_volume'
+LIVE_MIGRATE_RESCUED = 'rescue_ext:migrate_live:rescued'
 
 _RULES = [
     policy.DocumentedRuleDefault(
@@ -31,6 +32,18 @@ _RULES = [
                     'checked as well.',
         operations=[{'method': 'POST',
                      'path': '/servers/{server_id}/action (rescue)'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=LIVE_MIGRATE_RESCUED,
+        check_str='rule:os_compute_api:os-migrate-server:migrate_live',
+        description='Live-migrate a server that is in rescue, and force such '
+                    'a migration to complete. Nova\'s own policies for that '
+                    'are checked as well.',
+        operations=[{'method': 'POST',
+                     'path': '/servers/{server_id}/action (os-migrateLive)'},
+                    {'method': 'POST',
+                     'path': '/servers/{server_id}/migrations/'
+                             '{migration_id}/action (force_complete)'}],
         scope_types=['project']),
 ]
 

@@ -29,6 +29,9 @@ RESCUE = microversion_parse.Version(1, 1)
 # Rebuild of servers that never booted.
 REBUILD_NEVER_BOOTED = microversion_parse.Version(1, 2)
 
+# Live migration of rescued servers: not offered yet.
+LIVE_MIGRATE_RESCUED = microversion_parse.Version(1, 3)
+
 MAX_VERSION = REBUILD_NEVER_BOOTED
 
 _default = MIN_VERSION

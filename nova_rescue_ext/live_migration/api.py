@@ -1,0 +1,91 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Live migration of rescued servers in nova-api."""
+
+from nova.compute import api as compute_api
+from nova.compute import vm_states
+from nova import exception
+from nova.i18n import _
+from nova import objects
+import wrapt
+
+from nova_rescue_ext import capabilities
+from nova_rescue_ext import microversion
+from nova_rescue_ext import policies
+
+
+class NodeCannotMigrateRescued(exception.ExtendedResourceRequestOldCompute):
+    # Of all that Nova answers with 400 here, in the asynchronous call, too.
+    msg_fmt = _("The %(role)s compute node %(node)s does not support live "
+                "migration of rescued servers (compute-rescue 1.2). Ask the "
+                "operator to upgrade it, or unrescue the server first.")
+
+
+class _AsActive(wrapt.ObjectProxy):
+    """A rescued instance that passes Nova's check of the state.
+
+    Only that sees it: what is saved, or sent to another service, is the
+    instance.
+    """
+
+    vm_state = vm_states.ACTIVE
+
+
+def live_migrate(original, self, context, instance, block_migration,
+                 disk_over_commit, host_name, force=None, async_=False):
+    """Migrate a rescued server, too, from compute-rescue 1.2.
+
+    :raises: NodeCannotMigrateRescued, answered with 400;
+        PolicyNotAuthorized, 403; all that Nova raises
+    """
+    if _is_ours(context, instance):
+        _check(self, context, instance, host_name)
+        instance = _AsActive(instance)
+    return original(context, instance, block_migration, disk_over_commit,
+                    host_name, force=force, async_=async_)
+
+
+# Nova makes these checks, too, but after ours: a locked or migrating server
+# answers 409 whatever its compute node is like.
+@compute_api.check_instance_lock
+@compute_api.check_instance_state(vm_state=[vm_states.RESCUED])
+def _check(self, context, instance, host_name):
+    policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
+    _check_node('source', objects.ComputeNode.get_by_host_and_nodename(
+        context, instance.host, instance.node))
+    if host_name:
+        for node in objects.ComputeNodeList.get_all_by_host(context,
+                                                            host_name):
+            _check_node('destination', node)
+
+
+def _check_node(role, node):
+    if not capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED):
+        raise NodeCannotMigrateRescued(role=role,
+                                       node=node.hypervisor_hostname)
+
+
+def live_migrate_force_complete(original, self, context, instance,
+                                migration_id):
+    """The same for the end of such a migration; Nova accepts ACTIVE only."""
+    if _is_ours(context, instance):
+        policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
+        instance = _AsActive(instance)
+    return original(context, instance, migration_id)
+
+
+def _is_ours(context, instance):
+    return (instance.vm_state == vm_states.RESCUED and
+            microversion.is_requested(context,
+                                      microversion.LIVE_MIGRATE_RESCUED))

@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What the source refuses to migrate, before anything moves.
+
+In each case stock Nova would lose data, or start a guest on the destination
+that differs from the one that runs.
+"""
+
+from nova import conf
+from nova import exception
+from nova.i18n import _
+from nova.virt import hardware
+
+from nova_rescue_ext import rescue_record
+
+CONF = conf.CONF
+
+
+def refuse(reason):
+    """Refuse a live migration (the server stays as it is).
+
+    :param reason: a sentence that says what to do
+    :raises: MigrationPreCheckError
+    """
+    raise exception.MigrationPreCheckError(reason=reason)
+
+
+def check(driver, instance, migrate_data, domain):
+    """Refuse a rescued server that cannot be migrated safely.
+
+    :param driver: the LibvirtDriver of the source
+    :param instance: the Instance, which is in rescue
+    :param migrate_data: the LibvirtLiveMigrateData that the destination made
+    :param domain: the running domain, an lxml element
+    :raises: MigrationPreCheckError
+    """
+    _check_record(instance)
+    _check_images_type(migrate_data)
+    _check_uefi_variables(instance, domain)
+    _check_serial_ports(instance, domain)
+    _check_vifs(driver, instance, domain)
+
+
+def _check_record(instance):
+    if rescue_record.read(instance) is None:
+        refuse(_('the server was rescued before nova-rescue-ext was '
+                 'installed on its host, and nobody knows with which image. '
+                 'Unrescue it, and rescue it again if need be'))
+
+
+def _check_images_type(migrate_data):
+    """Hazards 7 and 8: the clean-up deletes volumes by their prefix."""
+    destination = (migrate_data.image_type
+                   if migrate_data.obj_attr_is_set('image_type') else None)
+    source = CONF.libvirt.images_type
+    if 'lvm' in (source, destination):
+        refuse(_('servers with disks on LVM cannot be migrated in rescue'))
+    if source != destination:
+        refuse(_('[libvirt] images_type is %(source)s on the source and '
+                 '%(destination)s on the destination, and must be the same')
+               % {'source': source, 'destination': destination})
+
+
+def _check_uefi_variables(instance, domain):
+    """Hazard 18: nothing carries the variables of a guest that is not UEFI."""
+    properties = instance.image_meta.properties
+    if (properties.get('hw_firmware_type') == 'uefi'
+            and not properties.get('hw_firmware_stateless')
+            and domain.find('os/nvram') is None):
+        refuse(_('the server has UEFI firmware and was rescued with an image '
+                 'that has not, and its UEFI variables would be lost. '
+                 'Unrescue it first, or rescue it with an image that has '
+                 'hw_firmware_type=uefi'))
+
+
+def _check_serial_ports(instance, domain):
+    """Hazard 21: the destination reserves the ports of the server's image."""
+    if not CONF.serial_console.enabled:
+        return
+    expected = hardware.get_number_of_serial_ports(instance.flavor,
+                                                   instance.image_meta)
+    found = len({(source.get('host'), source.get('service')) for source
+                 in domain.xpath("devices/*[self::serial or self::console]"
+                                 "[@type='tcp']/source[@mode='bind']")})
+    if found != expected:
+        refuse(_('the rescue system has %(found)d serial ports and the '
+                 'server %(expected)d (hw_serial_port_count). Unrescue it '
+                 'first') % {'found': found, 'expected': expected})
+
+
+def _check_vifs(driver, instance, domain):
+    """Hazard 20: the destination builds VIFs for the server's image."""
+    running = {interface.find('mac').get('address').lower(): interface
+               for interface in domain.findall('devices/interface')}
+    for vif in instance.get_network_info():
+        interface = running.get(vif['address'].lower())
+        if interface is None:
+            continue  # detached while it migrates, as SR-IOV ports are
+        expected = driver.vif_driver.get_config(
+            instance, vif, instance.image_meta, instance.flavor,
+            CONF.libvirt.virt_type)
+        if _model(interface) != (expected.model,
+                                 _number(expected.vhost_queues)):
+            refuse(_('network interface %(mac)s has another model or number '
+                     'of queues in the rescue system than in the server '
+                     '(hw_vif_model, hw_vif_multiqueue_enabled). Unrescue '
+                     'it first, or rescue it with an image that has the '
+                     'same') % {'mac': vif['address']})
+
+
+def _model(interface):
+    model, driver = interface.find('model'), interface.find('driver')
+    return (model.get('type') if model is not None else None,
+            _number(driver.get('queues') if driver is not None else None))
+
+
+def _number(text):
+    return int(text or 0)

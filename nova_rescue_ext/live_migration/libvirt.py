@@ -1,0 +1,234 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Live migration of rescued servers in the libvirt driver."""
+
+import copy
+
+from nova.compute import task_states
+from nova.compute import vm_states
+from nova import exception
+from nova.i18n import _
+from nova import objects
+from nova.virt import block_device as driver_block_device
+from nova.virt import driver as virt_driver
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import imagecache
+from oslo_log import log as logging
+
+from nova_rescue_ext import capabilities
+from nova_rescue_ext.live_migration import checks
+from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext import microversion
+from nova_rescue_ext import rescue_files
+from nova_rescue_ext import rescue_record
+
+LOG = logging.getLogger(__name__)
+
+
+def init_host(original, self, host):
+    """Have the capability, as far as it is offered."""
+    original(host)
+    self.capabilities[capabilities.LIVE_MIGRATE_RESCUED] = (
+        microversion.MAX_VERSION >= microversion.LIVE_MIGRATE_RESCUED)
+
+
+def check_source(original, self, context, instance, dest_check_data,
+                 block_device_info=None):
+    """Refuse what is not safe, and list what QEMU will not copy.
+
+    :raises: MigrationPreCheckError
+    """
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, instance, dest_check_data,
+                        block_device_info=block_device_info)
+    domain = transfer.parse(self._host.get_guest(instance).get_xml_desc())
+    checks.check(self, instance, dest_check_data, domain)
+    result = original(context, instance, dest_check_data,
+                      block_device_info=block_device_info)
+    transfer.forget_proof(instance)
+    # Left if nova-compute was stopped at the end of the rescue (hazard 12).
+    rescue_files.remove_stock_domain(instance)
+    if not result.is_shared_instance_path:
+        _check_bases(self, instance, block_device_info)
+        _check_not_tunnelled(self, result)
+        transfer.write_manifest(instance, domain, result.block_migration)
+    return result
+
+
+def _check_not_tunnelled(driver, migrate_data):
+    """Tunnelled, QEMU copies every disk that it can write."""
+    tunnelled = libvirt_driver.libvirt.VIR_MIGRATE_TUNNELLED
+    if (migrate_data.block_migration
+            and driver._block_migration_flags & tunnelled):
+        checks.refuse(_('[libvirt] live_migration_tunnelled cannot be used '
+                        'for rescued servers'))
+
+
+def _check_bases(driver, instance, block_device_info):
+    """The destination must have the same behind each disk that QEMU copies.
+
+    QEMU copies what is above the base: the image of the server or of its
+    rescue, which the destination gets from Glance (hazard 2). A base of an
+    ephemeral disk is made by mkfs on each host, and no two are the same
+    (hazard 3). That of a swap disk is empty.
+    """
+    record = rescue_record.read(instance)
+    known = {imagecache.get_cache_fname(image_id) for image_id
+             in (instance.image_ref, record.image_id) if image_id}
+    for disk in driver._get_instance_disk_info(instance, block_device_info):
+        base = disk['backing_file']
+        if base and base not in known and not base.startswith('swap_'):
+            checks.refuse(_(
+                'disk %(path)s is based on %(base)s, which the destination '
+                'cannot get. Unrescue the server first')
+                % {'path': disk['path'], 'base': base})
+
+
+def check_destination(original, self, ctxt, instance, migrate_data,
+                      migration, limits, allocs):
+    """Check that the destination can get all, and that nothing is in its way.
+
+    :raises: MigrationPreCheckError
+    """
+    if (instance.vm_state == vm_states.RESCUED
+            and not migrate_data.is_shared_instance_path):
+        transfer.check_destination(instance, migrate_data)
+    return original(ctxt, instance, migrate_data, migration, limits, allocs)
+
+
+def pre_live_migration(original, self, context, instance, block_device_info,
+                       network_info, disk_info, migrate_data):
+    """Copy to the destination what QEMU will not copy.
+
+    Nova has made the directory, and empty files in place of CD-ROMs
+    (hazard 4), by then.
+    """
+    result = original(context, instance, block_device_info, network_info,
+                      disk_info, migrate_data)
+    if (instance.vm_state == vm_states.RESCUED
+            and not migrate_data.is_shared_instance_path):
+        transfer.copy(context, instance, migrate_data)
+    return result
+
+
+def live_migration(original, self, context, instance, dest, post_method,
+                   recover_method, block_migration=False, migrate_data=None):
+    """Start the migration of the guest if its files are at the destination.
+
+    After it the source's directory is deleted.
+    """
+    if _needs_proof(instance, migrate_data) and not transfer.is_proven(
+            context, instance):
+        LOG.error('The destination %(dest)s has not recorded that it got the '
+                  'files of this rescued server. Its migration is rolled '
+                  'back and the server stays in rescue on this host. Check '
+                  'that nova-rescue-ext is active on %(dest)s.',
+                  {'dest': dest}, instance=instance)
+        recover_method(context, instance, dest, migrate_data)
+        return
+    original(context, instance, dest, post_method, recover_method,
+             block_migration=block_migration, migrate_data=migrate_data)
+
+
+def cleanup(original, self, context, instance, network_info,
+            block_device_info=None, destroy_disks=True, migrate_data=None,
+            destroy_vifs=True, destroy_secrets=True):
+    """Never delete the source's directory without that record (hazard 3)."""
+    if (instance.task_state == task_states.MIGRATING
+            and _needs_proof(instance, migrate_data)
+            and not transfer.is_proven(context, instance)):
+        LOG.error('Nothing shows that the destination got all files of this '
+                  'rescued server. The directory of the server on this host '
+                  'is kept: compare it with that on the destination, and '
+                  'remove it by hand.', instance=instance)
+        destroy_disks, migrate_data = False, None
+    return original(context, instance, network_info,
+                    block_device_info=block_device_info,
+                    destroy_disks=destroy_disks, migrate_data=migrate_data,
+                    destroy_vifs=destroy_vifs,
+                    destroy_secrets=destroy_secrets)
+
+
+def _needs_proof(instance, migrate_data):
+    return (migrate_data is not None
+            and instance.vm_state == vm_states.RESCUED
+            and not migrate_data.is_shared_instance_path)
+
+
+def get_instance_disk_info_from_config(original, self, guest_config,
+                                       block_device_info):
+    """Tell volumes by their serial in a rescue (hazard 1).
+
+    Nova takes a disk for a volume when it has the name that a volume has in
+    the server; in a rescue other disks have those names.
+    """
+    if not _is_rescue(guest_config):
+        return original(guest_config, block_device_info)
+    volumes = {volume['connection_info'].get('serial') or
+               driver_block_device.get_volume_id(volume['connection_info'])
+               for volume in virt_driver.block_device_info_get_mapping(
+                   block_device_info)}
+    config = copy.copy(guest_config)
+    config.devices = [device for device in guest_config.devices
+                      if getattr(device, 'serial', None) not in volumes]
+    if block_device_info:
+        block_device_info = dict(block_device_info, block_device_mapping=[])
+    return original(config, block_device_info)
+
+
+def _is_rescue(guest_config):
+    return any((getattr(device, 'source_path', None) or '').endswith(
+        rescue_files.SUFFIX) for device in guest_config.devices)
+
+
+def copy_disk_paths(original, self, context, instance, guest):
+    """The disks that QEMU copies: the same, by their serial (hazard 1)."""
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, instance, guest)
+    volumes = {
+        bdm.volume_id for bdm
+        in objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance.uuid) if bdm.is_volume}
+    disks = [disk for disk in guest.get_all_disks()
+             if disk.source_type in ('file', 'block')
+             and not disk.readonly and not disk.shareable
+             and disk.serial not in volumes]
+    return ([disk.source_path for disk in disks],
+            [disk.target_dev for disk in disks])
+
+
+def try_fetch_image_cache(original, self, image, fetch_func, context,
+                          filename, image_id, instance, size,
+                          fallback_from_host=None):
+    """Fetch what is behind a rescue disk by the rescue's image (hazard 2).
+
+    Nova fetches the server's image and keeps it under the name of the other,
+    for every server of the host.
+
+    :raises: MigrationError if the file is of neither image
+    """
+    record = rescue_record.read(instance)
+    if (record is not None
+            and instance.task_state == task_states.MIGRATING):
+        image_id = _image_behind(filename, image_id, record.image_id)
+    return original(image, fetch_func, context, filename, image_id, instance,
+                    size, fallback_from_host=fallback_from_host)
+
+
+def _image_behind(filename, *image_ids):
+    for image_id in image_ids:
+        if image_id and imagecache.get_cache_fname(image_id) == filename:
+            return image_id
+    raise exception.MigrationError(reason=_(
+        'no image is known that belongs to base file %s') % filename)

@@ -1,0 +1,314 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Files of a rescued server that QEMU does not copy to the destination.
+
+In a rescue without stable devices ephemeral disks, swap and config drive are
+not in the domain, QEMU never copies a CD-ROM, and nobody copies the kernel of
+the rescue system (hazards 3 to 6). All of them are static while the server is
+in rescue.
+
+The source writes a manifest of them into the server's directory when it checks
+a migration; the destination gets it, and then the files, in the way in which
+Nova copies disks in a cold migration. It records what it got with the server,
+and the source does not start the guest's migration without that.
+"""
+
+import hashlib
+import os
+import tempfile
+
+from lxml import etree
+from nova import conf
+from nova import exception
+from nova.i18n import _
+from nova import objects
+from nova.virt.libvirt import utils as libvirt_utils
+from oslo_concurrency import processutils
+from oslo_log import log as logging
+from oslo_serialization import jsonutils
+
+from nova_rescue_ext import rescue_files
+
+CONF = conf.CONF
+LOG = logging.getLogger(__name__)
+
+# Removed with the other files of a rescue, whatever becomes of the migration.
+MANIFEST = 'migration' + rescue_files.SUFFIX
+
+# In the system metadata, written by the destination.
+PROOF = 'rescue_ext_transferred'
+
+_FORMATS = 'disk.info'
+# Nova makes or needs these anew on each host.
+_NOT_CARRIED = {MANIFEST, _FORMATS, _FORMATS + '.tmp', 'console.log',
+                rescue_files.STOCK_DOMAIN}
+
+
+class Untransferable(exception.MigrationPreCheckError):
+    """A file that cannot be carried, in words."""
+
+
+class _Domain:
+    """The files of a running domain that are in the server's directory.
+
+    :ivar writable: names of those that QEMU copies in a block migration
+    :ivar readable: names of those that nobody copies
+    """
+
+    def __init__(self, domain, directory):
+        self.writable, self.readable = set(), set()
+        for disk in domain.findall('devices/disk'):
+            source = disk.find('source')
+            if source is None or source.get('file') is None:
+                continue
+            self._add(source.get('file'), directory, disk.get(
+                'device') == 'cdrom' or disk.find('readonly') is not None)
+        for name in ('kernel', 'initrd'):
+            self._add(domain.findtext('os/' + name) or '', directory, True)
+
+    def _add(self, path, directory, read_only):
+        if os.path.dirname(path) == directory:
+            (self.readable if read_only else self.writable).add(
+                os.path.basename(path))
+
+
+def write_manifest(instance, domain, block_migration):
+    """List what the destination must copy, on the source.
+
+    :param instance: the Instance
+    :param domain: its running domain, an lxml element
+    :param block_migration: whether QEMU copies the disks
+    :raises: MigrationPreCheckError if something cannot be carried
+    """
+    directory = libvirt_utils.get_instance_path(instance)
+    in_domain = _Domain(domain, directory)
+    if in_domain.writable and not block_migration:
+        raise Untransferable(reason=_(
+            'disks %s are on the host itself, and this is no block '
+            'migration') % ', '.join(sorted(in_domain.writable)))
+    formats = _read_formats(directory)
+    manifest = {
+        'files': [_describe(directory, name, formats) for name
+                  in sorted(os.listdir(directory))
+                  if _is_carried(name, in_domain)],
+        'disks': sum(_allocated(os.path.join(directory, name))
+                     for name in in_domain.writable)}
+    with open(os.path.join(directory, MANIFEST), 'w',
+              encoding='utf-8') as file:
+        file.write(jsonutils.dumps(manifest, sort_keys=True))
+
+
+def _is_carried(name, in_domain):
+    if name in _NOT_CARRIED or name in in_domain.writable:
+        return False
+    # Of the rescue, only what it uses: Nova makes more (hazard 10).
+    return (not name.endswith(rescue_files.SUFFIX)
+            or name in in_domain.readable)
+
+
+def _describe(directory, name, formats):
+    path = os.path.join(directory, name)
+    if not os.path.isfile(path) or os.path.islink(path):
+        raise Untransferable(reason=_(
+            '%s in the directory of the server is not a plain file') % path)
+    disk_format = formats.get(path) or _default_format(name)
+    base = None
+    if disk_format == 'qcow2':
+        base = libvirt_utils.get_disk_backing_file(path, basename=False,
+                                                   format='qcow2')
+        _check_base(path, base)
+    return {'name': name, 'size': os.path.getsize(path),
+            'format': disk_format, 'base': base}
+
+
+def _default_format(name):
+    if not name.startswith('disk') or name.startswith('disk.config'):
+        return 'raw'
+    if CONF.libvirt.images_type in ('default', 'qcow2'):
+        return 'qcow2'
+    raise Untransferable(reason=_(
+        'the format of disk %s is in no %s') % (name, _FORMATS))
+
+
+def _check_base(path, base):
+    if base is None:
+        return
+    cache = os.path.join(CONF.instances_path,
+                         CONF.image_cache.subdirectory_name)
+    # Those are raw; of an image in the cache nobody knows the format.
+    if (os.path.dirname(base) != cache
+            or not os.path.basename(base).startswith(('ephemeral_',
+                                                      'swap_'))):
+        raise Untransferable(reason=_(
+            'disk %(path)s is based on %(base)s, which is no ephemeral disk '
+            'or swap of the image cache') % {'path': path, 'base': base})
+
+
+def _allocated(path):
+    return os.stat(path).st_blocks * 512
+
+
+def _read_formats(directory):
+    try:
+        with open(os.path.join(directory, _FORMATS),
+                  encoding='utf-8') as file:
+            return jsonutils.loads(file.read() or '{}')
+    except FileNotFoundError:
+        return {}
+
+
+def check_destination(instance, migrate_data):
+    """Check on the destination that all can be copied.
+
+    Copies the manifest, so a host that cannot copy from the source refuses
+    before anything has moved.
+
+    :param instance: the Instance
+    :param migrate_data: the LibvirtLiveMigrateData
+    :raises: MigrationPreCheckError
+    """
+    directory = libvirt_utils.get_instance_path_at_destination(
+        instance, migrate_data)
+    if os.path.exists(directory):
+        raise Untransferable(reason=_(
+            '%s exists on the destination, and a migration that failed would '
+            'delete it. Find out whose it is, and move it away') % directory)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            manifest = _read(_fetch(instance, directory, MANIFEST, folder))
+    except (processutils.ProcessExecutionError, OSError) as exc:
+        raise Untransferable(reason=_(
+            'the destination cannot copy files from %(host)s, as in a cold '
+            'migration: %(error)s') % {'host': instance.host, 'error': exc})
+    needed = manifest['disks'] + sum(
+        entry['size'] for entry in manifest['files'])
+    status = os.statvfs(CONF.instances_path)
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        raise Untransferable(reason=_(
+            'the disks of the rescued server need %(needed)d bytes on the '
+            'destination, which has %(free)d')
+            % {'needed': needed, 'free': free})
+
+
+def copy(context, instance, migrate_data):
+    """Copy the files to this host, the destination, and record that.
+
+    :param context: a RequestContext
+    :param instance: the Instance
+    :param migrate_data: the LibvirtLiveMigrateData
+    :raises: MigrationError, OSError or ProcessExecutionError; nothing has
+        moved then, and Nova rolls the migration back
+    """
+    directory = libvirt_utils.get_instance_path_at_destination(
+        instance, migrate_data)
+    path = _fetch(instance, directory, MANIFEST, directory)
+    manifest = _read(path)
+    formats = _read_formats(directory)
+    for number, entry in enumerate(manifest['files'], 1):
+        LOG.info('Copying file %(number)d of %(count)d, %(name)s of %(size)d '
+                 'bytes, which QEMU does not copy, from %(host)s.',
+                 dict(entry, number=number, count=len(manifest['files']),
+                      host=instance.host), instance=instance)
+        _copy_file(instance, directory, entry)
+        if entry['name'].startswith('disk'):
+            formats[os.path.join(directory, entry['name'])] = entry['format']
+    if formats:
+        with open(os.path.join(directory, _FORMATS), 'w',
+                  encoding='utf-8') as file:
+            file.write(jsonutils.dumps(formats) + '\n')
+    _record(context, instance, _digest(path))
+
+
+def _copy_file(instance, directory, entry):
+    path = _fetch(instance, directory, entry['name'], directory)
+    if os.path.getsize(path) != entry['size']:
+        raise exception.MigrationError(reason=_(
+            '%(path)s has %(found)d bytes on the destination and had '
+            '%(size)d on the source') % {
+                'path': path, 'found': os.path.getsize(path),
+                'size': entry['size']})
+    if entry['base']:
+        _flatten(instance, path, entry['base'])
+
+
+def _flatten(instance, path, base):
+    """Make a disk independent of its base, which is of the source.
+
+    The file of that name in this host's cache is the output of another mkfs
+    (hazard 3).
+    """
+    own_base, flat = path + '.base', path + '.flat'
+    libvirt_utils.copy_image(src=base, dest=own_base, host=instance.host,
+                             receive=True)
+    processutils.execute('qemu-img', 'rebase', '-u', '-f', 'qcow2',
+                         '-F', 'raw', '-b', own_base, path)
+    processutils.execute('qemu-img', 'convert', '-f', 'qcow2', '-O', 'qcow2',
+                         path, flat)
+    os.rename(flat, path)
+    os.unlink(own_base)
+
+
+def _fetch(instance, directory, name, folder):
+    target = os.path.join(folder, name)
+    libvirt_utils.copy_image(src=os.path.join(directory, name), dest=target,
+                             host=instance.host, receive=True)
+    return target
+
+
+def _read(path):
+    with open(path, encoding='utf-8') as file:
+        return jsonutils.loads(file.read())
+
+
+def _digest(path):
+    with open(path, 'rb') as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _record(context, instance, digest):
+    fresh = objects.Instance.get_by_uuid(
+        context, instance.uuid, expected_attrs=['system_metadata'])
+    fresh.system_metadata[PROOF] = digest
+    fresh.save()
+
+
+def forget_proof(instance):
+    """Forget what a destination of an earlier attempt got.
+
+    :param instance: the Instance; saved if need be
+    """
+    if instance.system_metadata.pop(PROOF, None) is not None:
+        instance.save()
+
+
+def is_proven(context, instance):
+    """Whether a destination has recorded that it got all of the manifest.
+
+    :param context: a RequestContext
+    :param instance: the Instance, on its source
+    """
+    path = os.path.join(libvirt_utils.get_instance_path(instance), MANIFEST)
+    fresh = objects.Instance.get_by_uuid(
+        context, instance.uuid, expected_attrs=['system_metadata'])
+    proof = fresh.system_metadata.get(PROOF)
+    try:
+        return proof is not None and proof == _digest(path)
+    except FileNotFoundError:
+        return False
+
+
+def parse(xml):
+    """A domain as an lxml element."""
+    return etree.fromstring(xml)

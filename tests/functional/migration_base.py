@@ -1,0 +1,188 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Two compute hosts, each with its own directory of instances.
+
+Files are real, and copied as QEMU and Nova would copy them, so that tests see
+the bytes on the destination. libvirt is Nova's double.
+"""
+
+import functools
+import os
+import re
+import shutil
+import threading
+
+import fixtures
+from lxml import etree
+from nova import objects
+from nova.tests.fixtures import libvirt
+from oslo_serialization import jsonutils
+
+from nova_rescue_ext import microversion
+from tests.functional import base
+
+_here = threading.local()
+
+
+class MigrationTestCase(base.RescueTestCase):
+    """A cloud with hosts ``compute1`` and ``compute2``."""
+
+    ADMIN_API = True
+    CAST_AS_CALL = False
+    SHARED = False
+
+    def setUp(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.microversion.MAX_VERSION',
+            microversion.LIVE_MIGRATE_RESCUED))
+        super().setUp()
+        self.start_compute('compute2')
+        for host, compute in self.computes.items():
+            self._tell_driver_its_host(compute.driver, host)
+            os.makedirs(self.path('', host), exist_ok=True)
+        self.migrations = []
+        self.patch('nova.tests.fixtures.libvirt.Domain.migrateToURI3',
+                   self._migrate)
+        self.patch('nova.virt.libvirt.utils.copy_image', self._copy_image)
+        self.patch('nova.virt.libvirt.utils.get_instance_path_at_destination',
+                   lambda instance, migrate_data=None: self.path(
+                       instance.uuid, _here.host))
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_check_shared_storage_test_file',
+                   lambda *args, **kwargs: self.SHARED)
+        self._make_cdroms_readonly()
+        self.before_migration = lambda: None
+
+    def patch(self, name, replacement):
+        self.useFixture(fixtures.MonkeyPatch(name, replacement))
+
+    def _make_cdroms_readonly(self):
+        """As libvirt does."""
+        describe = libvirt.Domain.XMLDesc
+        self.patch('nova.tests.fixtures.libvirt.Domain.XMLDesc',
+                   lambda itself, flags: re.sub(
+                       r"(<disk type='\w+' device='cdrom'>)",
+                       r'\1<readonly/>', describe(itself, flags)))
+
+    def _tell_driver_its_host(self, driver, host):
+        for name in ('check_can_live_migrate_source', 'spawn', 'rescue',
+                     'unrescue', 'check_source_migrate_data_at_dest',
+                     'pre_live_migration', 'live_migration', 'cleanup',
+                     'destroy', 'get_instance_disk_info', 'reboot',
+                     'rollback_live_migration_at_destination'):
+            setattr(driver, name, self._on_host(host, getattr(driver, name)))
+
+    @staticmethod
+    def _on_host(host, method):
+        @functools.wraps(method)
+        def call(*args, **kwargs):
+            before = getattr(_here, 'host', None)
+            _here.host = host
+            try:
+                return method(*args, **kwargs)
+            finally:
+                _here.host = before
+
+        return call
+
+    def _make_instance_path(self, instance, relative=False):
+        if relative:
+            return instance.uuid
+        path = self.path(instance.uuid, getattr(_here, 'host', None)
+                         or instance.host)
+        # Nova's pre_live_migration makes it.
+        if getattr(_here, 'host', None) == instance.host:
+            os.makedirs(path, exist_ok=True)
+        return path
+
+    def path(self, uuid, host, *names):
+        host = 'shared' if self.SHARED else host
+        return os.path.join(base.CONF.instances_path, host, uuid, *names)
+
+    def _copy_image(self, src, dest, host=None, receive=False, **kwargs):
+        if host:
+            src = src.replace('/%s/' % _here.host, '/%s/' % host)
+        shutil.copy(src, dest)
+
+    def _migrate(self, domain, destination, params, flags):
+        """As libvirt and QEMU: copy the disks named, start the guest."""
+        self.before_migration()
+        uuid = domain.UUIDString()
+        instance = self.instance({'id': uuid})
+        migration = objects.MigrationList.get_by_filters(
+            self.context, {'instance_uuid': uuid, 'status': 'running'})[0]
+        source, target = migration.source_compute, migration.dest_compute
+        self.migrations.append(params)
+        disks = {disk.find('target').get('dev'):
+                 os.path.basename(disk.find('source').get('file'))
+                 for disk in etree.fromstring(domain.XMLDesc(0)).findall(
+                     'devices/disk') if disk.get('type') == 'file'}
+        for device in params.get('migrate_disks', ()):
+            shutil.copy(self.path(instance.uuid, source, disks[device]),
+                        self.path(instance.uuid, target, disks[device]))
+        connection = self.computes[target].driver._host.get_connection()
+        # A path of the tests has the host's name in it.
+        connection.createXML(params['destination_xml'].replace(
+            '/%s/' % source, '/%s/' % target), 0)
+        domain.complete_job()
+
+    def instance(self, server):
+        return objects.Instance.get_by_uuid(
+            self.context, server['id'],
+            expected_attrs=['system_metadata', 'info_cache'])
+
+    def put_files(self, server, *names, host='compute1'):
+        """Write files with bytes of their own in a server's directory."""
+        os.makedirs(self.path(server['id'], host), exist_ok=True)
+        for name in names:
+            with open(self.path(server['id'], host, name), 'wb') as file:
+                file.write(b'%s of the server' % name.encode() * 9)
+
+    def assert_files(self, server, *names, host='compute2'):
+        """Those files have the bytes that were put into them."""
+        for name in names:
+            with open(self.path(server['id'], host, name), 'rb') as file:
+                self.assertEqual(b'%s of the server' % name.encode() * 9,
+                                 file.read(), name)
+
+    def ask_migration(self, server, version='1.3', compute='2.87',
+                      **parameters):
+        """Ask for a live migration; the response is returned."""
+        parameters = dict({'host': None, 'block_migration': 'auto'},
+                          **parameters)
+        with self.opted_in(version, compute):
+            return self.api.api_request(
+                '/servers/%s/action' % server['id'], method='POST',
+                headers={'Content-Type': 'application/json'},
+                body=jsonutils.dumps({'os-migrateLive': parameters}))
+
+    def wait_for_migration(self, server, *statuses):
+        return self._wait_for_migration_status(server, list(statuses))
+
+    def assert_migrated(self, server, host='compute2'):
+        self._wait_for_server_parameter(server, {
+            'status': 'RESCUE', 'OS-EXT-STS:task_state': None,
+            'OS-EXT-SRV-ATTR:host': host})
+        self.wait_for_migration(server, 'completed')
+
+    def assert_in_rescue_on(self, server, host):
+        after = self._wait_for_server_parameter(
+            server, {'status': 'RESCUE', 'OS-EXT-STS:task_state': None})
+        self.assertEqual(host, after['OS-EXT-SRV-ATTR:host'])
+
+    def unrescue(self, server):
+        self.api.post_server_action(server['id'], {'unrescue': None})
+        return self._wait_for_state_change(server, 'ACTIVE')
+
+

@@ -1,0 +1,439 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Live migration of rescued servers, from HTTP to the two hosts' files."""
+
+import os
+import subprocess
+from unittest import mock
+
+from nova import exception
+from nova import objects
+from oslo_serialization import jsonutils
+
+from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext import rescue_record
+from tests.functional import migration_base
+
+
+class LiveMigrationTestCase(migration_base.MigrationTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.boot()
+
+    def boot(self, **request):
+        return self._create_server(host='compute1', networks='none',
+                                   **request)
+
+    def rescue_now(self, **properties):
+        self.rescue_image = self.create_image(properties)
+        self.assert_rescued(self.server, self.rescue(self.server,
+                                                     self.rescue_image))
+
+    def put_raw_disks(self, *names):
+        """Write them, and what Nova writes for images_type raw."""
+        self.put_files(self.server, *names)
+        path = self.path(self.server['id'], 'compute1')
+        with open(os.path.join(path, 'disk.info'), 'w') as file:
+            file.write(jsonutils.dumps({
+                os.path.join(path, name): 'raw' for name in names}))
+
+    def migrate(self, source='compute1', target='compute2', **parameters):
+        response = self.ask_migration(self.server, **parameters)
+        self.assertEqual(202, response.status_code, response.text)
+        self.assert_migrated(self.server, target)
+        self.assertEqual(
+            self.SHARED,
+            os.path.exists(self.path(self.server['id'], source)))
+
+    def assert_fails(self, status='error', **parameters):
+        """It fails, and the server is on its host as before."""
+        files = self.files()
+        response = self.ask_migration(self.server, **parameters)
+        self.assertEqual(202, response.status_code, response.text)
+        self.wait_for_migration(self.server, status)
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual([], self.migrations)
+        self.assertEqual(files, self.files())
+
+    def files(self, host='compute1'):
+        """Names of the files of the server on a host, but the manifest."""
+        path = self.path(self.server['id'], host)
+        return set(os.listdir(path)) - {transfer.MANIFEST} if (
+            os.path.exists(path)) else None
+
+    def formats(self, host):
+        """Names of the disks that are known to be raw on a host."""
+        with open(self.path(self.server['id'], host, 'disk.info')) as file:
+            formats = jsonutils.loads(file.read())
+        self.assertEqual({'raw'}, set(formats.values()))
+        return {os.path.basename(path) for path in formats}
+
+
+class BlockMigrationTest(LiveMigrationTestCase):
+
+    def test_legacy(self):
+        before = self.domains.disks(self.server)
+        self.rescue_now()
+        files = ['disk', 'disk.rescue', 'disk.eph0', 'disk.swap',
+                 'disk.config', 'kernel', 'kernel.rescue']
+        self.put_raw_disks(*files, 'disk.eph0.rescue')
+        with mock.patch.object(transfer, '_Domain', _DomainWithKernel):
+            self.migrate()
+        self.assert_files(self.server, *files)
+        self.assertEqual({'vda', 'vdb'},
+                         set(self.migrations[0]['migrate_disks']))
+        self.assertEqual(set(files) | {'disk.info'}, self.files('compute2'))
+        self.assertEqual({name for name in files if 'disk' in name},
+                         self.formats('compute2'))
+        self.unrescue(self.server)
+        self.assertEqual(before, self.domains.disks(self.server))
+        self.assert_files(self.server, 'disk', 'disk.eph0', 'disk.swap',
+                          'disk.config')
+
+    def test_stable(self):
+        self.rescue_now(hw_rescue_device='disk', hw_rescue_bus='virtio')
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.migrate()
+        self.assert_files(self.server, 'disk', 'disk.rescue')
+
+    def test_rescue_disk_is_a_cdrom(self):
+        self.rescue_now(hw_rescue_device='cdrom', hw_rescue_bus='scsi')
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.migrate()
+        self.assertEqual(['vda'], self.migrations[0]['migrate_disks'])
+        self.assert_files(self.server, 'disk', 'disk.rescue')
+
+    def test_there_and_back(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        self.migrate()
+        self.migrate('compute2', 'compute1')
+        self.migrate()
+        self.unrescue(self.server)
+        self.assert_files(self.server, 'disk', 'disk.eph0')
+
+    def test_a_volume_where_the_root_disk_is_in_rescue(self):
+        """Hazard 1: both are vdb."""
+        self._attach_volume(self.server, self.cinder.IMAGE_BACKED_VOL)
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.migrate()
+        self.assertEqual({'vda', 'vdb'},
+                         set(self.migrations[0]['migrate_disks']))
+        self.assert_files(self.server, 'disk', 'disk.rescue')
+        self.assertEqual({'disk', 'disk.rescue'}, self.formats('compute2'))
+
+    def test_named_host(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        self.migrate(host='compute2')
+        self.assert_files(self.server, 'disk.eph0')
+
+    def test_the_copy_fails(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        copy = self._copy_image
+
+        def fail(src, dest, **kwargs):
+            if 'eph0' in src:
+                raise OSError('disk full')
+            copy(src, dest, **kwargs)
+
+        self.patch('nova.virt.libvirt.utils.copy_image', fail)
+        self.assert_fails()
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0',
+                          host='compute1')
+        self.assertIsNone(self.files('compute2'))
+
+    def test_a_copy_is_short(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        copy = self._copy_image
+
+        def truncate(src, dest, **kwargs):
+            copy(src, dest, **kwargs)
+            if 'eph0' in src:
+                os.truncate(dest, 5)
+
+        self.patch('nova.virt.libvirt.utils.copy_image', truncate)
+        self.assert_fails()
+        self.assertIsNone(self.files('compute2'))
+
+    def test_the_destination_has_lost_the_package(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        with mock.patch.object(transfer, 'copy'):
+            self.assert_fails('failed')
+        self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
+
+    def test_no_proof_after_the_guest_has_moved(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+
+        def lose_proof():
+            instance = self.instance(self.server)
+            del instance.system_metadata[transfer.PROOF]
+            instance.save()
+
+        self.before_migration = lose_proof
+        self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.assert_migrated(self.server)
+        self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
+        self.assertIn('is kept', self.stdlog.logger.output)
+
+    def test_unrescue_and_timeout_meanwhile(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        answers = []
+
+        def meanwhile():
+            for action in ('unrescue', 'reboot', 'os-stop'):
+                answers.append(self.api.api_request(
+                    '/servers/%s/action' % self.server['id'], method='POST',
+                    headers={'Content-Type': 'application/json'},
+                    body=jsonutils.dumps(
+                        {action: {'type': 'HARD'} if action == 'reboot'
+                         else None})).status_code)
+            self.flags(rescue_timeout=1)
+            instance = self.instance(self.server)
+            instance.launched_at = instance.launched_at.replace(year=2020)
+            instance.save()
+            self.computes['compute1'].manager._poll_rescued_instances(
+                self.context)
+
+        self.before_migration = meanwhile
+        self.migrate()
+        self.assertEqual([409, 409, 409], answers)
+
+
+class _DomainWithKernel(transfer._Domain):
+    """A rescue system that boots by its own kernel."""
+
+    def __init__(self, domain, directory):
+        super().__init__(domain, directory)
+        self.readable.add('kernel.rescue')
+
+
+class Qcow2Test(LiveMigrationTestCase):
+
+    def test_an_ephemeral_disk_is_made_independent_of_its_base(self):
+        """Hazard 3: the base on the destination is another file system."""
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        base = os.path.join(migration_base.base.CONF.instances_path, '_base',
+                            'ephemeral_1_0706d66')
+        os.makedirs(os.path.dirname(base))
+        with open(base, 'wb') as file:
+            file.write(b'made by mkfs on the source'.ljust(65536))
+        disk = self.path(self.server['id'], 'compute1', 'disk.eph0')
+        self.qemu_img('create', '-f', 'qcow2', '-F', 'raw', '-b', base, disk)
+        formats = self.path(self.server['id'], 'compute1', 'disk.info')
+        with open(formats) as file:
+            known = jsonutils.loads(file.read())
+        with open(formats, 'w') as file:
+            file.write(jsonutils.dumps(dict(known, **{disk: 'qcow2'})))
+        self.before_migration = lambda: os.truncate(base, 0)
+        self.migrate()
+        carried = self.path(self.server['id'], 'compute2', 'disk.eph0')
+        self.assertNotIn('backing', self.qemu_img('info', carried))
+        self.qemu_img('convert', '-O', 'raw', carried, carried + '.raw')
+        with open(carried + '.raw', 'rb') as file:
+            self.assertEqual(b'made by mkfs on the source'.ljust(65536),
+                             file.read())
+
+    def qemu_img(self, *args):
+        return subprocess.run(('qemu-img', *args), check=True,
+                              capture_output=True, text=True).stdout
+
+
+class SharedPathTest(LiveMigrationTestCase):
+
+    SHARED = True
+
+    def test_shared_instance_path(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        self.put_files(self.server, 'unrescue.xml')
+        self.migrate()
+        self.assertNotIn('migrate_disks', self.migrations[0])
+        self.assertNotIn('unrescue.xml', self.files('compute2'))
+        self.unrescue(self.server)
+        self.assert_files(self.server, 'disk', 'disk.eph0')
+
+
+class RefusalTest(LiveMigrationTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+
+    def change_instance(self, **system_metadata):
+        instance = self.instance(self.server)
+        instance.system_metadata.update(system_metadata)
+        instance.save()
+
+    def test_below_the_version(self):
+        for version in ('1.0', '1.1'):
+            response = self.ask_migration(self.server, version)
+            self.assertEqual(409, response.status_code)
+            self.assertIn('vm_state rescued', response.text)
+
+    def refused_by_api(self, *words, **parameters):
+        response = self.ask_migration(self.server, **parameters)
+        self.assertEqual(400, response.status_code, response.text)
+        for word in words:
+            self.assertIn(word, response.text)
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def forget_package(self, host):
+        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            self.context, host)
+        node.stats = {}
+        node.save()
+
+    def test_source_without_the_package(self):
+        self.forget_package('compute1')
+        self.refused_by_api('source compute node compute1')
+
+    def test_named_destination_without_the_package(self):
+        self.forget_package('compute2')
+        self.refused_by_api('destination compute node compute2',
+                            host='compute2')
+
+    def test_chosen_destination_without_the_package(self):
+        """The trait outlives the package."""
+        self.forget_package('compute2')
+        self.assert_fails()
+
+    def refused_by_host(self, *words):
+        """Refused in these words, also when the destination is forced."""
+        files = self.files()
+        response = self.ask_migration(self.server, compute='2.30',
+                                      host='compute2', force=True)
+        self.assertEqual(400, response.status_code, response.text)
+        for word in words:
+            self.assertIn(word, response.text)
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual(files, self.files())
+
+    def test_rescued_by_stock_nova(self):
+        instance = self.instance(self.server)
+        rescue_record.clear(instance)
+        instance.save()
+        self.refused_by_host('before nova-rescue-ext was installed')
+
+    def test_uefi_without_variables(self):
+        self.change_instance(image_hw_firmware_type='uefi')
+        self.refused_by_host('UEFI variables would be lost')
+
+    def test_differing_images_types(self):
+        with mock.patch('nova_rescue_ext.live_migration.checks.CONF') as conf:
+            conf.libvirt.images_type = 'rbd'
+            self.refused_by_host('images_type is rbd on the source')
+
+    def test_lvm(self):
+        with mock.patch('nova_rescue_ext.live_migration.checks.CONF') as conf:
+            conf.libvirt.images_type = 'lvm'
+            self.refused_by_host('disks on LVM')
+
+    def test_another_number_of_serial_ports(self):
+        self.flags(enabled=True, group='serial_console')
+        self.change_instance(image_hw_serial_port_count='3')
+        self.refused_by_host('serial ports and the server 3')
+
+    def test_another_base(self):
+        disks = [{'path': 'disk', 'backing_file': 'ephemeral_1_default'}]
+        with mock.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                        '_get_instance_disk_info', return_value=disks):
+            self.refused_by_host('is based on ephemeral_1_default')
+
+    def test_no_plain_file(self):
+        os.mkdir(self.path(self.server['id'], 'compute1', 'disk.eph1'))
+        self.refused_by_host('disk.eph1', 'is not a plain file')
+
+    def test_the_source_cannot_be_read(self):
+        self.patch('nova.virt.libvirt.utils.copy_image',
+                   mock.Mock(side_effect=OSError('no ssh')))
+        self.refused_by_host('cannot copy files from compute1', 'no ssh')
+
+    def test_something_is_at_the_destination(self):
+        """Hazard 14."""
+        self.put_files(self.server, 'disk', host='compute2')
+        self.refused_by_host('exists on the destination')
+        self.assert_files(self.server, 'disk', host='compute2')
+
+    def test_no_space_at_the_destination(self):
+        with mock.patch('os.statvfs', return_value=mock.Mock(
+                f_bavail=1, f_frsize=4)):
+            self.refused_by_host('bytes on the destination, which has 4')
+        self.assertIsNone(self.files('compute2'))
+
+    def test_policy(self):
+        self.policy.set_rules(
+            {'rescue_ext:migrate_live:rescued': '!'}, overwrite=False)
+        response = self.ask_migration(self.server)
+        self.assertEqual(403, response.status_code, response.text)
+
+
+class StateTest(LiveMigrationTestCase):
+
+    def test_an_audit_in_the_middle_counts_the_migration(self):
+        """Hazard 22."""
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        tracked = []
+
+        def audit():
+            manager = self.computes['compute2'].manager
+            manager.update_available_resource(self.context)
+            tracked.extend(manager.rt.tracked_migrations)
+
+        self.before_migration = audit
+        self.migrate()
+        self.assertEqual([self.server['id']], tracked)
+
+    def test_one_that_migrates_does_not_stop_the_timeout_of_others(self):
+        """Hazard 33."""
+        other = self.boot()
+        self.rescue_now()
+        self.assert_rescued(other, self.rescue(other, self.rescue_image))
+        for server in (self.server, other):
+            instance = self.instance(server)
+            instance.launched_at = instance.launched_at.replace(year=2020)
+            instance.save()
+        instance = self.instance(self.server)
+        instance.task_state = 'migrating'
+        instance.save()
+        self.flags(rescue_timeout=1)
+        self.computes['compute1'].manager._poll_rescued_instances(
+            self.context)
+        self._wait_for_state_change(other, 'ACTIVE')
+        self.assertRaises(exception.InstanceInvalidState,
+                          self.unrescue_as_user)
+
+    def unrescue_as_user(self):
+        context = self.context.elevated()
+        context.user_id = 'user'
+        self.computes['compute1'].manager.compute_api.unrescue(
+            context, self.instance(self.server))
+
+    def test_the_image_cache_counts_the_rescue_image(self):
+        """Hazard 34."""
+        self.rescue_now()
+        manager = self.computes['compute1'].driver.image_cache_manager
+        running = manager._list_running_instances(
+            self.context, [self.instance(self.server)])
+        self.assertIn(self.rescue_image, running['used_images'])
