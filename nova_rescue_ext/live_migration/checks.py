@@ -17,14 +17,18 @@ In each case stock Nova would lose data, or start a guest on the destination
 that differs from the one that runs.
 """
 
+import contextlib
+
 from nova import conf
 from nova import exception
 from nova.i18n import _
 from nova.virt import hardware
+from oslo_log import log as logging
 
 from nova_rescue_ext import rescue_record
 
 CONF = conf.CONF
+LOG = logging.getLogger(__name__)
 
 
 def refuse(reason):
@@ -34,6 +38,23 @@ def refuse(reason):
     :raises: MigrationPreCheckError
     """
     raise exception.MigrationPreCheckError(reason=reason)
+
+
+@contextlib.contextmanager
+def harmless():
+    """Whatever goes wrong in here is a refusal.
+
+    nova-conductor sets the server to ERROR for anything else (hazard 30).
+    """
+    try:
+        yield
+    except (exception.Invalid, exception.MigrationPreCheckError):
+        raise
+    except Exception as exc:
+        LOG.exception('The check before a live migration failed. The server '
+                      'is not migrated.')
+        refuse(_('the check failed with %(type)s: %(error)s')
+               % {'type': type(exc).__name__, 'error': exc})
 
 
 def check(driver, instance, migrate_data, domain):
@@ -76,12 +97,18 @@ def _check_uefi_variables(instance, domain):
     """Hazard 18: nothing carries the variables of a guest that is not UEFI."""
     properties = instance.image_meta.properties
     if (properties.get('hw_firmware_type') == 'uefi'
-            and not properties.get('hw_firmware_stateless')
+            and not _is_stateless(properties)
             and domain.find('os/nvram') is None):
         refuse(_('the server has UEFI firmware and was rescued with an image '
                  'that has not, and its UEFI variables would be lost. '
                  'Unrescue it first, or rescue it with an image that has '
                  'hw_firmware_type=uefi'))
+
+
+def _is_stateless(properties):
+    # A property that Nova has since 32 only.
+    return ('hw_firmware_stateless' in properties.fields
+            and properties.get('hw_firmware_stateless'))
 
 
 def _check_serial_ports(instance, domain):

@@ -52,16 +52,23 @@ def check_source(original, self, context, instance, dest_check_data,
     if instance.vm_state != vm_states.RESCUED:
         return original(context, instance, dest_check_data,
                         block_device_info=block_device_info)
-    domain = transfer.parse(self._host.get_guest(instance).get_xml_desc())
-    checks.check(self, instance, dest_check_data, domain)
+    with checks.harmless():
+        return _check_rescued(original, self, context, instance,
+                              dest_check_data, block_device_info)
+
+
+def _check_rescued(original, driver, context, instance, dest_check_data,
+                   block_device_info):
+    domain = transfer.parse(driver._host.get_guest(instance).get_xml_desc())
+    checks.check(driver, instance, dest_check_data, domain)
     result = original(context, instance, dest_check_data,
                       block_device_info=block_device_info)
     transfer.forget_proof(instance)
     # Left if nova-compute was stopped at the end of the rescue (hazard 12).
     rescue_files.remove_stock_domain(instance)
     if not result.is_shared_instance_path:
-        _check_bases(self, instance, block_device_info)
-        _check_not_tunnelled(self, result)
+        _check_bases(driver, instance, block_device_info)
+        _check_not_tunnelled(driver, result)
         transfer.write_manifest(instance, domain, result.block_migration)
     return result
 
@@ -103,7 +110,8 @@ def check_destination(original, self, ctxt, instance, migrate_data,
     """
     if (instance.vm_state == vm_states.RESCUED
             and not migrate_data.is_shared_instance_path):
-        transfer.check_destination(instance, migrate_data)
+        with checks.harmless():
+            transfer.check_destination(instance, migrate_data)
     return original(ctxt, instance, migrate_data, migration, limits, allocs)
 
 

@@ -57,12 +57,12 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
             self.SHARED,
             os.path.exists(self.path(self.server['id'], source)))
 
-    def assert_fails(self, status='error', **parameters):
+    def assert_fails(self, **parameters):
         """It fails, and the server is on its host as before."""
         files = self.files()
         response = self.ask_migration(self.server, **parameters)
         self.assertEqual(202, response.status_code, response.text)
-        self.wait_for_migration(self.server, status)
+        self.wait_for_migration(self.server, 'error', 'failed')
         self.assert_in_rescue_on(self.server, 'compute1')
         self.assertEqual([], self.migrations)
         self.assertEqual(files, self.files())
@@ -126,7 +126,10 @@ class BlockMigrationTest(LiveMigrationTestCase):
 
     def test_a_volume_where_the_root_disk_is_in_rescue(self):
         """Hazard 1: both are vdb."""
-        self._attach_volume(self.server, self.cinder.IMAGE_BACKED_VOL)
+        volume = self.cinder.IMAGE_BACKED_VOL
+        self.api.post_server_volume(self.server['id'], {
+            'volumeAttachment': {'volumeId': volume}})
+        self._wait_for_volume_attach(self.server['id'], volume)
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue')
         self.migrate()
@@ -175,7 +178,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
         with mock.patch.object(transfer, 'copy'):
-            self.assert_fails('failed')
+            self.assert_fails()
         self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
 
     def test_no_proof_after_the_guest_has_moved(self):
@@ -359,6 +362,15 @@ class RefusalTest(LiveMigrationTestCase):
         with mock.patch('nova.virt.libvirt.driver.LibvirtDriver.'
                         '_get_instance_disk_info', return_value=disks):
             self.refused_by_host('is based on ephemeral_1_default')
+
+    def test_an_error_in_the_check_is_a_refusal(self):
+        """Hazard 30."""
+        with mock.patch.object(transfer, 'write_manifest',
+                               side_effect=OSError('read-only')):
+            self.refused_by_host('read-only')
+        with mock.patch.object(transfer, '_read',
+                               side_effect=ValueError('no manifest')):
+            self.refused_by_host('no manifest')
 
     def test_no_plain_file(self):
         os.mkdir(self.path(self.server['id'], 'compute1', 'disk.eph1'))
