@@ -296,6 +296,9 @@ class RefusalTest(LiveMigrationTestCase):
 
     def refused_by_api(self, *words, **parameters):
         response = self.ask_migration(self.server, **parameters)
+        if response.status_code == 202:
+            self.wait_for_migration(self.server, 'completed', 'error',
+                                    'failed')
         self.assertEqual(400, response.status_code, response.text)
         for word in words:
             self.assertIn(word, response.text)
@@ -326,6 +329,9 @@ class RefusalTest(LiveMigrationTestCase):
         files = self.files()
         response = self.ask_migration(self.server, compute='2.30',
                                       host='compute2', force=True)
+        if response.status_code == 202:  # services stop after it has ended
+            self.wait_for_migration(self.server, 'completed', 'error',
+                                    'failed')
         self.assertEqual(400, response.status_code, response.text)
         for word in words:
             self.assertIn(word, response.text)
