@@ -62,8 +62,10 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver._build_device_metadata',
     'nova.virt.libvirt.driver:LibvirtDriver._lvm_disks',
     # Live migration of a rescued server.
-    'nova.api.openstack.compute.migrate_server:MigrateServerController._migrate_live',
-    'nova.api.openstack.compute.server_migrations:ServerMigrationsController._force_complete',
+    'nova.api.openstack.compute.migrate_server:MigrateServerController'
+    '._migrate_live',
+    'nova.api.openstack.compute.server_migrations:ServerMigrationsController'
+    '._force_complete',
     'nova.compute.manager:ComputeManager._do_live_migration',
     'nova.compute.manager:ComputeManager._do_pre_live_migration_from_source',
     'nova.compute.manager:ComputeManager._live_migration_cleanup_flags',
@@ -79,8 +81,10 @@ CALLABLES = (
     'nova.conductor.tasks.live_migrate:LiveMigrationTask._find_destination',
     'nova.virt.libvirt.driver:LibvirtDriver._create_images_and_backing',
     'nova.virt.libvirt.driver:LibvirtDriver._live_migration_operation',
-    'nova.virt.libvirt.driver:LibvirtDriver.rollback_live_migration_at_destination',
-    'nova.virt.libvirt.imagecache:ImageCacheManager._age_and_verify_cached_images',
+    'nova.virt.libvirt.driver:LibvirtDriver'
+    '.rollback_live_migration_at_destination',
+    'nova.virt.libvirt.imagecache:ImageCacheManager'
+    '._age_and_verify_cached_images',
     'nova.virt.libvirt.utils:copy_image',
     'nova.virt.libvirt.utils:get_disk_backing_file',
     'nova.virt.libvirt.utils:get_instance_path_at_destination',

@@ -153,8 +153,8 @@ def cleanup(original, self, context, instance, network_info,
             block_device_info=None, destroy_disks=True, migrate_data=None,
             destroy_vifs=True, destroy_secrets=True):
     """Never delete the source's directory without that record (hazard 3)."""
-    if (instance.task_state == task_states.MIGRATING
-            and _needs_proof(instance, migrate_data)
+    if (_needs_proof(instance, migrate_data)
+            and instance.task_state == task_states.MIGRATING
             and not transfer.is_proven(context, instance)):
         LOG.error('Nothing shows that the destination got all files of this '
                   'rescued server. The directory of the server on this host '
@@ -181,7 +181,7 @@ def get_instance_disk_info_from_config(original, self, guest_config,
     Nova takes a disk for a volume when it has the name that a volume has in
     the server; in a rescue other disks have those names.
     """
-    if not _is_rescue(guest_config):
+    if not _is_rescue(guest_config.devices):
         return original(guest_config, block_device_info)
     volumes = {volume['connection_info'].get('serial') or
                driver_block_device.get_volume_id(volume['connection_info'])
@@ -195,20 +195,22 @@ def get_instance_disk_info_from_config(original, self, guest_config,
     return original(config, block_device_info)
 
 
-def _is_rescue(guest_config):
-    return any((getattr(device, 'source_path', None) or '').endswith(
-        rescue_files.SUFFIX) for device in guest_config.devices)
+def _is_rescue(devices):
+    """Whether a domain with these devices is that of a rescue (hazard 31)."""
+    return any(str(getattr(device, 'source_path', None)).endswith(
+        rescue_files.SUFFIX) for device in devices)
 
 
 def copy_disk_paths(original, self, context, instance, guest):
     """The disks that QEMU copies: the same, by their serial (hazard 1)."""
-    if instance.vm_state != vm_states.RESCUED:
+    disks = guest.get_all_disks()
+    if not _is_rescue(disks):
         return original(context, instance, guest)
     volumes = {
         bdm.volume_id for bdm
         in objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid) if bdm.is_volume}
-    disks = [disk for disk in guest.get_all_disks()
+    disks = [disk for disk in disks
              if disk.source_type in ('file', 'block')
              and not disk.readonly and not disk.shareable
              and disk.serial not in volumes]
