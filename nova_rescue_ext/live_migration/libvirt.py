@@ -136,6 +136,10 @@ def live_migration(original, self, context, instance, dest, post_method,
 
     After it the source's directory is deleted.
     """
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, instance, dest, post_method, recover_method,
+                        block_migration=block_migration,
+                        migrate_data=migrate_data)
     if _needs_proof(instance, migrate_data) and not transfer.is_proven(
             context, instance):
         LOG.error('The destination %(dest)s has not recorded that it got the '
@@ -144,9 +148,26 @@ def live_migration(original, self, context, instance, dest, post_method,
                   'that nova-rescue-ext is active on %(dest)s.',
                   {'dest': dest}, instance=instance)
         recover_method(context, instance, dest, migrate_data)
-        return
-    original(context, instance, dest, post_method, recover_method,
-             block_migration=block_migration, migrate_data=migrate_data)
+        return None
+    rolled_back = []
+
+    def recover(*args, **kwargs):
+        recover_method(*args, **kwargs)
+        rolled_back.append(True)
+
+    try:
+        return original(context, instance, dest, post_method, recover,
+                        block_migration=block_migration,
+                        migrate_data=migrate_data)
+    except Exception as exc:
+        # From Nova 32.2 the driver raises what QEMU said after a roll-back
+        # that is complete, and the manager sets the server to ERROR.
+        if not rolled_back:
+            raise
+        LOG.warning('The live migration to %(dest)s ended with "%(error)s" '
+                    'and was rolled back: the server is in rescue on this '
+                    'host as before. Migrate it again.',
+                    {'dest': dest, 'error': exc}, instance=instance)
 
 
 def cleanup(original, self, context, instance, network_info,
