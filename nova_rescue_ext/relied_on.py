@@ -78,7 +78,6 @@ CALLABLES = (
     'nova.compute.resource_tracker:ResourceTracker._get_traits',
     'nova.conductor.manager:ComputeTaskManager._live_migrate',
     'nova.conductor.tasks.live_migrate:LiveMigrationTask._execute',
-    'nova.conductor.tasks.live_migrate:LiveMigrationTask._find_destination',
     'nova.virt.libvirt.driver:LibvirtDriver._create_images_and_backing',
     'nova.virt.libvirt.driver:LibvirtDriver._live_migration_operation',
     'nova.virt.libvirt.driver:LibvirtDriver'

@@ -16,6 +16,7 @@
 from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
+from nova import objects
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import microversion
@@ -39,16 +40,66 @@ def call_checks_on_host(original, self, destination, provider_mapping):
     :raises: MigrationPreCheckError, nothing else, as Nova would set the
         server to ERROR (hazard 30)
     """
-    if self.instance.vm_state == vm_states.RESCUED:
+    if self.instance.vm_state != vm_states.RESCUED:
+        return original(destination, provider_mapping)
+    try:
         for role, host in (('source', self.source),
                            ('destination', destination)):
-            node = self._get_compute_info(host)
-            if not capabilities.host_can(node,
-                                         microversion.LIVE_MIGRATE_RESCUED):
-                raise exception.MigrationPreCheckError(reason=_(
-                    'the %(role)s compute node %(node)s does not support '
-                    'live migration of rescued servers (compute-rescue '
-                    '%(version)s)') % {
-                        'role': role, 'node': node.hypervisor_hostname,
-                        'version': microversion.LIVE_MIGRATE_RESCUED})
-    return original(destination, provider_mapping)
+            _check_node(role, self._get_compute_info(host))
+        return original(destination, provider_mapping)
+    except (exception.Invalid, exception.MigrationPreCheckError) as exc:
+        _refusals(self)[destination] = exc.format_message()
+        raise
+
+
+def _check_node(role, node):
+    if not _can_migrate_rescued(node):
+        raise exception.MigrationPreCheckError(reason=_(
+            'the %(role)s compute node %(node)s does not support live '
+            'migration of rescued servers (compute-rescue %(version)s)') % {
+                'role': role, 'node': node.hypervisor_hostname,
+                'version': microversion.LIVE_MIGRATE_RESCUED})
+
+
+def _can_migrate_rescued(node):
+    return capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED)
+
+
+def _refusals(task):
+    """What each destination said that was tried, by host."""
+    return task.__dict__.setdefault('rescue_ext_refusals', {})
+
+
+def find_destination(original, self):
+    """Say why no host can take a rescued server.
+
+    Nova keeps what the hosts say in the debug log.
+
+    :raises: NoValidHost, MaxRetriesExceeded
+    """
+    try:
+        return original()
+    except exception.NoValidHost as exc:
+        if self.instance.vm_state != vm_states.RESCUED:
+            raise
+        known = (exception.MaxRetriesExceeded
+                 if isinstance(exc, exception.MaxRetriesExceeded)
+                 else exception.NoValidHost)
+        raise known(reason=_why_no_host(self, exc))
+
+
+def _why_no_host(task, exc):
+    nodes = [node for node in objects.ComputeNodeList.get_all(task.context)
+             if node.host != task.source and _can_migrate_rescued(node)]
+    if not nodes:
+        return _('No destination compute node supports live migration of '
+                 'rescued servers (compute-rescue %(version)s). Upgrade one, '
+                 'or unrescue the server first.') % {
+                     'version': microversion.LIVE_MIGRATE_RESCUED}
+    if _refusals(task):
+        return ' '.join(_('Host %(host)s: %(reason)s')
+                        % {'host': host, 'reason': reason} for host, reason
+                        in sorted(_refusals(task).items()))
+    return _('%(count)d compute nodes support live migration of rescued '
+             'servers, and none of them can take this one: %(reason)s') % {
+                 'count': len(nodes), 'reason': exc.format_message()}

@@ -1,0 +1,264 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a caller sees of the live migration of a rescued server."""
+
+import time
+from unittest import mock
+
+from nova import objects
+from nova.tests.fixtures import libvirt
+from oslo_serialization import jsonutils
+
+from nova_rescue_ext import capabilities
+from nova_rescue_ext.live_migration import transfer
+from tests.functional import test_live_migration
+
+# Answers with the result of the checks, up to this microversion.
+SYNCHRONOUS = '2.33'
+ASYNCHRONOUS = '2.34'
+
+
+class ApiTestCase(test_live_migration.LiveMigrationTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+
+    def act(self, action, parameters=None, version='1.3', compute='2.87',
+            path=''):
+        """Ask for an action; the response is returned."""
+        with self.opted_in(version, compute):
+            return self.api.api_request(
+                '/servers/%s%s/action' % (self.server['id'], path),
+                method='POST', headers={'Content-Type': 'application/json'},
+                body=jsonutils.dumps({action: parameters}))
+
+    def migration(self, status='running'):
+        return objects.MigrationList.get_by_filters(self.context, {
+            'instance_uuid': self.server['id'], 'status': status})[0]
+
+    def event_details(self):
+        """What the events of the migration say that failed."""
+        with self.opted_in('1.3', '2.84'):
+            request = next(
+                action['request_id'] for action
+                in self.api.get_instance_actions(self.server['id'])
+                if action['action'] == 'live-migration')
+            action = self.api.api_get('/servers/%s/os-instance-actions/%s' % (
+                self.server['id'], request)).body['instanceAction']
+        return [event['details'] for event in action['events']
+                if event['result'] == 'Error']
+
+
+class NoDestinationTest(ApiTestCase):
+    """No host is left that can take the server."""
+
+    def assert_refused_both_ways(self, *words, **parameters):
+        files = self.files()
+        response = self.ask_migration(
+            self.server, compute=SYNCHRONOUS, **parameters)
+        self.assertEqual(400, response.status_code, response.text)
+        message = jsonutils.loads(response.text)['badRequest']['message']
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+        response = self.ask_migration(
+            self.server, compute=ASYNCHRONOUS, **parameters)
+        self.assertEqual(202, response.status_code, response.text)
+        self._wait_for_action_fail_completion(
+            self.server, 'live-migration', 'conductor_live_migrate_instance')
+        self.assert_in_rescue_on(self.server, 'compute1')
+        details = self.event_details()
+        for word in words:
+            self.assertIn(word, message)
+            self.assertIn(word, '; '.join(details))
+        self.assertEqual([], self.migrations)
+        self.assertEqual(files, self.files())
+
+    def lose_capability(self, host):
+        """As a host that has never had the package."""
+        compute = self.computes[host]
+        self.addCleanup(compute.driver.capabilities.pop,
+                        capabilities.LIVE_MIGRATE_RESCUED)
+        compute.driver.capabilities = dict(
+            compute.driver.capabilities,
+            **{capabilities.LIVE_MIGRATE_RESCUED: False})
+        compute.manager.update_available_resource(self.context)
+        self.lose_statistic(host)
+
+    def lose_statistic(self, host):
+        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            self.context, host)
+        node.stats = {}
+        node.save()
+
+    def test_none_has_the_package(self):
+        self.lose_capability('compute2')
+        self.assert_refused_both_ways(
+            'No destination compute node supports live migration of rescued '
+            'servers (compute-rescue 1.3)')
+
+    def test_none_has_the_package_any_more(self):
+        """The trait is left."""
+        self.lose_statistic('compute2')
+        self.assert_refused_both_ways(
+            'No destination compute node supports live migration of rescued '
+            'servers')
+
+    def test_none_is_enabled(self):
+        service = objects.Service.get_by_compute_host(self.context,
+                                                      'compute2')
+        self.api.put_service(service.uuid, {'status': 'disabled'})
+        self.assert_refused_both_ways(
+            '1 compute nodes support live migration of rescued servers, and '
+            'none of them can take this one', 'not enough hosts')
+
+    def test_what_the_hosts_said(self):
+        with mock.patch.object(
+                transfer, 'check_destination',
+                side_effect=transfer.Untransferable(reason='no room')):
+            self.assert_refused_both_ways('Host compute2', 'no room')
+
+
+class StockWordsTest(test_live_migration.LiveMigrationTestCase):
+
+    def test_active_server(self):
+        """Nobody else's refusal is touched."""
+        service = objects.Service.get_by_compute_host(self.context,
+                                                      'compute2')
+        self.api.put_service(service.uuid, {'status': 'disabled'})
+        response = self.ask_migration(self.server, compute=SYNCHRONOUS)
+        self.assertEqual(400, response.status_code, response.text)
+        self.assertEqual(
+            'No valid host was found. There are not enough hosts available.',
+            jsonutils.loads(response.text)['badRequest']['message'])
+
+
+class MeanwhileTest(ApiTestCase):
+    """During the migration of the guest."""
+
+    def in_the_middle(self, meanwhile, domain_job=True):
+        """Migrate, and call this while QEMU is at it."""
+        self.problems = []
+
+        def call():
+            self.domain = self.computes['compute1'].driver._host.get_guest(
+                self.instance(self.server))._domain
+            if domain_job:
+                self.domain._job_type = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+            try:
+                meanwhile()
+            except self.Stopped:
+                raise
+            except BaseException as exc:  # seen by the test, not by Nova
+                self.problems.append(exc)
+
+        self.before_migration = call
+        response = self.ask_migration(self.server)
+        self.assertEqual(202, response.status_code, response.text)
+
+    # What libvirt raises in the thread of a migration that is aborted.
+    Stopped = libvirt.libvirtError
+
+    def wait_until(self, condition):
+        for _ in range(300):
+            if condition():
+                return
+            time.sleep(0.1)
+        self.fail('it does not become true')
+
+    def force_complete(self, version='1.3'):
+        return self.act('force_complete', version=version,
+                        path='/migrations/%d' % self.migration().id)
+
+    def test_force_complete(self):
+        answers = []
+
+        def meanwhile():
+            answers.append(self.force_complete('1.2').status_code)
+            answers.append(self.force_complete().status_code)
+            self.wait_until(lambda: self.domain._state ==
+                            libvirt.VIR_DOMAIN_PAUSED)
+
+        self.in_the_middle(meanwhile)
+        self.assert_migrated(self.server)
+        self.assertEqual([], self.problems)
+        self.assertEqual([409, 202], answers)
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0')
+
+    def test_force_complete_policy(self):
+        self.policy.set_rules(
+            {'rescue_ext:migrate_live:rescued': '!'}, overwrite=False)
+        instance = self.instance(self.server)
+        instance.task_state = 'migrating'
+        instance.save()
+        response = self.act('force_complete', path='/migrations/1')
+        self.assertEqual(403, response.status_code, response.text)
+
+    def test_abort(self):
+        self.patch('nova.tests.fixtures.libvirt.Domain.abortJob',
+                   lambda domain: setattr(domain, '_job_type',
+                                          libvirt.VIR_DOMAIN_JOB_CANCELLED))
+        files = self.files()
+
+        def meanwhile():
+            with self.opted_in('1.3', '2.87'):
+                self.api.api_delete('/servers/%s/migrations/%d' % (
+                    self.server['id'], self.migration().id))
+            self.wait_until(lambda: self.domain._job_type ==
+                            libvirt.VIR_DOMAIN_JOB_CANCELLED)
+            raise self.Stopped('operation aborted')
+
+        self.in_the_middle(meanwhile)
+        self.wait_for_migration(self.server, 'cancelled')
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual([], self.problems)
+        self.assertEqual(files, self.files())
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0',
+                          host='compute1')
+        self.assertIsNone(self.files('compute2'))
+        # And nothing of it is in the way of the next.
+        self.before_migration = lambda: None
+        self.domain._job_type = libvirt.VIR_DOMAIN_JOB_NONE
+        self.migrate()
+        self.unrescue(self.server)
+        self.assert_files(self.server, 'disk', 'disk.eph0')
+
+    ACTIONS = {'unrescue': None, 'rescue': None, 'reboot': {'type': 'HARD'},
+               'os-stop': None, 'os-start': None, 'pause': None,
+               'suspend': None, 'shelve': None, 'migrate': None,
+               'rebuild': {'imageRef': ApiTestCase.IMAGE},
+               'resize': {'flavorRef': '2'},
+               'os-migrateLive': {'host': None, 'block_migration': 'auto'},
+               'createImage': {'name': 'snapshot'},
+               'createBackup': {'name': 'b', 'backup_type': 'daily',
+                                'rotation': 1}}
+
+    def test_other_actions(self):
+        """Hazard 33."""
+        answers = {}
+
+        def meanwhile():
+            for version in ('1.0', '1.3'):
+                for action, parameters in self.ACTIONS.items():
+                    answers[version, action] = self.act(
+                        action, parameters, version).status_code
+
+        self.in_the_middle(meanwhile, domain_job=False)
+        self.assert_migrated(self.server)
+        self.assertEqual([], self.problems)
+        self.assertEqual(dict.fromkeys(answers, 409), answers)
+        self.assertEqual(2 * len(self.ACTIONS), len(answers))
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0')
+        self.unrescue(self.server)
