@@ -79,6 +79,14 @@ class Domains(fixtures.Fixture):
         domain = etree.fromstring(self._xml[server['id']])
         return [self._disk(disk) for disk in domain.findall('devices/disk')]
 
+    def interfaces(self, uuid):
+        """The elements of a server's network interfaces.
+
+        :param uuid: the UUID of the server
+        """
+        return etree.fromstring(
+            self._xml.get(uuid, '<domain/>')).findall('devices/interface')
+
     def machine_type(self, server):
         """The machine type of a server's domain."""
         domain = etree.fromstring(self._xml[server['id']])

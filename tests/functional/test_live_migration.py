@@ -276,7 +276,7 @@ class SharedPathTest(LiveMigrationTestCase):
         self.assert_files(self.server, 'disk', 'disk.eph0')
 
 
-class RefusalTest(LiveMigrationTestCase):
+class RefusalTestCase(LiveMigrationTestCase):
 
     def setUp(self):
         super().setUp()
@@ -287,6 +287,23 @@ class RefusalTest(LiveMigrationTestCase):
         instance = self.instance(self.server)
         instance.system_metadata.update(system_metadata)
         instance.save()
+
+    def refused_by_host(self, *words):
+        """Refused in these words, also when the destination is forced."""
+        files = self.files()
+        response = self.ask_migration(self.server, compute='2.30',
+                                      host='compute2', force=True)
+        if response.status_code == 202:  # services stop after it has ended
+            self.wait_for_migration(self.server, 'completed', 'error',
+                                    'failed')
+        self.assertEqual(400, response.status_code, response.text)
+        for word in words:
+            self.assertIn(word, response.text)
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual(files, self.files())
+
+
+class RefusalTest(RefusalTestCase):
 
     def test_below_the_version(self):
         for version in ('1.0', '1.1'):
@@ -323,20 +340,6 @@ class RefusalTest(LiveMigrationTestCase):
         """The trait outlives the package."""
         self.forget_package('compute2')
         self.assert_fails()
-
-    def refused_by_host(self, *words):
-        """Refused in these words, also when the destination is forced."""
-        files = self.files()
-        response = self.ask_migration(self.server, compute='2.30',
-                                      host='compute2', force=True)
-        if response.status_code == 202:  # services stop after it has ended
-            self.wait_for_migration(self.server, 'completed', 'error',
-                                    'failed')
-        self.assertEqual(400, response.status_code, response.text)
-        for word in words:
-            self.assertIn(word, response.text)
-        self.assert_in_rescue_on(self.server, 'compute1')
-        self.assertEqual(files, self.files())
 
     def test_rescued_by_stock_nova(self):
         instance = self.instance(self.server)

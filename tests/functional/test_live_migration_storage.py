@@ -1,0 +1,391 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+
+"""Live migration of rescued servers with every storage that Nova has.
+
+The rows of the matrix in doc/source/admin/live-migration.rst. A server has
+all of config drive, ephemeral disk, swap, volume and kernel at once.
+"""
+
+import os
+import subprocess
+from unittest import mock
+
+import ddt
+from nova.virt.libvirt import imagebackend
+from nova.virt.libvirt import imagecache
+from oslo_serialization import jsonutils
+from oslo_utils import units
+
+from nova_rescue_ext.live_migration import checks
+from nova_rescue_ext.live_migration import transfer
+from tests.functional import test_live_migration
+
+# nova.virt.libvirt's own: Nova's fixture replaces it.
+_real_backend = imagebackend.Backend.backend
+
+LEGACY = {}
+STABLE = {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
+STABLE_CDROM = {'hw_rescue_device': 'cdrom', 'hw_rescue_bus': 'scsi'}
+
+
+class StorageTestCase(test_live_migration.LiveMigrationTestCase):
+
+    # Of a server with everything, on the host.
+    OWN = ['disk', 'disk.eph0', 'disk.swap', 'disk.config']
+    RESCUE = ['disk.rescue', 'disk.config.rescue', 'kernel.rescue']
+    EPHEMERAL_GB = 1
+
+    def boot(self):
+        flavor = self._create_flavor(
+            disk=1, ephemeral=self.EPHEMERAL_GB, swap=64)
+        body = self._build_server(flavor_id=flavor, networks='none',
+                                  host='compute1')
+        body['config_drive'] = True
+        server = self.api.post_server({'server': self.change_request(body)})
+        server = self._wait_for_state_change(server, 'ACTIVE')
+        self.attach(server, self.cinder.IMAGE_WITH_TRAITS_BACKED_VOL)
+        return server
+
+    def change_request(self, body):
+        return body
+
+    def attach(self, server, volume):
+        self.api.post_server_volume(
+            server['id'], {'volumeAttachment': {'volumeId': volume}})
+        self._wait_for_volume_attach(server['id'], volume)
+
+    def rescue_with_kernel(self, properties):
+        patch = mock.patch.object(transfer, '_Domain',
+                                  test_live_migration._DomainWithKernel)
+        patch.start()
+        self.addCleanup(patch.stop)
+        with self.opted_in('1.3'):
+            self.rescue_now(**properties)
+
+    def copied_by_qemu(self):
+        """Names of the files that QEMU was told to copy."""
+        targets = self.migrations[0].get('migrate_disks', ())
+        return {name for target, _, _, _, name in self.rescue_disks
+                if target in targets}
+
+    def migrate_and_unrescue(self):
+        before = self.attachments()
+        self.rescue_disks = self.domains.disks(self.server)
+        self.migrate()
+        self.assert_files(self.server, *self.OWN, *self.RESCUE)
+        self.assertEqual(before, self.attachments())
+        self.unrescue(self.server)
+        self.assert_files(self.server, *self.OWN)
+        self.assertEqual(before, self.attachments())
+
+    def attachments(self):
+        return {attachment['volumeId'] for attachment in self.api.api_get(
+            '/servers/%s/os-volume_attachments' % self.server['id']
+        ).body['volumeAttachments']}
+
+
+@ddt.ddt
+class BlockRawTest(StorageTestCase):
+
+    @ddt.data('iso9660', 'vfat')
+    def test_legacy(self, config_drive):
+        self.flags(config_drive_format=config_drive)
+        self.rescue_with_kernel(LEGACY)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        self.migrate_and_unrescue()
+        self.assertEqual(
+            {'disk', 'disk.rescue'} | ({'disk.config.rescue'}
+                                       if config_drive == 'vfat' else set()),
+            self.copied_by_qemu())
+
+    @ddt.data('iso9660', 'vfat')
+    def test_stable(self, config_drive):
+        self.flags(config_drive_format=config_drive)
+        self.rescue_with_kernel(STABLE)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        self.migrate_and_unrescue()
+        self.assertEqual(
+            {'disk', 'disk.rescue', 'disk.eph0', 'disk.swap'}
+            | ({'disk.config.rescue'} if config_drive == 'vfat' else set()),
+            self.copied_by_qemu())
+
+    def test_stable_cdrom(self):
+        self.rescue_with_kernel(STABLE_CDROM)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        self.migrate_and_unrescue()
+        self.assertEqual({'disk', 'disk.eph0', 'disk.swap'},
+                         self.copied_by_qemu())
+
+
+@ddt.ddt
+class SharedTest(StorageTestCase):
+
+    SHARED = True
+
+    @ddt.data(LEGACY, STABLE, STABLE_CDROM)
+    def test(self, properties):
+        self.rescue_with_kernel(properties)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        self.migrate_and_unrescue()
+        self.assertEqual(set(), self.copied_by_qemu())
+
+
+class Qcow2TestCase(StorageTestCase):
+    """Real qcow2 files, on bases in the image cache."""
+
+    def setUp(self):
+        self.patch('nova.tests.fixtures.libvirt_imagebackend.'
+                   'LibvirtImageBackendFixture._fake_libvirt_info',
+                   self._libvirt_info())
+        super().setUp()
+        self.flags(images_type='qcow2', group='libvirt')
+        self.fetched = {}
+        self.patch('nova.virt.libvirt.utils.fetch_image', self._fetch)
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver._create_ephemeral',
+                   lambda *args, **kwargs: None)
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver._create_swap',
+                   lambda *args, **kwargs: None)
+
+    def _libvirt_info(self):
+        from nova.tests.fixtures import libvirt_imagebackend
+
+        original = (libvirt_imagebackend.LibvirtImageBackendFixture.
+                    _fake_libvirt_info)
+
+        def libvirt_info(*args, **kwargs):
+            info = original(*args, **kwargs)
+            if 'config' not in info.source_path:
+                info.driver_format = 'qcow2'
+            return info
+
+        return libvirt_info
+
+    def _fetch(self, context, target, image_id, *args, **kwargs):
+        self.fetched[os.path.basename(target)] = image_id
+
+    def put_qcow2(self, name, base):
+        """A qcow2 file on a base, with bytes of its own."""
+        cache = os.path.join(test_live_migration.migration_base.base.CONF
+                             .instances_path, '_base')
+        os.makedirs(cache, exist_ok=True)
+        base = os.path.join(cache, base)
+        with open(base, 'wb') as file:
+            file.write(self.content(name))
+        path = self.path(self.server['id'], 'compute1', name)
+        self.qemu_img('create', '-f', 'qcow2', '-F', 'raw', '-b', base, path)
+
+    def put_disks(self, *ephemeral):
+        path = self.path(self.server['id'], 'compute1')
+        self.put_files(self.server, 'disk.config', 'disk.config.rescue',
+                       'kernel.rescue')
+        self.put_qcow2('disk', imagecache.get_cache_fname(self.IMAGE))
+        self.put_qcow2('disk.rescue',
+                       imagecache.get_cache_fname(self.rescue_image))
+        self.put_qcow2('disk.swap', 'swap_64')
+        for name in ephemeral:
+            self.put_qcow2(name, 'ephemeral_1_default')
+        with open(os.path.join(path, 'disk.info'), 'w') as file:
+            file.write(jsonutils.dumps({
+                os.path.join(path, name): 'qcow2' for name in (
+                    'disk', 'disk.rescue', 'disk.swap', *ephemeral)}))
+
+    @staticmethod
+    def content(name):
+        return name.encode().ljust(65536)
+
+    def assert_content(self, *names):
+        for name in names:
+            path = self.path(self.server['id'], 'compute2', name)
+            self.qemu_img('convert', '-O', 'raw', path, path + '.raw')
+            with open(path + '.raw', 'rb') as file:
+                self.assertEqual(self.content(name), file.read(), name)
+            os.unlink(path + '.raw')
+
+    def qemu_img(self, *args):
+        return subprocess.run(('qemu-img', *args), check=True,
+                              capture_output=True, text=True).stdout
+
+    def assert_images(self):
+        """Each base was fetched as the image that it is of (hazard 2)."""
+        self.assertEqual(
+            {imagecache.get_cache_fname(image): image for image
+             in (self.IMAGE, self.rescue_image)}, self.fetched)
+
+
+class BlockQcow2Test(Qcow2TestCase):
+
+    def test_legacy(self):
+        self.rescue_with_kernel(LEGACY)
+        self.put_disks('disk.eph0')
+        self.migrate()
+        self.assert_images()
+        self.assert_content('disk', 'disk.rescue', 'disk.eph0', 'disk.swap')
+        self.assert_files(self.server, 'disk.config', 'disk.config.rescue',
+                          'kernel.rescue')
+        self.unrescue(self.server)
+        self.assert_content('disk', 'disk.eph0', 'disk.swap')
+
+    def test_stable_with_an_ephemeral_disk(self):
+        """Hazard 3: QEMU copies what is above a base of another mkfs."""
+        self.rescue_with_kernel(STABLE)
+        self.put_disks('disk.eph0')
+        files = self.files()
+        response = self.ask_migration(self.server, compute='2.30')
+        if response.status_code == 202:
+            self.assert_migrated(self.server)
+        self.assertEqual(400, response.status_code, response.text)
+        self.assertIn('is based on ephemeral_1_default', response.text)
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual(files, self.files())
+
+
+class BlockQcow2WithoutEphemeralTest(Qcow2TestCase):
+
+    EPHEMERAL_GB = 0
+
+    def test_stable(self):
+        self.rescue_with_kernel(STABLE)
+        self.put_disks()
+        self.migrate()
+        self.assert_images()
+        self.assert_content('disk', 'disk.rescue', 'disk.swap')
+        self.unrescue(self.server)
+        self.assert_content('disk', 'disk.swap')
+
+
+@ddt.ddt
+class RbdTest(StorageTestCase):
+    """Disks in Ceph; on the host is what Nova keeps there, too."""
+
+    OWN = ['disk.config']  # as before Nova imported it into Ceph
+    RESCUE = ['kernel.rescue']
+
+    def setUp(self):
+        self.patch('nova.storage.rbd_utils.RBDDriver', mock.Mock())
+        from nova.storage import rbd_utils
+
+        self.rbd = rbd_utils.RBDDriver.return_value
+        self.rbd.get_mon_addrs.return_value = (['10.0.0.1'], ['6789'])
+        self.rbd.size.return_value = units.Gi
+        self.rbd.rbd_user, self.rbd.pool = 'nova', 'vms'
+        self.rbd.ceph_conf = ''
+        self.flags(images_type='rbd', rbd_secret_uuid='secret',
+                   group='libvirt')
+        super().setUp()
+
+    def boot(self):
+        self.patch('nova.virt.libvirt.imagebackend.Backend.backend',
+                   _real_backend)
+        self.patch('nova.virt.libvirt.imagebackend.Rbd.exists',
+                   lambda *args: True)
+        return super().boot()
+
+    @ddt.data(LEGACY, STABLE, STABLE_CDROM)
+    def test(self, properties):
+        self.rescue_with_kernel(properties)
+        self.put_files(self.server, *self.OWN, *self.RESCUE)
+        self.rbd.reset_mock()
+        self.migrate()
+        self.assertNotIn('migrate_disks', self.migrations[0])
+        self.assertFalse(self.rbd.cleanup_volumes.called)
+        self.assert_files(self.server, *self.OWN, *self.RESCUE)
+        self.unrescue(self.server)
+        self.assert_files(self.server, *self.OWN)
+        # Only the volumes of the rescue go, on the destination.
+        (call,) = self.rbd.cleanup_volumes.mock_calls
+        removed = call.args[0]
+        self.assertTrue(removed(self.server['id'] + '_disk.rescue'))
+        self.assertFalse(removed(self.server['id'] + '_disk'))
+
+    def test_other_images_type(self):
+        """Hazard 7."""
+        self.rescue_with_kernel(LEGACY)
+        self.put_files(self.server, *self.OWN, *self.RESCUE)
+        self.rbd.reset_mock()
+        check = checks._check_images_type
+
+        def differ(migrate_data):
+            migrate_data.image_type = 'qcow2'
+            check(migrate_data)
+
+        with mock.patch.object(checks, '_check_images_type', differ):
+            response = self.ask_migration(self.server, compute='2.30')
+        self.assertEqual(400, response.status_code, response.text)
+        self.assertIn('images_type is rbd on the source and qcow2',
+                      response.text)
+        self.assertFalse(self.rbd.cleanup_volumes.called)
+
+
+@ddt.ddt
+class BfvTest(StorageTestCase):
+
+    OWN = ['disk.eph0', 'disk.swap', 'disk.config']
+
+    def change_request(self, body):
+        body.pop('imageRef')
+        body['block_device_mapping_v2'] = [
+            {'boot_index': 0, 'uuid': self.VOLUME, 'source_type': 'volume',
+             'destination_type': 'volume'}]
+        return body
+
+    @ddt.data(LEGACY, STABLE, STABLE_CDROM)
+    def test(self, properties):
+        """Its devices are always stable (2-bfv-rescue.rst)."""
+        self.rescue_with_kernel(properties)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        self.migrate_and_unrescue()
+        self.assertNotIn('disk', self.files('compute2'))
+        self.assertEqual(
+            {'disk.eph0', 'disk.swap'}
+            | (set() if properties is STABLE_CDROM else {'disk.rescue'}),
+            self.copied_by_qemu())
+
+    def test_no_block_migration(self):
+        """Hazard 9: the rescue disk is on the host."""
+        self.rescue_with_kernel(LEGACY)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        response = self.ask_migration(self.server, compute='2.30',
+                                      block_migration=False)
+        self.assertEqual(400, response.status_code, response.text)
+        self.assertIn('storage', response.text)
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+
+class HardwareTest(test_live_migration.RefusalTestCase):
+
+    def boot(self):
+        return self._create_server(
+            host='compute1',
+            networks=[{'port': self.neutron.port_1['id']}])
+
+    def test_interfaces_are_the_same(self):
+        self.migrate()
+        self.assert_books_are_right()
+        self.unrescue(self.server)
+        self.assert_books_are_right()
+
+    def assert_books_are_right(self):
+        bindings = self.neutron._port_bindings[self.neutron.port_1['id']]
+        self.assertEqual({'compute2'}, set(bindings))
+        self.assertEqual('ACTIVE', bindings['compute2']['status'])
+        allocations = self.placement.get(
+            '/allocations/%s' % self.server['id']).body['allocations']
+        self.assertEqual({self.compute_rp_uuids['compute2']},
+                         set(allocations))
+
+    def test_another_model_of_interface(self):
+        """Hazard 20."""
+        self.change_instance(image_hw_vif_model='e1000')
+        self.refused_by_host('network interface ', 'hw_vif_model')
