@@ -13,7 +13,7 @@
 
 """What a caller sees of the live migration of a rescued server."""
 
-import time
+import os
 from unittest import mock
 
 from nova import objects
@@ -171,12 +171,30 @@ class MeanwhileTest(ApiTestCase):
     # What libvirt raises in the thread of a migration that is aborted.
     Stopped = libvirt.libvirtError
 
-    def wait_until(self, condition):
-        for _ in range(300):
-            if condition():
-                return
-            time.sleep(0.1)
-        self.fail('it does not become true')
+    def test_progress_of_the_copies(self):
+        """Of the files that QEMU does not copy, before its own."""
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0', 'disk.swap')
+        copy = self._copy_image
+        shown = []
+
+        def copy_image(src, dest, **kwargs):
+            if os.path.basename(src) in ('disk.eph0', 'disk.swap'):
+                shown.append(self.api.api_get(
+                    '/servers/%s/migrations' % self.server['id']
+                ).body['migrations'][0])
+            copy(src, dest, **kwargs)
+
+        self.patch('nova.virt.libvirt.utils.copy_image', copy_image)
+        self.migrate()
+        size = os.path.getsize(self.path(self.server['id'], 'compute2',
+                                         'disk.eph0'))
+        total = size + os.path.getsize(self.path(
+            self.server['id'], 'compute2', 'disk.swap'))
+        self.assertEqual(
+            [(total, None, total), (total, size, total - size)],
+            [(migration['disk_total_bytes'],
+              migration['disk_processed_bytes'],
+              migration['disk_remaining_bytes']) for migration in shown])
 
     def force_complete(self, version='1.3'):
         return self.act('force_complete', version=version,
