@@ -81,7 +81,10 @@ class Checks(upgradecheck.UpgradeCommands):
         return Result(
             Code.WARNING, 'The package is installed, and nova.conf does not '
             'switch it on: "config_source = rescue_ext" in [DEFAULT] and '
-            '"driver = nova_rescue_ext" in [rescue_ext] do. Read: %s.'
+            '"driver = nova_rescue_ext" in [rescue_ext] do. If it was on '
+            'before, stock Nova cannot unrescue the servers that have been '
+            'in rescue since then (openstack server list --all-projects '
+            '--status RESCUE): hard reboot them. Read: %s.'
             % (', '.join(self._files()) or 'no file'))
 
     def _check_options(self):

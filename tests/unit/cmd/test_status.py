@@ -69,7 +69,9 @@ class UpgradeCheckTest(StatusTestCase):
         self.assert_check(0, ON, 'Nova %s' % verification.nova_release())
 
     def test_not_switched_on(self):
-        self.assert_check(1, '', 'does not switch it on')
+        # Servers that are left in rescue: hazard 37.
+        self.assert_check(1, '', 'does not switch it on',
+                          'cannot unrescue the servers', 'hard reboot them')
 
     def test_another_source_first(self):
         conf = ON.replace('= rescue_ext', '= other, rescue_ext')
