@@ -19,7 +19,9 @@ HTTP server and the real middleware of Keystone, and calls are as asynchronous
 as in a deployment.
 """
 
+import hashlib
 import importlib.metadata
+import json
 import logging
 import os
 import socketserver
@@ -42,11 +44,14 @@ import testtools
 
 from demo import users
 from nova_rescue_ext import overrides
-from tests.functional import base
+from tests.functional import migration_base
 
 
-class Cloud(base.RescueTestCase):
+class Cloud(migration_base.MigrationTestCase):
     """Two compute hosts, ``compute1`` and ``compute2``.
+
+    Each has its own directory of instances, with files that are copied when a
+    server migrates.
 
     A test case that runs no test: its setUp() is the start of the cloud.
 
@@ -55,14 +60,12 @@ class Cloud(base.RescueTestCase):
         what is called, with the cloud, when it runs
     """
 
-    CAST_AS_CALL = False
     STUB_KEYSTONE = False
 
     def setUp(self):
         super().setUp()
         self.useFixture(DiskSerials())
         libvirt_driver.LibvirtDriver._create_image.side_effect = _create_disks
-        self.start_compute('compute2')
         self.backstage = Backstage(self)
         self.url = self._listen(self.api_fixture.app())
 
@@ -208,6 +211,42 @@ class Backstage:
         :returns: a list of (target, bus, device, boot order, file or serial)
         """
         return self._cloud.domains.disks({'id': server_id})
+
+    def write_disks(self, server_id, host):
+        """Let a server's disks have bytes of their own.
+
+        As a guest, or Nova, would have written them.
+        """
+        directory = self._cloud.path(server_id, host)
+        names = [name for name in os.listdir(directory)
+                 if name.startswith('disk') and name != 'disk.info']
+        for name in names:
+            with open(os.path.join(directory, name), 'wb') as file:
+                file.write(os.urandom(65536))
+        with open(os.path.join(directory, 'disk.info'), 'w') as file:
+            json.dump({os.path.join(directory, name): 'raw'
+                       for name in names}, file)
+
+    def files(self, server_id, host):
+        """The disks of a server in the directory of a host.
+
+        :returns: dict, name -> the beginning of its SHA-256; None if there is
+            no directory
+        """
+        directory = self._cloud.path(server_id, host)
+        if not os.path.exists(directory):
+            return None
+        digests = {}
+        for name in sorted(os.listdir(directory)):
+            if name.startswith('disk') and name != 'disk.info':
+                with open(os.path.join(directory, name), 'rb') as file:
+                    digests[name] = hashlib.sha256(
+                        file.read()).hexdigest()[:12]
+        return digests
+
+    def copied_by_qemu(self):
+        """Targets of the disks that QEMU was told to copy."""
+        return sorted(self._cloud.migrations[-1].get('migrate_disks', ()))
 
     def image_of_rescue_disk(self):
         """The image that the last rescue disk was made from."""

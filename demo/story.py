@@ -51,16 +51,19 @@ class Story:
              for target, bus, device, order, what in disks])
         return disks
 
-    def ask(self, call, *args, **kwargs):
+    def ask(self, call, *args, status=400, **kwargs):
         """Make a request of openstacksdk that may be refused.
 
+        :param status: the answer that a refusal has to have
         :returns: the words of the refusal, or None
         """
         try:
             call(*args, **kwargs)
         except openstack.exceptions.HttpException as exc:
-            self.script.check(exc.status_code == 400,
-                              'It is a 400, the fault of the request.')
+            self.script.check(
+                exc.status_code == status, 'It is a %d, %s.' % (
+                    status, 'the fault of the request' if status == 400
+                    else 'a matter of the state that the server is in'))
             return exc.details
         return None
 
