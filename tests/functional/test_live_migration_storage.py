@@ -11,7 +11,6 @@
 # under the License.
 
 
-
 """Live migration of rescued servers with every storage that Nova has.
 
 The rows of the matrix in doc/source/admin/live-migration.rst. A server has
