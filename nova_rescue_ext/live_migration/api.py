@@ -28,8 +28,9 @@ from nova_rescue_ext import policies
 class NodeCannotMigrateRescued(exception.ExtendedResourceRequestOldCompute):
     # Of all that Nova answers with 400 here, in the asynchronous call, too.
     msg_fmt = _("The %(role)s compute node %(node)s does not support live "
-                "migration of rescued servers (compute-rescue 1.2). Ask the "
-                "operator to upgrade it, or unrescue the server first.")
+                "migration of rescued servers (compute-rescue %(version)s). "
+                "Ask the operator to upgrade it, or unrescue the server "
+                "first.")
 
 
 class _AsActive(wrapt.ObjectProxy):
@@ -44,7 +45,7 @@ class _AsActive(wrapt.ObjectProxy):
 
 def live_migrate(original, self, context, instance, block_migration,
                  disk_over_commit, host_name, force=None, async_=False):
-    """Migrate a rescued server, too, from compute-rescue 1.2.
+    """Migrate a rescued server, too, from LIVE_MIGRATE_RESCUED.
 
     :raises: NodeCannotMigrateRescued, answered with 400;
         PolicyNotAuthorized, 403; all that Nova raises
@@ -72,8 +73,9 @@ def _check(self, context, instance, host_name):
 
 def _check_node(role, node):
     if not capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED):
-        raise NodeCannotMigrateRescued(role=role,
-                                       node=node.hypervisor_hostname)
+        raise NodeCannotMigrateRescued(
+            role=role, node=node.hypervisor_hostname,
+            version=microversion.LIVE_MIGRATE_RESCUED)
 
 
 def live_migrate_force_complete(original, self, context, instance,

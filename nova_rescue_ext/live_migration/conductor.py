@@ -47,6 +47,8 @@ def call_checks_on_host(original, self, destination, provider_mapping):
                                          microversion.LIVE_MIGRATE_RESCUED):
                 raise exception.MigrationPreCheckError(reason=_(
                     'the %(role)s compute node %(node)s does not support '
-                    'live migration of rescued servers (compute-rescue 1.2)')
-                    % {'role': role, 'node': node.hypervisor_hostname})
+                    'live migration of rescued servers (compute-rescue '
+                    '%(version)s)') % {
+                        'role': role, 'node': node.hypervisor_hostname,
+                        'version': microversion.LIVE_MIGRATE_RESCUED})
     return original(destination, provider_mapping)

@@ -29,10 +29,10 @@ RESCUE = microversion_parse.Version(1, 1)
 # Rebuild of servers that never booted.
 REBUILD_NEVER_BOOTED = microversion_parse.Version(1, 2)
 
-# Live migration of rescued servers: not offered yet.
+# Live migration of rescued servers.
 LIVE_MIGRATE_RESCUED = microversion_parse.Version(1, 3)
 
-MAX_VERSION = REBUILD_NEVER_BOOTED
+MAX_VERSION = LIVE_MIGRATE_RESCUED
 
 _default = MIN_VERSION
 

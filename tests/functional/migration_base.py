@@ -29,7 +29,6 @@ from nova import objects
 from nova.tests.fixtures import libvirt
 from oslo_serialization import jsonutils
 
-from nova_rescue_ext import microversion
 from tests.functional import base
 
 _here = threading.local()
@@ -43,9 +42,6 @@ class MigrationTestCase(base.RescueTestCase):
     SHARED = False
 
     def setUp(self):
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.microversion.MAX_VERSION',
-            microversion.LIVE_MIGRATE_RESCUED))
         super().setUp()
         self.start_compute('compute2')
         for host, compute in self.computes.items():
@@ -184,5 +180,3 @@ class MigrationTestCase(base.RescueTestCase):
     def unrescue(self, server):
         self.api.post_server_action(server['id'], {'unrescue': None})
         return self._wait_for_state_change(server, 'ACTIVE')
-
-
