@@ -51,7 +51,7 @@ class LiveMigration(base.LabTest):
         server, before = self.boot()
         server.rescue('rescue-stable')
         self.assertRefused(409, 'while it is in vm_state rescued',
-                           server.live_migrate, status='RESCUE')
+                           server.live_migrate)
         self.assertDisksInPlace(before, server.unrescue())
 
     def assertAlive(self, server):
@@ -98,6 +98,7 @@ class LiveMigrationOfRescued(base.LabTest):
         image = ('rescue-kernel' if kind == 'kernel'
                  else self.RESCUE_IMAGES[mode])
         sums = evidence.disk_sums(server)
+        server.start()
         source = server.folder
         server.rescue(image, base.MIGRATE)
         server.live_migrate(base.MIGRATE, status='RESCUE')
@@ -110,7 +111,6 @@ class LiveMigrationOfRescued(base.LabTest):
 
 
 def _add(mode, kind):
-    @base.awaits(base.LIVE_MIGRATION)
     @base.with_package
     def test(self):
         self._tell(mode, kind)

@@ -11,7 +11,6 @@
 # under the License.
 
 
-
 """SSH between the hypervisors, with keys that live as long as the lab.
 
 nova-compute copies files from another host with scp, as in a cold migration.
