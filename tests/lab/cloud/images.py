@@ -59,8 +59,7 @@ CATALOGUE = {
     'rescue-stable': ('rescue.raw', 'raw', _DISK),
     'rescue-qcow2': ('rescue.qcow2', 'qcow2', _DISK),
     'rescue-kernel': ('blank.raw', 'raw', {
-        **_DISK, 'kernel_id': 'kernel', 'ramdisk_id': 'ramdisk',
-        'os_command_line': _CMDLINE + 'rescue'}),
+        **_DISK, 'kernel_id': 'kernel', 'ramdisk_id': 'ramdisk'}),
     'rescue-usb': ('rescue-full.raw', 'raw', {
         **_DISK, 'hw_rescue_bus': 'usb'}),
     'rescue-iso': ('rescue.iso', 'iso', {**_CDROM, 'hw_rescue_bus': 'ide'}),
