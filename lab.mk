@@ -7,6 +7,7 @@
 # make lab-test     the core stories in the lab that is up
 # make lab-tempest  Tempest with and without the package, and the difference
 # make lab-faults   all faults, and the page with their outcomes
+# make lab-bench     what rescue and migration cost here, with a plot
 # make lab-clean    take away all that these made
 #
 #   PROFILE=qcow2    where disks are: qcow2, raw, shared or rbd
@@ -44,7 +45,7 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
 
 .PHONY: lab lab-all lab-install lab-up lab-down lab-status lab-test \
-	lab-test-all lab-faults lab-tempest lab-clean lab-shell
+	lab-test-all lab-faults lab-tempest lab-bench lab-clean lab-shell
 
 # Down also after a failure, and the failure told all the same.
 lab:
@@ -82,6 +83,9 @@ lab-test-all:
 
 lab-faults:
 	@LAB_FAULTS_TABLE=1 $(lab_unittest) tests.lab.test_faults
+
+lab-bench:
+	@$(lab_unittest) tests.lab.benchmarks
 
 lab-tempest: lab-install
 	@$(lab_cloud) tempest install

@@ -67,9 +67,10 @@ def _check_rescued(original, driver, context, instance, dest_check_data,
     # Left if nova-compute was stopped at the end of the rescue (hazard 12).
     rescue_files.remove_stock_domain(instance)
     if not result.is_shared_instance_path:
-        _check_bases(driver, instance, block_device_info)
+        based = _disks_on_own_base(driver, instance, block_device_info)
         _check_not_tunnelled(driver, result)
-        transfer.write_manifest(instance, domain, result.block_migration)
+        transfer.write_manifest(instance, domain, result.block_migration,
+                                based)
     return result
 
 
@@ -82,24 +83,30 @@ def _check_not_tunnelled(driver, migrate_data):
                         'for rescued servers'))
 
 
-def _check_bases(driver, instance, block_device_info):
-    """The destination must have the same behind each disk that QEMU copies.
+def _disks_on_own_base(driver, instance, block_device_info):
+    """The disks that QEMU copies whose base only this host has.
 
-    QEMU copies what is above the base: the image of the server or of its
-    rescue, which the destination gets from Glance (hazard 2). A base of an
-    ephemeral disk is made by mkfs on each host, and no two are the same
-    (hazard 3). That of a swap disk is empty.
+    QEMU copies what is above the base. That is the image of the server or of
+    its rescue, which the destination gets from Glance (hazard 2), or the
+    output of mkfs or mkswap, of which no two are the same (hazard 3).
+
+    :returns: paths of the latter
+    :raises: MigrationPreCheckError if the destination cannot get a base
     """
     record = rescue_record.read(instance)
     known = {imagecache.get_cache_fname(image_id) for image_id
              in (instance.image_ref, record.image_id) if image_id}
+    own = []
     for disk in driver._get_instance_disk_info(instance, block_device_info):
         base = disk['backing_file']
-        if base and base not in known and not base.startswith('swap_'):
+        if base.startswith(transfer.MADE_BY_HOST):
+            own.append(disk['path'])
+        elif base and base not in known:
             checks.refuse(_(
                 'disk %(path)s is based on %(base)s, which the destination '
                 'cannot get. Unrescue the server first')
                 % {'path': disk['path'], 'base': base})
+    return own
 
 
 def check_destination(original, self, ctxt, instance, migrate_data,

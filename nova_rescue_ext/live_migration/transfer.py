@@ -24,6 +24,7 @@ Nova copies disks in a cold migration. It records what it got with the server,
 and the source does not start the guest's migration without that.
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -42,6 +43,9 @@ from nova_rescue_ext import rescue_files
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
+
+# What Nova calls the bases that it makes itself, in each host's image cache.
+MADE_BY_HOST = ('ephemeral_', 'swap_')
 
 # Removed with the other files of a rescue, whatever becomes of the migration.
 MANIFEST = 'migration' + rescue_files.SUFFIX
@@ -83,12 +87,13 @@ class _Domain:
                 os.path.basename(path))
 
 
-def write_manifest(instance, domain, block_migration):
+def write_manifest(instance, domain, block_migration, based=()):
     """List what the destination must copy, on the source.
 
     :param instance: the Instance
     :param domain: its running domain, an lxml element
     :param block_migration: whether QEMU copies the disks
+    :param based: paths of disks that QEMU copies and whose base it does not
     :raises: MigrationPreCheckError if something cannot be carried
     """
     directory = libvirt_utils.get_instance_path(instance)
@@ -99,6 +104,8 @@ def write_manifest(instance, domain, block_migration):
             'migration') % ', '.join(sorted(in_domain.writable)))
     formats = _read_formats(directory)
     manifest = {
+        'based': [_describe(directory, os.path.basename(path), formats)
+                  for path in sorted(based)],
         'files': [_describe(directory, name, formats) for name
                   in sorted(os.listdir(directory))
                   if _is_carried(name, in_domain)],
@@ -123,13 +130,10 @@ def _describe(directory, name, formats):
         raise Untransferable(reason=_(
             '%s in the directory of the server is not a plain file') % path)
     disk_format = formats.get(path) or _default_format(name)
-    base = None
-    if disk_format == 'qcow2':
-        base = libvirt_utils.get_disk_backing_file(path, basename=False,
-                                                   format='qcow2')
-        _check_base(path, base)
+    base, base_format = (_base_of(path) if disk_format == 'qcow2'
+                         else (None, None))
     return {'name': name, 'size': os.path.getsize(path),
-            'format': disk_format, 'base': base}
+            'format': disk_format, 'base': base, 'base_format': base_format}
 
 
 def _default_format(name):
@@ -141,18 +145,27 @@ def _default_format(name):
         'the format of disk %s is in no %s') % (name, _FORMATS))
 
 
-def _check_base(path, base):
+def _base_of(path):
+    """What a qcow2 disk is based on, and the format of that.
+
+    :returns: a path and a format, or None twice
+    :raises: Untransferable if it is not a file of the image cache
+    """
+    output, _errors = processutils.execute(
+        'qemu-img', 'info', '-U', '-f', 'qcow2', '--output=json', path)
+    header = jsonutils.loads(output)
+    base = header.get('full-backing-filename')
     if base is None:
-        return
+        return None, None
+    base_format = header.get('backing-filename-format')
     cache = os.path.join(CONF.instances_path,
                          CONF.image_cache.subdirectory_name)
-    # Those are raw; of an image in the cache nobody knows the format.
-    if (os.path.dirname(base) != cache
-            or not os.path.basename(base).startswith(('ephemeral_',
-                                                      'swap_'))):
+    if os.path.dirname(base) != cache or base_format is None:
         raise Untransferable(reason=_(
-            'disk %(path)s is based on %(base)s, which is no ephemeral disk '
-            'or swap of the image cache') % {'path': path, 'base': base})
+            'disk %(path)s is based on %(base)s, which is no file of the '
+            'image cache or has no known format')
+            % {'path': path, 'base': base})
+    return base, base_format
 
 
 def _allocated(path):
@@ -192,7 +205,7 @@ def check_destination(instance, migrate_data):
             'the destination cannot copy files from %(host)s, as in a cold '
             'migration: %(error)s') % {'host': instance.host, 'error': exc})
     needed = manifest['disks'] + sum(
-        entry['size'] for entry in manifest['files'])
+        entry['size'] for entry in manifest['files'] + manifest['based'])
     status = os.statvfs(CONF.instances_path)
     free = status.f_bavail * status.f_frsize
     if needed > free:
@@ -255,6 +268,8 @@ def copy(context, instance, migrate_data):
         progress.add(entry['size'])
         if entry['name'].startswith('disk'):
             formats[os.path.join(directory, entry['name'])] = entry['format']
+    for entry in manifest['based']:
+        _copy_base(instance, os.path.join(directory, entry['name']), entry)
     if formats:
         with open(os.path.join(directory, _FORMATS), 'w',
                   encoding='utf-8') as file:
@@ -271,24 +286,47 @@ def _copy_file(instance, directory, entry):
                 'path': path, 'found': os.path.getsize(path),
                 'size': entry['size']})
     if entry['base']:
-        _flatten(instance, path, entry['base'])
+        _flatten(instance, path, entry)
 
 
-def _flatten(instance, path, base):
+def _flatten(instance, path, entry):
     """Make a disk independent of its base, which is of the source.
 
-    The file of that name in this host's cache is the output of another mkfs
-    (hazard 3).
+    The file of that name in this host's cache may be the output of another
+    mkfs (hazard 3).
     """
-    own_base, flat = path + '.base', path + '.flat'
-    libvirt_utils.copy_image(src=base, dest=own_base, host=instance.host,
+    with _fetched_base(instance, path, entry['base']) as base:
+        processutils.execute('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-F',
+                             entry['base_format'], '-b', base, path)
+        _replace(path, 'qcow2', path)
+
+
+def _copy_base(instance, path, entry):
+    """Put the content of the source's base in the place of a disk.
+
+    Over it QEMU writes what is above the base on the source.
+    """
+    with _fetched_base(instance, path, entry['base']) as base:
+        _replace(path, entry['base_format'], base)
+
+
+@contextlib.contextmanager
+def _fetched_base(instance, path, base):
+    target = path + '.base'
+    libvirt_utils.copy_image(src=base, dest=target, host=instance.host,
                              receive=True)
-    processutils.execute('qemu-img', 'rebase', '-u', '-f', 'qcow2',
-                         '-F', 'raw', '-b', own_base, path)
-    processutils.execute('qemu-img', 'convert', '-f', 'qcow2', '-O', 'qcow2',
-                         path, flat)
+    try:
+        yield target
+    finally:
+        os.unlink(target)
+
+
+def _replace(path, source_format, source):
+    """Replace a disk by a qcow2 that has the content of another."""
+    flat = path + '.flat'
+    processutils.execute('qemu-img', 'convert', '-f', source_format, '-O',
+                         'qcow2', source, flat)
     os.rename(flat, path)
-    os.unlink(own_base)
 
 
 def _fetch(instance, directory, name, folder):

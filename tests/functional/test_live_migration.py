@@ -13,6 +13,8 @@
 
 """Live migration of rescued servers, from HTTP to the two hosts' files."""
 
+import glob
+import hashlib
 import os
 import subprocess
 from unittest import mock
@@ -65,6 +67,20 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
         self.wait_for_migration(self.server, 'error', 'failed')
         self.assert_in_rescue_on(self.server, 'compute1')
         self.assertEqual([], self.migrations)
+        self.assertEqual(files, self.files())
+
+    def refused_by_host(self, *words):
+        """Refused in these words, also when the destination is forced."""
+        files = self.files()
+        response = self.ask_migration(self.server, compute='2.30',
+                                      host='compute2', force=True)
+        if response.status_code == 202:  # services stop after it has ended
+            self.wait_for_migration(self.server, 'completed', 'error',
+                                    'failed')
+        self.assertEqual(400, response.status_code, response.text)
+        for word in words:
+            self.assertIn(word, response.text)
+        self.assert_in_rescue_on(self.server, 'compute1')
         self.assertEqual(files, self.files())
 
     def files(self, host='compute1'):
@@ -230,31 +246,77 @@ class _DomainWithKernel(transfer._Domain):
 
 
 class Qcow2Test(LiveMigrationTestCase):
+    """Disks that are overlays: the destination has no such base, or another.
 
-    def test_an_ephemeral_disk_is_made_independent_of_its_base(self):
-        """Hazard 3: the base on the destination is another file system."""
-        self.rescue_now()
-        self.put_raw_disks('disk', 'disk.rescue')
-        base = os.path.join(migration_base.base.CONF.instances_path, '_base',
-                            'ephemeral_1_0706d66')
-        os.makedirs(os.path.dirname(base))
+    Hazard 3.
+    """
+
+    CONTENT = b'written on the source'.ljust(65536)
+
+    def put_overlay(self, name, base, base_format='raw'):
+        """Write a disk, empty but for its base."""
+        cache = os.path.join(migration_base.base.CONF.instances_path, '_base')
+        os.makedirs(cache, exist_ok=True)
+        base = os.path.join(cache, base)
         with open(base, 'wb') as file:
-            file.write(b'made by mkfs on the source'.ljust(65536))
-        disk = self.path(self.server['id'], 'compute1', 'disk.eph0')
-        self.qemu_img('create', '-f', 'qcow2', '-F', 'raw', '-b', base, disk)
+            file.write(self.CONTENT)
+        disk = self.path(self.server['id'], 'compute1', name)
+        self.qemu_img('create', '-f', 'qcow2', '-F', base_format, '-b', base,
+                      disk)
         formats = self.path(self.server['id'], 'compute1', 'disk.info')
         with open(formats) as file:
             known = jsonutils.loads(file.read())
         with open(formats, 'w') as file:
             file.write(jsonutils.dumps(dict(known, **{disk: 'qcow2'})))
+        # No host may use that of another.
         self.before_migration = lambda: os.truncate(base, 0)
-        self.migrate()
-        carried = self.path(self.server['id'], 'compute2', 'disk.eph0')
+
+    def assert_independent(self, name):
+        carried = self.path(self.server['id'], 'compute2', name)
         self.assertNotIn('backing', self.qemu_img('info', carried))
         self.qemu_img('convert', '-O', 'raw', carried, carried + '.raw')
         with open(carried + '.raw', 'rb') as file:
-            self.assertEqual(b'made by mkfs on the source'.ljust(65536),
-                             file.read())
+            self.assertEqual(self.CONTENT, file.read())
+        self.assertEqual([], glob.glob(carried + '.[bf]*'))
+
+    def test_an_ephemeral_disk(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.put_overlay('disk.eph0', 'ephemeral_1_0706d66')
+        self.migrate()
+        self.assert_independent('disk.eph0')
+
+    def test_a_cdrom(self):
+        """The image behind it may be in no image service any more."""
+        self.rescue_now(hw_rescue_device='cdrom', hw_rescue_bus='scsi')
+        self.put_raw_disks('disk')
+        self.put_overlay('disk.rescue', hashlib.sha1(
+            self.rescue_image.encode()).hexdigest())
+        self.migrate()
+        self.assert_independent('disk.rescue')
+
+    def test_a_base_outside_of_the_image_cache(self):
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.put_overlay('disk.eph0', '../secret')
+        self.refused_by_host('no file of the image cache')
+
+    def test_an_ephemeral_disk_in_the_rescue_system(self):
+        """QEMU writes over its base what is above it on the source."""
+        flavor = self._create_flavor(disk=1, ephemeral=1)
+        self.server = self.boot(flavor_id=flavor)
+        self.rescue_now(hw_rescue_device='disk', hw_rescue_bus='virtio')
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.put_overlay('disk.eph0', 'ephemeral_1_0706d66')
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_get_instance_disk_info', lambda *args: [{
+                       'type': 'qcow2', 'virt_disk_size': len(self.CONTENT),
+                       'path': self.path(self.server['id'], 'compute1',
+                                         'disk.eph0'),
+                       'backing_file': 'ephemeral_1_0706d66'}])
+        self.before_migration = lambda: self.assert_independent('disk.eph0')
+        self.migrate()
+        self.assertIn('vdb', self.migrations[0]['migrate_disks'])
 
     def qemu_img(self, *args):
         return subprocess.run(('qemu-img', *args), check=True,
@@ -367,10 +429,10 @@ class RefusalTest(RefusalTestCase):
         self.refused_by_host('serial ports and the server 3')
 
     def test_another_base(self):
-        disks = [{'path': 'disk', 'backing_file': 'ephemeral_1_default'}]
+        disks = [{'path': 'disk', 'backing_file': 'another'}]
         with mock.patch('nova.virt.libvirt.driver.LibvirtDriver.'
                         '_get_instance_disk_info', return_value=disks):
-            self.refused_by_host('is based on ephemeral_1_default')
+            self.refused_by_host('is based on another')
 
     def test_an_error_in_the_check_is_a_refusal(self):
         """Hazard 30."""

@@ -51,7 +51,7 @@ class LiveMigration(base.LabTest):
         server, before = self.boot()
         server.rescue('rescue-stable')
         self.assertRefused(409, 'while it is in vm_state rescued',
-                           server.live_migrate, status='RESCUE')
+                           server.live_migrate)
         self.assertDisksInPlace(before, server.unrescue())
 
     def assertAlive(self, server):
@@ -95,9 +95,11 @@ class LiveMigrationOfRescued(base.LabTest):
         # A cloud that does not have it says so before anything is built.
         self.get('/servers', base.MIGRATE)
         server, before = self._make(**self.SERVERS[kind])
-        image = ('rescue-kernel' if kind == 'kernel'
-                 else self.RESCUE_IMAGES[mode])
+        image = self.RESCUE_IMAGES[mode]
+        if kind == 'kernel':
+            image += '-kernel'
         sums = evidence.disk_sums(server)
+        server.start()
         source = server.folder
         server.rescue(image, base.MIGRATE)
         server.live_migrate(base.MIGRATE, status='RESCUE')
@@ -110,7 +112,6 @@ class LiveMigrationOfRescued(base.LabTest):
 
 
 def _add(mode, kind):
-    @base.awaits(base.LIVE_MIGRATION)
     @base.with_package
     def test(self):
         self._tell(mode, kind)
@@ -121,4 +122,5 @@ def _add(mode, kind):
 
 for _mode, _kind in itertools.product(
         LiveMigrationOfRescued.RESCUE_IMAGES, LiveMigrationOfRescued.SERVERS):
-    _add(_mode, _kind)
+    if (_mode, _kind) != ('cdrom', 'kernel'):
+        _add(_mode, _kind)

@@ -73,13 +73,9 @@ class RescueImage(base.LabTest):
     def test_image_that_is_not_what_it_says(self):
         """A failed rescue puts everything back; nothing is read by it."""
         server, before = self.boot()
-        # An image whose content is a qcow2 with a backing file.
-        header = (b'QFI\xfb' + (3).to_bytes(4, 'big') +
-                  (104).to_bytes(8, 'big') + (11).to_bytes(4, 'big') +
-                  (16).to_bytes(4, 'big') + (1 << 20).to_bytes(8, 'big'))
-        evil = (header.ljust(104, b'\0') + b'/etc/passwd').ljust(65536,
-                                                                 b'\0')
-        image = self.make_image(evil, disk_format='qcow2',
+        # Glance itself refuses what is worse, a qcow2 with a backing file.
+        image = self.make_image(b'no qcow2'.ljust(65536, b'\0'),
+                                disk_format='qcow2',
                                 hw_rescue_device='disk',
                                 hw_rescue_bus='virtio')
         server.ask_rescue(image, base.RESCUE)

@@ -44,6 +44,7 @@ _BOOTLOADER = pathlib.Path('/usr/lib/systemd/boot/efi/systemd-bootx64.efi')
 
 _DISK = {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
 _CDROM = {'hw_rescue_device': 'cdrom'}
+_OWN_KERNEL = {'kernel_id': 'kernel', 'ramdisk_id': 'ramdisk'}
 # image name in Glance: (file, disk format, properties)
 CATALOGUE = {
     'base': ('base.raw', 'raw', {}),
@@ -53,14 +54,12 @@ CATALOGUE = {
     'base-scsi': ('base.raw', 'raw', {
         'hw_disk_bus': 'scsi', 'hw_scsi_model': 'virtio-scsi'}),
     'base-kernel': ('blank.raw', 'raw', {
-        'kernel_id': 'kernel', 'ramdisk_id': 'ramdisk',
-        'os_command_line': _CMDLINE + 'base'}),
+        **_OWN_KERNEL, 'os_command_line': _CMDLINE + 'base'}),
     'rescue': ('rescue.raw', 'raw', {}),
     'rescue-stable': ('rescue.raw', 'raw', _DISK),
     'rescue-qcow2': ('rescue.qcow2', 'qcow2', _DISK),
-    'rescue-kernel': ('blank.raw', 'raw', {
-        **_DISK, 'kernel_id': 'kernel', 'ramdisk_id': 'ramdisk',
-        'os_command_line': _CMDLINE + 'rescue'}),
+    'rescue-kernel': ('blank.raw', 'raw', _OWN_KERNEL),
+    'rescue-stable-kernel': ('blank.raw', 'raw', {**_DISK, **_OWN_KERNEL}),
     'rescue-usb': ('rescue-full.raw', 'raw', {
         **_DISK, 'hw_rescue_bus': 'usb'}),
     'rescue-iso': ('rescue.iso', 'iso', {**_CDROM, 'hw_rescue_bus': 'ide'}),

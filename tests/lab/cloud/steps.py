@@ -28,6 +28,7 @@ from tests.lab.cloud import placement
 from tests.lab.cloud import rabbit
 from tests.lab.cloud import resources
 from tests.lab.cloud import settings
+from tests.lab.cloud import ssh
 
 
 def _steps():
@@ -41,6 +42,7 @@ def _steps():
         'keystone': (keystone.up, ['mariadb']),
         'ceph': (ceph.up, ['network']),
         'shared': (hypervisor.up_shared, ['network']),
+        'ssh-keys': (ssh.make_keys, ['network']),
         'nova-api': (nova.up_api, ['keystone', 'rabbit']),
         'glance': (glance.up, ['keystone', 'ceph']),
         'placement': (placement.up, ['keystone']),
@@ -55,9 +57,11 @@ def _steps():
         steps[host] = (lambda h=host: hypervisor.up(h), ['shared'])
         steps[f'secret-{host}'] = (
             lambda h=host: hypervisor.give_ceph_key(h), [host, 'ceph'])
+        steps[f'ssh-{host}'] = (lambda h=host: ssh.up(h), [host, 'ssh-keys'])
         steps[f'compute-{host}'] = (
             lambda h=host: nova.up_compute(h),
-            [f'secret-{host}', 'nova-api', 'placement', 'glance', 'neutron'])
+            [f'secret-{host}', f'ssh-{host}', 'nova-api', 'placement',
+             'glance', 'neutron'])
         if ovs:
             steps[f'agent-{host}'] = (
                 lambda h=host: neutron.up_agent(h), [host, 'neutron'])

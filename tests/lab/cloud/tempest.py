@@ -130,9 +130,8 @@ def _sections():
             'console_output': 'true',
             'vnc_console': 'false',
             'suspend': 'true',
-            # Between hosts Nova wants ssh for a cold migration.
-            'resize': 'false',
-            'cold_migration': 'false',
+            'resize': 'true',
+            'cold_migration': 'true',
             'interface_attach': 'false',
         },
         'volume': {'build_timeout': 600},

@@ -1,0 +1,268 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What rescue, unrescue and live migration cost, on real hypervisors.
+
+Each measure is of pairs that alternate: stock Nova on one host against the
+package on the other, or a server that runs against the same server in rescue.
+Medians, ratios and a plot go to doc/source/contributor. Nothing is asserted
+of a time: LAB_BENCH_PAIRS says how many pairs (5).
+"""
+
+import functools
+import os
+import re
+import statistics
+import textwrap
+import time
+
+import matplotlib
+from matplotlib import pyplot
+
+from tests.lab import base
+from tests.lab.cloud import hypervisor
+from tests.lab.cloud import images
+from tests.lab.cloud import nova
+from tests.lab.cloud import process
+from tests.lab.cloud import settings
+
+matplotlib.use('Agg')
+
+PAIRS = int(os.environ.get('LAB_BENCH_PAIRS', '5'))
+GLANCE_RATE = '800mbit'  # 100 MB/s
+
+_FOLDER = settings.CHECKOUT / 'doc/source/contributor'
+_PAGE = _FOLDER / 'lab-benchmarks.rst'
+_PLOT = _FOLDER / 'lab-benchmarks.png'
+_RESULTS = []
+
+
+class _Result:
+    """The pairs of one measure, in one unit.
+
+    ``goal`` is of the median ratio of the second to the first, or None.
+    """
+
+    def __init__(self, measure, first, second, unit='s', goal=None):
+        self.measure = measure
+        self.names = first, second
+        self.unit = unit
+        self.goal = goal
+        self.pairs = []
+        _RESULTS.append(self)
+
+    @property
+    def medians(self):
+        return [statistics.median(column) for column in zip(*self.pairs)]
+
+    @property
+    def ratio(self):
+        return statistics.median(second / first
+                                 for first, second in self.pairs)
+
+
+class Benchmarks(base.LabTest):
+
+    # -- rescue and unrescue: hv1 has the package, hv2 is stock
+
+    def _boot_pair(self):
+        """A server on the stock host and one on the other."""
+        self._make_stock('hv2')
+        return self._boot_on('hv2'), self._boot_on('hv1')
+
+    def _boot_on(self, host):
+        other = next(h for h in settings.HYPERVISORS if h != host)
+        self._switch(other, 'disabled')
+        try:
+            return self.boot()[0]
+        finally:
+            self._switch(other, 'enabled')
+
+    def _switch(self, host, status):
+        self.ask('PUT', f'/os-services/{self._service(host).id}', base.STOCK,
+                 self.admin, json={'status': status})
+
+    def _service(self, host):
+        (service,) = self.admin.compute.services(host=host,
+                                                 binary='nova-compute')
+        return service
+
+    def _make_stock(self, host):
+        """Switch the package off on one host until the benchmark ends."""
+        conf = nova.compute_conf(host)
+        text = conf.read_text()
+        conf.write_text(text.replace('config_source = rescue_ext\n', ''))
+        # The other way round: the configuration first, then the restart.
+        self.addCleanup(self._restart_compute, host)
+        self.addCleanup(conf.write_text, text)
+        self._restart_compute(host)
+
+    def _restart_compute(self, host):
+        before = self._service(host).updated_at
+        process.restart(f'nova-compute-{host}')
+        process.wait_for(
+            lambda: self._service(host).updated_at != before,
+            f'nova-compute on {host}', base.PATIENCE, 1)
+
+    def test_down_time_of_rescue(self):
+        """The image is one that the host does not have yet."""
+        servers = self._boot_pair()
+        for host in settings.HYPERVISORS:
+            process.run('tc', 'qdisc', 'add', 'dev', hypervisor.cable(host),
+                        'root', 'tbf', 'rate', GLANCE_RATE, 'burst', '1mb',
+                        'latency', '50ms')
+            self.addCleanup(process.run, 'tc', 'qdisc', 'del', 'dev',
+                            hypervisor.cable(host), 'root')
+        for size in (64, 1024):
+            result = _Result(f'Rescue, {size} MB image: guest down', 'stock',
+                             'package')
+            result.pairs = self._alternate(
+                *(functools.partial(self._down_time_of_rescue, server, size)
+                  for server in servers))
+
+    def _down_time_of_rescue(self, server, size):
+        _, disk_format, properties = images.CATALOGUE['rescue-stable']
+        data = (settings.IMAGES / 'rescue.raw').read_bytes()
+        image = self.make_image(data.ljust(size << 20, b'\0'),
+                                disk_format=disk_format, **properties)
+        server.ask_rescue(image)
+        down = _watch_qemu(server)
+        server.wait_for('RESCUE')
+        server.action('unrescue')
+        server.wait_for('ACTIVE')
+        self.admin.image.delete_image(image)
+        return down
+
+    def test_unrescue(self):
+        down = _Result('Unrescue: guest down', 'stock', 'package')
+        total = _Result('Unrescue: request to ACTIVE', 'stock', 'package',
+                        goal=1.1)
+        pairs = self._alternate(*(functools.partial(self._unrescue, server)
+                                  for server in self._boot_pair()))
+        _split(pairs, down, total)
+
+    @staticmethod
+    def _unrescue(server):
+        server.rescue('rescue-stable')
+        begin = time.monotonic()
+        server.action('unrescue')
+        down = _watch_qemu(server)
+        server.wait_for('ACTIVE')
+        return down, time.monotonic() - begin
+
+    # -- live migration: both hosts have the package
+
+    def test_live_migration(self):
+        server, _ = self.boot()
+        total = _Result('Live migration: request to the other host',
+                        'running', 'in rescue', goal=1.05)
+        down = _Result('Live migration: guest down', 'running', 'in rescue',
+                       unit='ms', goal=1.05)
+        pairs = self._alternate(
+            functools.partial(self._migrate, server),
+            functools.partial(self._migrate_in_rescue, server))
+        _split(pairs, total, down)
+
+    def _migrate_in_rescue(self, server):
+        server.rescue('rescue-stable', base.MIGRATE)
+        measured = self._migrate(server, 'RESCUE')
+        # The console began afresh on this host, in the middle of a guest.
+        server.action('unrescue', None, base.MIGRATE)
+        server.wait_for('ACTIVE')
+        server.wait_for_guest('base')
+        return measured
+
+    @staticmethod
+    def _migrate(server, status='ACTIVE'):
+        begin = time.monotonic()
+        server.live_migrate(base.MIGRATE, status=status)
+        took = time.monotonic() - begin
+        job = hypervisor.virsh(server.host, 'domjobinfo', server.domain,
+                               '--completed')
+        return took, float(re.search(r'Total downtime: +([0-9.]+) ms', job)[1])
+
+    def _alternate(self, first, second):
+        """Run two measures as pairs, each in turn the first to run."""
+        pairs = []
+        for number in range(PAIRS):
+            if number % 2:
+                later = second()
+                pairs.append((first(), later))
+            else:
+                pairs.append((first(), second()))
+        return pairs
+
+
+def _split(pairs, *results):
+    """Pairs of several numbers are pairs of several results."""
+    for number, result in enumerate(results):
+        result.pairs = [(first[number], second[number])
+                        for first, second in pairs]
+
+
+def _watch_qemu(server):
+    """How long a server has no QEMU, from its end to the next one's start.
+
+    In seconds; libvirt's file of its process id comes and goes with it.
+    """
+    path = (settings.DATA / server.host / 'run/libvirt/qemu' /
+            f'{server.domain}.pid')
+    process.wait_for(lambda: not path.exists(), 'the end of QEMU',
+                     base.PATIENCE, 0.01)
+    begin = time.monotonic()
+    process.wait_for(path.exists, 'QEMU', base.PATIENCE, 0.01)
+    return time.monotonic() - begin
+
+
+def tearDownModule():
+    results = [result for result in _RESULTS if result.pairs]
+    if results:
+        _plot(results)
+        _write_page(results)
+
+
+def _write_page(results):
+    lines = [
+        'What rescue costs on real hypervisors', '=' * 37, '',
+        f'Written by ``make lab-bench`` with ``{settings.Shape.current()}``:',
+        f'medians of {len(results[0].pairs)} alternating pairs on '
+        f'{os.cpu_count()} processors, guests emulated', '(no KVM), Glance at '
+        '100 MB/s for the rescue images.', '',
+        '.. list-table::', '   :header-rows: 1', '']
+    rows = [('Measure', 'First', 'Second', 'Ratio', 'Goal')]
+    for result in results:
+        first, second = (f'{name} {median:.2f} {result.unit}' for name, median
+                         in zip(result.names, result.medians))
+        rows.append((result.measure, first, second, f'{result.ratio:.2f}',
+                     f'<= {result.goal}' if result.goal else '-'))
+    for row in rows:
+        lines.append(f'   * - {row[0]}')
+        lines += [f'     - {cell}' for cell in row[1:]]
+    lines += ['', f'.. image:: {_PLOT.name}',
+              '   :alt: the pairs of each measure, as points', '']
+    _PAGE.write_text('\n'.join(lines))
+
+
+def _plot(results):
+    figure, axes = pyplot.subplots(
+        1, len(results), figsize=(2.4 * len(results), 3.6),
+        layout='constrained')
+    for axis, result in zip(axes if len(results) > 1 else [axes], results):
+        for pair in result.pairs:
+            axis.plot(result.names, pair, 'o-', color='tab:blue', alpha=.4)
+        axis.plot(result.names, result.medians, 'ks', label='median')
+        axis.set_title(textwrap.fill(result.measure, 20), fontsize=9)
+        axis.set_ylim(bottom=0)
+        axis.margins(x=.3)
+        axis.set_ylabel(result.unit)
+    figure.savefig(_PLOT, dpi=90)
