@@ -261,8 +261,6 @@ def roll_back_interrupted(driver, context, instance):
         # From the database: the host may have been rebooted, and in the domain
         # of before a device path may be another volume (hazard 12).
         driver.unrescue(context, instance)
-        if instance.vm_state != vm_states.ACTIVE:
-            driver.power_off(instance)
     rescue_record.clear(instance)
     rescue_files.remove(driver, instance)
     rescue_files.remove_stock_domain(instance)

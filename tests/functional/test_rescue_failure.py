@@ -310,21 +310,20 @@ class MachineTypeTest(RescueHostTestCase):
             'image_hw_machine_type'])
 
 
-class RestartTest(RescueHostTestCase):
-    """nova-compute is killed in the middle (hazard 32)."""
+class RestartTestCase(RescueHostTestCase):
 
-    def _set(self, server, **values):
+    def set(self, server, **values):
         instance = self.instance(server)
         for name, value in values.items():
             setattr(instance, name, value)
         instance.save()
         return instance
 
-    def _restart(self):
+    def restart(self):
         self.restart_compute_service('compute1')
         self.driver = self.computes['compute1'].driver
 
-    def _assert_rolled_back(self, server, status='ACTIVE'):
+    def assert_rolled_back(self, server, status='ACTIVE'):
         server = self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': status})
         self.assertEqual([], self.rescue_files(server))
@@ -332,6 +331,10 @@ class RestartTest(RescueHostTestCase):
         fault = objects.InstanceFault.get_latest_for_instance(
             self.context, server['id'])
         self.assertIn('nova-compute was restarted', fault.message)
+
+
+class RestartTest(RestartTestCase):
+    """nova-compute is killed in the middle (hazard 32)."""
 
     def _interrupted(self, server, saved_domain=True):
         """As a nova-compute that was killed in a rescue leaves it."""
@@ -341,45 +344,45 @@ class RestartTest(RescueHostTestCase):
                                    'unrescue.xml'), 'w') as file:
                 file.write(guest.get_xml_desc())
         self.leave_rescue_files(server)
-        self._set(server, task_state='rescuing')
+        self.set(server, task_state='rescuing')
         return guest
 
     def test_before_anything(self):
         server = self.create_server()
         self._interrupted(server, saved_domain=False)
-        self._restart()
-        self._assert_rolled_back(server)
+        self.restart()
+        self.assert_rolled_back(server)
 
     def test_while_the_disk_was_prepared(self):
         """The guest was not touched, and is not now."""
         server = self.create_server()
         guest = self._interrupted(server)
         before = guest.id
-        self._restart()
-        self._assert_rolled_back(server)
+        self.restart()
+        self.assert_rolled_back(server)
         self.assertEqual(before, self.driver._host.get_guest(
             self.instance(server)).id)
 
     def test_while_the_guest_was_down(self):
         server = self.create_server()
         self._interrupted(server).poweroff()
-        self._restart()
-        self._assert_rolled_back(server)
+        self.restart()
+        self.assert_rolled_back(server)
 
     def test_of_a_stopped_server(self):
         server = self.create_server()
         self.api.post_server_action(server['id'], {'os-stop': None})
         self._wait_for_state_change(server, 'SHUTOFF')
         self._interrupted(server)
-        self._restart()
-        self._assert_rolled_back(server, status='SHUTOFF')
+        self.restart()
+        self.assert_rolled_back(server, status='SHUTOFF')
 
     def test_after_the_rescue_guest_was_started(self):
         server = self.create_server()
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'RESCUE')
-        self._set(server, vm_state='active', task_state='rescuing')
-        self._restart()
+        self.set(server, vm_state='active', task_state='rescuing')
+        self.restart()
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
 
@@ -387,8 +390,8 @@ class RestartTest(RescueHostTestCase):
         server = self.create_server()
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'RESCUE')
-        self._set(server, task_state='unrescuing')
-        self._restart()
+        self.set(server, task_state='unrescuing')
+        self.restart()
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
         self.assertEqual([], self.rescue_files(server))
@@ -398,13 +401,13 @@ class RestartTest(RescueHostTestCase):
         server = self.create_server()
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'RESCUE')
-        self._set(server, task_state='unrescuing')
+        self.set(server, task_state='unrescuing')
 
         def fail(*args, **kwargs):
             raise Injected('Injected')
 
         with fixtures.MonkeyPatch(DRIVER + 'unrescue', fail):
-            self._restart()
+            self.restart()
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
         self.api.post_server_action(server['id'], {'unrescue': None})
