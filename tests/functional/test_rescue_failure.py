@@ -17,12 +17,14 @@ import glob
 import importlib
 import os
 import struct
+import time
 
 import fixtures
 from nova import objects
 from nova.virt import images
 from nova.virt.libvirt import utils as libvirt_utils
 
+from nova_rescue_ext import rescue_record
 from tests.functional import base
 
 DRIVER = 'nova.virt.libvirt.driver.LibvirtDriver.'
@@ -38,6 +40,10 @@ def resolve(name):
 
 class Injected(Exception):
     """The failure that a test asked for."""
+
+
+class Killed(BaseException):
+    """The end of nova-compute, which no handler of errors gets to see."""
 
 
 class RescueHostTestCase(base.RescueTestCase):
@@ -412,6 +418,85 @@ class RestartTest(RestartTestCase):
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
         self.api.post_server_action(server['id'], {'unrescue': None})
         self._wait_for_state_change(server, 'ACTIVE')
+
+
+class KilledTest(RestartTestCase):
+    """The same, with what is in the database at that moment."""
+
+    def _kill_at(self, name):
+        """Let nova-compute go no further than a function of Nova."""
+        self.killed = False
+
+        def kill(*args, **kwargs):
+            self.killed = True
+            raise Killed(name)
+
+        return fixtures.MonkeyPatch(name, kill)
+
+    def _rescue_and_kill(self, server, name):
+        with self._kill_at(name):
+            self.rescue_opted_in(server)
+            while not self.killed:  # the time-out of the test ends it
+                time.sleep(0.1)
+            self.assertEqual('rescuing', self.instance(server).task_state)
+
+    def _test_rolled_back(self, name):
+        server = self.create_server()
+        self._rescue_and_kill(server, name)
+        self.restart()
+        self.assert_rolled_back(server)
+        self.assertEqual([], [
+            key for key in self.instance(server).system_metadata
+            if key.startswith('rescue_ext_') and key not in (
+                'rescue_ext_version')])
+
+    def test_before_the_disk_is_prepared(self):
+        self._test_rolled_back(DRIVER + '_create_image')
+
+    def test_before_the_guest_is_destroyed(self):
+        self._test_rolled_back(GUEST + 'poweroff')
+
+    def test_before_the_rescue_guest_is_started(self):
+        self._test_rolled_back(GUEST + 'launch')
+
+    def test_before_the_rescue_is_saved(self):
+        """The rescue guest runs: its record is that of any rescue."""
+        server = self.create_server()
+        self._rescue_and_kill(server,
+                              'nova.compute.utils.notify_usage_exists')
+        self.restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        self.assertEqual(
+            rescue_record.RescueRecord(self.image, None, None, 'legacy',
+                                       'active'),
+            rescue_record.read(self.instance(server)))
+        self.assertEqual([], self.rescue_files(server))
+
+    def test_of_a_stopped_server(self):
+        server = self.create_server()
+        self.api.post_server_action(server['id'], {'os-stop': None})
+        self._wait_for_state_change(server, 'SHUTOFF')
+        self._rescue_and_kill(server,
+                              'nova.compute.utils.notify_usage_exists')
+        self.restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        with self.opted_in():
+            self.api.post_server_action(server['id'], {'unrescue': None})
+        self._wait_for_state_change(server, 'SHUTOFF')
+
+    def test_kernel_of_the_server(self):
+        """That of the rescue image is not saved as the server's."""
+        kernel = self.create_image()
+        self.image = self.create_image({'kernel_id': kernel})
+        server = self.create_server()
+        before = self.instance(server).kernel_id
+        self._rescue_and_kill(server, DRIVER + '_create_image')
+        instance = self.instance(server)
+        self.assertEqual(before, instance.kernel_id)
+        self.assertEqual(kernel,
+                         instance.system_metadata['rescue_ext_kernel_id'])
 
 
 class HostBootTest(RescueHostTestCase):
