@@ -220,6 +220,34 @@ class FailureTest(RescueHostTestCase):
         self.assertTrue(self.is_running(server))
         self.assertEqual([], self.rescue_files(server))
 
+    def test_what_a_user_is_told(self):
+        """The reason, if a policy lets the user see details."""
+        server = self.create_server()
+        self._fail(DRIVER + '_create_image')
+        self.rescue_opted_in(server)
+        self._assert_as_before(server)
+        self.assertNotIn('fault', self.api.get_server(server['id']))
+        action, = [action for action
+                   in self.api.get_instance_actions(server['id'])
+                   if action['action'] == 'rescue']
+        self.assertEqual('Error', action['message'])
+        event = self._event_of(server, action)
+        self.assertEqual('Error', event['result'])
+        self.assertNotIn('details', event)
+        self.assertNotIn('traceback', event)
+        self.policy.set_rules({
+            'os_compute_api:os-instance-actions:events:details':
+            'rule:project_reader_or_admin'}, overwrite=False)
+        event = self._event_of(server, action)
+        self.assertIn('Injected into', event['details'])
+        self.assertNotIn('traceback', event)
+
+    def _event_of(self, server, action):
+        event, = self.api.api_get('/servers/%s/os-instance-actions/%s' % (
+            server['id'], action['request_id'])).body[
+                'instanceAction']['events']
+        return event
+
     def test_the_way_back_fails_too(self):
         """Only then the server goes to ERROR."""
         server = self.create_server()
