@@ -47,7 +47,9 @@ Possible values:
 * A version from 1.0 to the maximum that ``GET /`` of the compute API shows
 * ``latest``: that maximum
 
-Used by nova-api. An unusable value keeps the package from being activated.
+Used by nova-api, and by nova-compute for servers that ``[DEFAULT]
+rescue_timeout`` unrescues. An unusable value keeps the package from being
+activated.
 """),
     cfg.StrOpt(
         'default_rescue_image',

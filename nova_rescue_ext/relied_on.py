@@ -41,14 +41,13 @@ CALLABLES = (
     # The rescue disk is prepared before the guest goes down, and the way back.
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
-    'nova.virt.libvirt.driver:LibvirtDriver._create_guest_with_network',
     'nova.virt.libvirt.driver:LibvirtDriver._create_configdrive',
     'nova.virt.libvirt.driver:LibvirtDriver._get_guest_storage_config',
     'nova.virt.libvirt.driver:LibvirtDriver._get_existing_domain_xml',
     'nova.virt.libvirt.driver:LibvirtDriver._get_volume_config',
     'nova.virt.libvirt.driver:LibvirtDriver._connect_volume',
     # Unrescue by a hard reboot.
-    'nova.compute.manager:ComputeManager.unrescue_instance',
+    'nova.compute.manager:ComputeManager._poll_rescued_instances',
     'nova.compute.manager:ComputeManager._get_instance_block_device_info',
     'nova.compute.manager:ComputeManager._get_accel_info',
     'nova.compute.manager:ComputeManager._get_share_info',
@@ -69,7 +68,6 @@ CALLABLES = (
     'nova.compute.manager:ComputeManager._do_live_migration',
     'nova.compute.manager:ComputeManager._do_pre_live_migration_from_source',
     'nova.compute.manager:ComputeManager._live_migration_cleanup_flags',
-    'nova.compute.manager:ComputeManager._poll_rescued_instances',
     'nova.compute.manager:ComputeManager._post_live_migration',
     'nova.compute.manager:ComputeManager._rollback_live_migration',
     'nova.compute.manager:ComputeManager.check_can_live_migrate_destination',

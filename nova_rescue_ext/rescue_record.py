@@ -29,6 +29,7 @@ STABLE = 'stable'
 
 _PREFIX = 'rescue_ext_'
 MODE = _PREFIX + 'mode'  # no record is without it
+_GOES_BACK = _PREFIX + 'goes_back'
 
 
 class RescueRecord(typing.NamedTuple):
@@ -36,26 +37,29 @@ class RescueRecord(typing.NamedTuple):
 
     ``image_id``, ``kernel_id`` and ``ramdisk_id`` are ids of images, the last
     two None if the rescue system boots from its disk; ``mode`` is LEGACY or
-    STABLE (3-stable-device-rescue.rst).
+    STABLE (3-stable-device-rescue.rst); ``vm_state`` is the state before the
+    rescue, None in a record that was written before there was this field.
     """
 
     image_id: typing.Optional[str]
     kernel_id: typing.Optional[str]
     ramdisk_id: typing.Optional[str]
     mode: str
+    vm_state: typing.Optional[str] = None
 
 
 def write(instance, image_id, kernel_id, ramdisk_id, mode):
     """Record a rescue. The caller saves the instance.
 
-    :param instance: the Instance
+    :param instance: the Instance, in its state of before
     :param image_id: the id of the image of the rescue disk
     :param kernel_id: the id of the kernel's image, or None
     :param ramdisk_id: the id of the ramdisk's image, or None
     :param mode: LEGACY or STABLE
     """
     clear(instance)
-    record = RescueRecord(image_id, kernel_id, ramdisk_id, mode)
+    record = RescueRecord(image_id, kernel_id, ramdisk_id, mode,
+                          instance.vm_state)
     for name, value in record._asdict().items():
         if value:
             instance.system_metadata[_PREFIX + name] = value
@@ -87,3 +91,33 @@ def clear(instance):
     """
     for name in RescueRecord._fields:
         instance.system_metadata.pop(_PREFIX + name, None)
+    instance.system_metadata.pop(_GOES_BACK, None)
+
+
+def ask_to_go_back(instance, asked):
+    """Tell nova-compute which state an unrescue is to end in.
+
+    The RPC call has no room for it, and must be understood by a nova-compute
+    without the package. The caller saves the instance.
+
+    :param instance: the Instance
+    :param asked: whether it is the state before the rescue, instead of ACTIVE
+    """
+    if asked:
+        instance.system_metadata[_GOES_BACK] = 'True'
+    elif _GOES_BACK in instance.system_metadata:
+        del instance.system_metadata[_GOES_BACK]
+
+
+def state_after_unrescue(instance):
+    """The state that an unrescue ends in.
+
+    :param instance: the Instance, in rescue
+    :returns: vm_states.STOPPED if the server was stopped before its rescue
+        and goes back to that, else vm_states.ACTIVE
+    """
+    record = read(instance)
+    if (record and record.vm_state == vm_states.STOPPED
+            and _GOES_BACK in instance.system_metadata):
+        return vm_states.STOPPED
+    return vm_states.ACTIVE

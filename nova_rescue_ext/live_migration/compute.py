@@ -15,13 +15,9 @@
 
 from nova.compute import task_states
 from nova.compute import vm_states
-from nova import exception
-from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import rescue_record
-
-LOG = logging.getLogger(__name__)
 
 
 def is_live_migrating(original, instance):
@@ -56,18 +52,3 @@ def list_running_instances(original, self, context, all_instances):
                 running['used_images'].setdefault(
                     image_id, (1, 0, [instance.name]))
     return running
-
-
-def unrescue(original, self, context, instance):
-    """One server must not keep rescue_timeout from the others (hazard 33).
-
-    nova-compute unrescues all that are in rescue for too long in one loop,
-    which an exception ends.
-    """
-    try:
-        return original(context, instance)
-    except exception.InstanceInvalidState as exc:
-        if context.user_id is not None:
-            raise
-        LOG.info('Not unrescued after rescue_timeout now, but in a later '
-                 'run: %s', exc.format_message(), instance=instance)

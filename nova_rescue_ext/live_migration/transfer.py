@@ -104,7 +104,7 @@ def write_manifest(instance, domain, block_migration, based=()):
             'migration') % ', '.join(sorted(in_domain.writable)))
     formats = _read_formats(directory)
     manifest = {
-        'based': [_describe(directory, os.path.basename(path), formats)
+        'based': [_describe_base(directory, os.path.basename(path), formats)
                   for path in sorted(based)],
         'files': [_describe(directory, name, formats) for name
                   in sorted(os.listdir(directory))
@@ -134,6 +134,12 @@ def _describe(directory, name, formats):
                          else (None, None))
     return {'name': name, 'size': os.path.getsize(path),
             'format': disk_format, 'base': base, 'base_format': base_format}
+
+
+def _describe_base(directory, name, formats):
+    """The same, with the size of its base, which is what is copied."""
+    disk = _describe(directory, name, formats)
+    return dict(disk, size=os.path.getsize(disk['base']))
 
 
 def _default_format(name):
@@ -258,18 +264,19 @@ def copy(context, instance, migrate_data):
     path = _fetch(instance, directory, MANIFEST, directory)
     manifest = _read(path)
     formats = _read_formats(directory)
-    progress = _Progress(context, instance, manifest['files'])
-    for number, entry in enumerate(manifest['files'], 1):
+    todo = [(_copy_file, entry) for entry in manifest['files']] + [
+        (_copy_base, entry) for entry in manifest['based']]
+    progress = _Progress(context, instance, [
+        entry for _copy, entry in todo])
+    for number, (copy_one, entry) in enumerate(todo, 1):
         LOG.info('Copying file %(number)d of %(count)d, %(name)s of %(size)d '
                  'bytes, which QEMU does not copy, from %(host)s.',
-                 dict(entry, number=number, count=len(manifest['files']),
+                 dict(entry, number=number, count=len(todo),
                       host=instance.host), instance=instance)
-        _copy_file(instance, directory, entry)
+        copy_one(instance, directory, entry)
         progress.add(entry['size'])
         if entry['name'].startswith('disk'):
             formats[os.path.join(directory, entry['name'])] = entry['format']
-    for entry in manifest['based']:
-        _copy_base(instance, os.path.join(directory, entry['name']), entry)
     if formats:
         with open(os.path.join(directory, _FORMATS), 'w',
                   encoding='utf-8') as file:
@@ -301,11 +308,12 @@ def _flatten(instance, path, entry):
         _replace(path, 'qcow2', path)
 
 
-def _copy_base(instance, path, entry):
+def _copy_base(instance, directory, entry):
     """Put the content of the source's base in the place of a disk.
 
     Over it QEMU writes what is above the base on the source.
     """
+    path = os.path.join(directory, entry['name'])
     with _fetched_base(instance, path, entry['base']) as base:
         _replace(path, entry['base_format'], base)
 

@@ -13,6 +13,7 @@
 
 """Rescue in nova-compute's manager."""
 
+from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
@@ -74,11 +75,15 @@ def rescue_instance(original, self, context, instance, *args, **kwargs):
     """
     with progress.track(instance):
         result = original(context, instance, *args, **kwargs)
-    if _is_libvirt(self.driver) and rescue_record.read(instance):
+    _forget_way_back(self, instance)
+    return result
+
+
+def _forget_way_back(manager, instance):
+    if _is_libvirt(manager.driver) and rescue_record.read(instance):
         from nova_rescue_ext import rescue_files
 
         rescue_files.remove_stock_domain(instance)
-    return result
 
 
 def power_off_instance(original, self, *args, **kwargs):
@@ -159,6 +164,7 @@ def _recover_rescue(manager, context, instance):
         LOG.info('nova-compute was restarted after the rescue guest had been '
                  'started: the rescue is finished.', instance=instance)
         instance.vm_state = vm_states.RESCUED
+        _forget_way_back(manager, instance)
         return
     error = exception.InstanceNotRescuable(
         instance_id=instance.uuid,
@@ -172,7 +178,11 @@ def _recover_rescue(manager, context, instance):
 
 def _recover_unrescue(manager, context, instance):
     """Unrescue again: nothing of it is done for good before its end."""
+    state = rescue_record.state_after_unrescue(instance)
     manager.driver.unrescue(context, instance)
-    instance.vm_state = vm_states.ACTIVE
+    instance.vm_state = state
+    if state == vm_states.STOPPED:
+        # Or Nova takes the host for rebooted, and starts the guest.
+        instance.power_state = power_state.SHUTDOWN
     LOG.info('nova-compute was restarted during the unrescue, which is '
              'finished.', instance=instance)

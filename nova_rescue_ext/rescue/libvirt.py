@@ -66,13 +66,14 @@ def rescue(original, self, context, instance, network_info, image_meta,
     try:
         _choose_bus(instance, image_meta)
         _refuse_unfit_bus(instance, image_meta)
-        _use_kernel_of_image(self, context, instance, image_meta)
-        rescue_record.write(
-            instance, _image_id(instance, image_meta),
-            CONF.libvirt.rescue_kernel_id or instance.kernel_id,
-            CONF.libvirt.rescue_ramdisk_id or instance.ramdisk_id,
-            rescue_record.STABLE if hardware.check_hw_rescue_props(image_meta)
-            else rescue_record.LEGACY)
+        kernel = _kernel_and_ramdisk(self, context, instance, image_meta)
+        _write_record(instance, image_meta, *kernel)
+        if progress.of(instance) is not None:
+            # Before the guest goes down: a nova-compute that is killed in the
+            # rescue finds it when it is started again.
+            instance.save()
+        # Nova reads them off the instance; they are not saved.
+        instance.kernel_id, instance.ramdisk_id = kernel
         original(context, instance, network_info, image_meta,
                  rescue_password, block_device_info, *args, **kwargs)
     except Exception:
@@ -141,23 +142,31 @@ def _refuse_unfit_bus(instance, image_meta):
                     if other != 'ide')})
 
 
-def _use_kernel_of_image(driver, context, instance, image_meta):
-    """Boot the rescue image with its own kernel, not with the server's.
+def _write_record(instance, image_meta, kernel_id, ramdisk_id):
+    rescue_record.write(
+        instance, _image_id(instance, image_meta),
+        CONF.libvirt.rescue_kernel_id or kernel_id,
+        CONF.libvirt.rescue_ramdisk_id or ramdisk_id,
+        rescue_record.STABLE if hardware.check_hw_rescue_props(image_meta)
+        else rescue_record.LEGACY)
 
-    From compute-rescue 1.1. The instance gets its kernel back afterwards.
+
+def _kernel_and_ramdisk(driver, context, instance, image_meta):
+    """The ids of the kernel and the ramdisk that the rescue boots with.
+
+    From compute-rescue 1.1 those of the rescue image, not of the server.
     """
     image_id = _image_id(instance, image_meta)
     if (not request.asked_for(instance, microversion.RESCUE)
             or image_id == instance.image_ref):
-        return
+        return instance.kernel_id, instance.ramdisk_id
     if request.is_offered_image(instance):
         context = image.operator_context(instance)
     properties = image.get(context, instance, driver._image_api,
                            image_id)['properties']
-    for name in ('kernel_id', 'ramdisk_id'):
-        value = properties.get(name)
-        # "nokernel" is how users say in Nova that there is none.
-        setattr(instance, name, '' if value in (None, 'nokernel') else value)
+    # "nokernel" is how users say in Nova that there is none.
+    return tuple('' if value in (None, 'nokernel') else value
+                 for value in map(properties.get, ('kernel_id', 'ramdisk_id')))
 
 
 def create_image(original, self, context, instance, *args, **kwargs):
@@ -261,8 +270,6 @@ def roll_back_interrupted(driver, context, instance):
         # From the database: the host may have been rebooted, and in the domain
         # of before a device path may be another volume (hazard 12).
         driver.unrescue(context, instance)
-        if instance.vm_state != vm_states.ACTIVE:
-            driver.power_off(instance)
     rescue_record.clear(instance)
     rescue_files.remove(driver, instance)
     rescue_files.remove_stock_domain(instance)

@@ -18,6 +18,7 @@ import inspect
 import threading
 
 from lxml import etree
+from nova.compute import vm_states
 from nova import utils
 from oslo_log import log as logging
 
@@ -33,8 +34,12 @@ _KEEP_NVRAM = 8
 _MACHINE_TYPE = 'image_hw_machine_type'
 
 # Whether this thread, or green thread, rebuilds the domain of a rescued
-# server.
+# server, and whether it leaves that off.
 _here = threading.local()
+
+
+class _Defined(Exception):
+    """The domain is there, and the hard reboot need not wait for a guest."""
 
 
 def unrescue(original, self, context, instance):
@@ -42,7 +47,8 @@ def unrescue(original, self, context, instance):
 
     The domain is rebuilt from the database (4-live-migrate-rescued.rst,
     Proposed change), whoever rescued the server, and wherever. What is left of
-    the rescue is removed after the server runs again (hazard 38).
+    the rescue is removed after the server runs again (hazard 38). One that
+    goes back to being stopped never runs: its disks may be half repaired.
 
     :param context: the RequestContext of the caller
     :param instance: the Instance; saved by the caller
@@ -51,7 +57,7 @@ def unrescue(original, self, context, instance):
     @utils.synchronized(instance.uuid)
     def rebuild_domain():
         _repair_machine_type(instance)
-        with _data_kept():
+        with _data_kept(), _left_off(_stays_off(instance)):
             _hard_reboot(self, context, instance)
         # Nova 29 and 30 leave that of the rescue (hazard 28).
         instance.device_metadata = self._build_device_metadata(
@@ -61,16 +67,33 @@ def unrescue(original, self, context, instance):
     rebuild_domain()
 
 
+def _stays_off(instance):
+    # Another state than RESCUED: a rescue that was interrupted is undone.
+    if instance.vm_state == vm_states.RESCUED:
+        state = rescue_record.state_after_unrescue(instance)
+    else:
+        state = instance.vm_state
+    return state != vm_states.ACTIVE
+
+
 def _hard_reboot(driver, context, instance):
     manager = driver.virtapi._compute
     elevated = context.elevated()
     shares = _mount_shares(manager, elevated, instance)
     arguments = {} if shares is None else {'share_info': shares}
-    driver._hard_reboot(
-        context, instance, instance.get_network_info(),
-        block_device_info=manager._get_instance_block_device_info(
-            elevated, instance),
-        accel_info=manager._get_accel_info(elevated, instance), **arguments)
+    try:
+        driver._hard_reboot(
+            context, instance, instance.get_network_info(),
+            block_device_info=manager._get_instance_block_device_info(
+                elevated, instance),
+            accel_info=manager._get_accel_info(elevated, instance),
+            **arguments)
+    except _Defined:
+        # As in a stop, with shares and serial consoles released.
+        manager._power_off_instance(
+            *([] if shares is None else [elevated]), instance,
+            clean_shutdown=False)
+        return
     if shares:
         shares.activate_all()
 
@@ -144,6 +167,27 @@ def _data_kept():
         yield
     finally:
         _here.keep_data = False
+
+
+@contextlib.contextmanager
+def _left_off(off):
+    """A hard reboot in here does not start the guest, if off is true."""
+    _here.leave_off = off
+    try:
+        yield
+    finally:
+        _here.leave_off = False
+
+
+def create_guest_with_network(original, self, *args, **kwargs):
+    """Only define the domain of a server that is to stay off.
+
+    :raises: _Defined, as the hard reboot would wait for ever for the guest
+    """
+    if not getattr(_here, 'leave_off', False):
+        return original(*args, **kwargs)
+    original(*args, **dict(kwargs, power_on=False))
+    raise _Defined()
 
 
 def _keeps_data():

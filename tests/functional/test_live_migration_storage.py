@@ -44,11 +44,9 @@ class StorageTestCase(test_live_migration.LiveMigrationTestCase):
     # Of a server with everything, on the host.
     OWN = ['disk', 'disk.eph0', 'disk.swap', 'disk.config']
     RESCUE = ['disk.rescue', 'disk.config.rescue', 'kernel.rescue']
-    EPHEMERAL_GB = 1
-
     def boot(self):
         flavor = self._create_flavor(
-            disk=1, ephemeral=self.EPHEMERAL_GB, swap=64)
+            disk=1, ephemeral=1, swap=64)
         body = self._build_server(flavor_id=flavor, networks='none',
                                   host='compute1')
         body['config_drive'] = True
@@ -141,7 +139,8 @@ class SharedTest(StorageTestCase):
         self.assertEqual(set(), self.copied_by_qemu())
 
 
-class Qcow2TestCase(StorageTestCase):
+@ddt.ddt
+class BlockQcow2Test(StorageTestCase):
     """Real qcow2 files, on bases in the image cache."""
 
     def setUp(self):
@@ -222,9 +221,6 @@ class Qcow2TestCase(StorageTestCase):
             {imagecache.get_cache_fname(image): image for image
              in (self.IMAGE, self.rescue_image)}, self.fetched)
 
-
-class BlockQcow2Test(Qcow2TestCase):
-
     def test_legacy(self):
         self.rescue_with_kernel(LEGACY)
         self.put_disks('disk.eph0')
@@ -236,32 +232,24 @@ class BlockQcow2Test(Qcow2TestCase):
         self.unrescue(self.server)
         self.assert_content('disk', 'disk.eph0', 'disk.swap')
 
-    def test_stable_with_an_ephemeral_disk(self):
-        """Hazard 3: QEMU copies what is above a base of another mkfs."""
-        self.rescue_with_kernel(STABLE)
+    @ddt.data(STABLE, STABLE_CDROM)
+    def test_stable(self, properties):
+        """Hazard 3: QEMU writes over the base that the source has."""
+        self.rescue_with_kernel(properties)
         self.put_disks('disk.eph0')
-        files = self.files()
-        response = self.ask_migration(self.server, compute='2.30')
-        if response.status_code == 202:
-            self.assert_migrated(self.server)
-        self.assertEqual(400, response.status_code, response.text)
-        self.assertIn('is based on ephemeral_1_default', response.text)
-        self.assert_in_rescue_on(self.server, 'compute1')
-        self.assertEqual(files, self.files())
-
-
-class BlockQcow2WithoutEphemeralTest(Qcow2TestCase):
-
-    EPHEMERAL_GB = 0
-
-    def test_stable(self):
-        self.rescue_with_kernel(STABLE)
-        self.put_disks()
+        self.before_migration = lambda: self.assert_independent(
+            'disk.eph0', 'disk.swap')
         self.migrate()
         self.assert_images()
-        self.assert_content('disk', 'disk.rescue', 'disk.swap')
+        self.assert_content('disk', 'disk.rescue', 'disk.eph0', 'disk.swap')
         self.unrescue(self.server)
-        self.assert_content('disk', 'disk.swap')
+        self.assert_content('disk', 'disk.eph0', 'disk.swap')
+
+    def assert_independent(self, *names):
+        self.assert_content(*names)
+        for name in names:
+            self.assertNotIn('backing', self.qemu_img('info', self.path(
+                self.server['id'], 'compute2', name)))
 
 
 @ddt.ddt

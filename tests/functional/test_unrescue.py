@@ -174,13 +174,15 @@ class RecordTest(UnrescueTestCase):
     def test_legacy(self):
         image_id = self.rescue_now()
         self.assertEqual(
-            rescue_record.RescueRecord(image_id, None, None, 'legacy'),
+            rescue_record.RescueRecord(image_id, None, None, 'legacy',
+                                       'active'),
             rescue_record.read(self.instance()))
 
     def test_stable(self):
         image_id = self.rescue_now(hw_rescue_device='disk')
         self.assertEqual(
-            rescue_record.RescueRecord(image_id, None, None, 'stable'),
+            rescue_record.RescueRecord(image_id, None, None, 'stable',
+                                       'active'),
             rescue_record.read(self.instance()))
 
     def test_forgotten_by_unrescue(self):

@@ -38,8 +38,6 @@ REBUILD = 'compute 2.95, compute-rescue 1.2'
 # Emulated processors, two cores, and perhaps others at work on them.
 PATIENCE = int(os.environ.get('LAB_PATIENCE', '300'))
 
-RESCUE_DONE_RIGHT = ('Rescue done right: chosen image, stable devices, '
-                     'nothing lost')
 LIVE_MIGRATION = ('Unrescue from the database, and live migration of '
                   'rescued servers')
 

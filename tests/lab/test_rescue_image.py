@@ -109,7 +109,6 @@ class RescueImage(base.LabTest):
                                password='the-new-one')
         self.assertEqual('the-new-one', during.config_drive['admin_pass'])
 
-    @base.awaits(base.RESCUE_DONE_RIGHT)
     @base.with_package
     def test_stopped_before_is_stopped_after(self):
         server, before = self.boot()

@@ -1,0 +1,61 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Unrescue in nova-compute's manager."""
+
+import contextlib
+
+from nova.compute import power_state
+from nova.compute import vm_states
+
+from nova_rescue_ext import rescue_record
+
+
+def unrescue_instance(original, self, context, instance):
+    """A server that was stopped before its rescue is stopped afterwards.
+
+    From compute-rescue 1.1. The libvirt driver has left its guest off.
+    """
+    if _goes_back_to_stopped(instance):
+        with _saved_as_stopped(instance):
+            return original(context, instance)
+    return original(context, instance)
+
+
+def _goes_back_to_stopped(instance):
+    # nova-api has asked for it on this very object, so that no query is due.
+    return (instance.obj_attr_is_set('system_metadata')
+            and rescue_record.state_after_unrescue(instance)
+            == vm_states.STOPPED)
+
+
+@contextlib.contextmanager
+def _saved_as_stopped(instance):
+    """In here, an instance that is off is not saved as ACTIVE.
+
+    Nova sets the state and saves it at once; afterwards would be too late:
+    the power sync stops an ACTIVE server that is off, and users have seen it.
+    """
+    save = instance.save
+
+    def save_as_stopped(*args, **kwargs):
+        if (instance.vm_state == vm_states.ACTIVE
+                and instance.power_state == power_state.SHUTDOWN):
+            instance.vm_state = vm_states.STOPPED
+        return save(*args, **kwargs)
+
+    instance.save = save_as_stopped
+    try:
+        yield
+    finally:
+        del instance.save
