@@ -52,6 +52,8 @@ class MigrationTestCase(base.RescueTestCase):
         self.patch('nova.tests.fixtures.libvirt.Domain.migrateToURI3',
                    self._migrate)
         self.patch('nova.virt.libvirt.utils.copy_image', self._copy_image)
+        self.patch('nova.virt.libvirt.volume.remotefs.RemoteFilesystem.'
+                   'copy_file', self._copy_remote_file)
         self.patch('nova.virt.libvirt.utils.get_instance_path_at_destination',
                    lambda instance, migrate_data=None: self.path(
                        instance.uuid, _here.host))
@@ -132,6 +134,11 @@ class MigrationTestCase(base.RescueTestCase):
         if host:
             src = src.replace('/%s/' % _here.host, '/%s/' % host)
         shutil.copy(src, dest)
+
+    def _copy_remote_file(self, remotefs, src, dst, *args, **kwargs):
+        """So do Nova 29 and 30 with an ISO 9660 config drive."""
+        host, _, src = src.partition(':')
+        self._copy_image(src, dst, host)
 
     def _migrate(self, domain, destination, params, flags):
         """As libvirt and QEMU: copy the disks named, start the guest."""
