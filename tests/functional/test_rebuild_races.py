@@ -15,6 +15,7 @@
 
 from nova import context as nova_context
 from nova.db.main import models
+from nova import exception
 from nova import objects
 
 from nova_rescue_ext.rebuild import api as rebuild_api
@@ -84,6 +85,31 @@ class RacesTest(_TestCase):
             lambda: self.api.delete_server(server['id']))
         self.assert_refused(404, self.rebuild(server))
         self.assert_gone(server)
+
+    def test_delete_before_the_message(self):
+        """The last look: nothing is sent for a server that is deleted."""
+        server = self.create_failed()
+        self.add_capacity()
+        sent = []
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0',
+                   lambda *args: sent.append(args))
+        destroy_row = rebuild_api._destroy_row
+
+        def destroy_and_delete(context, found):
+            destroy_row(context, found)
+            self.api.delete_server(server['id'])
+
+        self.patch('nova_rescue_ext.rebuild.api._destroy_row',
+                   destroy_and_delete)
+        self.assert_refused(404, self.rebuild(server))
+        self.assertEqual([], sent)
+        self.assert_gone(server)
+        self.assertRaises(
+            exception.InstanceMappingNotFound,
+            objects.InstanceMapping.get_by_instance_uuid, self.context,
+            server['id'])
+        self.assertEqual([], recovery.find(self.context, 0))
 
     def test_delete_that_has_the_old_row_in_between(self):
         """It saves its task state: the hard delete must not happen."""
