@@ -89,29 +89,35 @@ def _keep(context, spec, requested_networks):
 
 
 def _settle(self, context, uuid):
-    """After an attempt to rebuild: history, and no leaked allocation.
-
-    Never raises: it must not hide why a build failed.
-    """
+    """Settle, and never raise: it must not hide why a build failed."""
     try:
-        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
-        if mapping.cell_mapping is None:
-            return  # deleted while it was scheduled
-        all_kept = kept.read(context, uuid)
-        with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
-            database.write_history(cctxt, uuid, all_kept.get('history', []))
-            instance = objects.Instance.get_by_uuid(cctxt, uuid)
-        kept.update(context, uuid, rebuild=None, history=None)
-        if rebuild.is_on_no_host(instance):
-            self.report_client.delete_allocation_for_instance(context, uuid)
+        settle(self.report_client, context, uuid)
     except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
             exception.RequestSpecNotFound):
         pass  # deleted in the meantime
     except Exception:
         LOG.exception('The server was built or buried, but its old instance '
                       'actions were not restored, or an allocation was not '
-                      'removed. "nova-manage placement audit" finds the '
-                      'latter.', instance_uuid=uuid)
+                      'removed. Run "nova-rescue-ext-manage '
+                      'rebuild-interrupted".', instance_uuid=uuid)
+
+
+def settle(report_client, context, uuid):
+    """After an attempt to rebuild: history, and no leaked allocation.
+
+    :param report_client: a client for placement
+    :raises: InstanceMappingNotFound, InstanceNotFound, RequestSpecNotFound
+    """
+    mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+    if mapping.cell_mapping is None:
+        return  # deleted while it was scheduled
+    all_kept = kept.read(context, uuid)
+    with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
+        database.write_history(cctxt, uuid, all_kept.get('history', []))
+        instance = objects.Instance.get_by_uuid(cctxt, uuid)
+    if rebuild.is_on_no_host(instance):
+        report_client.delete_allocation_for_instance(context, uuid)
+    kept.update(context, uuid, **kept.SETTLED)
 
 
 def cleanup_build_artifacts(original, self, context, exc, instances,

@@ -29,6 +29,11 @@ from oslo_serialization import jsonutils
 
 KEY = 'nova_rescue_ext'
 
+# What is kept only while a server is rebuilt, in order not to be kept.
+SETTLED = {'rebuild': None, 'sent': None, 'history': None}
+# How the text of a RequestSpec shows, to SQL, that its server is rebuilt.
+REBUILD_IN_TEXT = '"rebuild": {"cell": '
+
 
 def read(context, instance_uuid):
     """What is kept for a server.
