@@ -22,5 +22,5 @@ TOKENS = {
     'token-of-alice': {'user_id': 'alice', 'project_id': PROJECT,
                        'role_list': ['reader', 'member']},
     OPERATOR: {'user_id': 'operator', 'project_id': PROJECT,
-                              'role_list': ['reader', 'member', 'admin']},
+               'role_list': ['reader', 'member', 'admin']},
 }
