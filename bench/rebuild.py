@@ -22,8 +22,9 @@ the databases of a MariaDB of their own, a fake hypervisor and no network: what
 is compared is the work of nova-api, conductor, scheduler, placement and
 database, not that of a hypervisor or a broker.
 
-For each N: medians of the time and of the SQL statements per server (cells and
-API database), and the median of the ratios of the pairs.
+For each N: medians of the time, of the CPU time of this process, and of the
+SQL statements per server (cells and API database), and the medians of the
+ratios of the pairs.
 """
 
 import argparse
@@ -53,14 +54,14 @@ SERVERS = {'mariadb': database_servers.MariaDB,
 
 _HEADING = '# Rebuild of servers that never booted'
 _TEXT = """\
-Written by `python -m bench.rebuild --write`: medians of alternating pairs on
-%(database)s, one client, one request at a time, until all are ACTIVE.
-Wall-clock time of everything that Nova does for it in one process; the
-hypervisor and the broker are doubles.
+Written by `python -m bench.rebuild --write`: rebuild, and delete-and-create,
+by one client, one request at a time, until all are ACTIVE. Medians of
+alternating pairs on %(database)s, per server; a ratio above 1 is for rebuild.
+All of Nova is in one process, whose CPU time it is; the hypervisor and the
+broker are doubles. Statements are those of Nova's cells and API database.
 
-| Servers | In cell0 besides | Pairs | Rebuild | Delete and create \
-| Statements | Throughput |
-|---|---|---|---|---|---|---|
+| Servers | Others in cell0 | Pairs | Time | Ratio | CPU | Ratio | Statements |
+|---|---|---|---|---|---|---|---|
 """
 
 
@@ -113,7 +114,7 @@ class Run(own_databases.OwnDatabases, rebuild_base.RebuildTestCase):
         while self.create()['status'] != 'ACTIVE':
             pass
         statements = Statements()
-        start = time.monotonic()
+        start, cpu = time.monotonic(), time.process_time()
         for server_id in failed:
             if self._way == 'rebuild':
                 response = self.rebuild({'id': server_id})
@@ -122,6 +123,7 @@ class Run(own_databases.OwnDatabases, rebuild_base.RebuildTestCase):
                 self.api.delete_server(server_id)
                 self.api.post_server(self._body())
         self._await('cell1', 'active', self._number + 1)
+        self._cpu = (time.process_time() - cpu) / self._number
         self._seconds = (time.monotonic() - start) / self._number
         statements.stop()
         self._texts = statements.texts
@@ -180,19 +182,27 @@ class Line(typing.NamedTuple):
     crowd: int
     runs: dict  # way -> list of Run
 
+    def _of(self, name):
+        """The figures of a name, for each way."""
+        return [[getattr(run, name) for run in self.runs[way]]
+                for way in WAYS]
+
+    def _median(self, name):
+        return tuple(map(statistics.median, self._of(name)))
+
+    def _ratio(self, name):
+        """The median of the ratios of the pairs, others to ours."""
+        ratios = [other / our for our, other in zip(*self._of(name))]
+        return '%.2f (%.2f to %.2f)' % (
+            statistics.median(ratios), min(ratios), max(ratios))
+
     def __str__(self):
-        (ours, others) = ([run._seconds for run in self.runs[way]]
-                          for way in WAYS)
-        statements = [statistics.median(run._statements
-                                        for run in self.runs[way])
-                      for way in WAYS]
-        ratios = [other / our for our, other in zip(ours, others)]
-        return ('| %d | %d | %d | %.0f ms | %.0f ms | %.1f against %.1f '
-                '| %.2f (%.2f to %.2f) |' % (
-                    self.number, self.crowd, len(ratios),
-                    statistics.median(ours) * 1e3,
-                    statistics.median(others) * 1e3, *statements,
-                    statistics.median(ratios), min(ratios), max(ratios)))
+        return '| %d | %d | %d | %.2f, %.2f s | %s | %.0f, %.0f ms | %s |' % (
+            self.number, self.crowd, len(self.runs[WAYS[0]]),
+            *self._median('_seconds'), self._ratio('_seconds'),
+            *(seconds * 1e3 for seconds in self._median('_cpu')),
+            self._ratio('_cpu')) + ' %.1f, %.1f |' % self._median(
+                '_statements')
 
 
 def measure(way, number, crowd):

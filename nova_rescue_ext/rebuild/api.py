@@ -110,8 +110,7 @@ class _Found:
             self.bdms = block_devices.read(cctxt, uuid)
             self.history = database.read_history(cctxt, uuid)
         try:
-            self.spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
-            self.kept = kept.read(context, uuid)
+            self.spec, self.kept = kept.read_with_spec(context, uuid)
         except exception.RequestSpecNotFound:
             answers.conflict(_(
                 'Nova has no record any more of what was asked for when this '

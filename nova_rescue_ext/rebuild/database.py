@@ -59,8 +59,7 @@ def take_over(context, build_request, request_spec, cell, created_at, **keep):
             {'cell_id': None}, synchronize_session=False)
         if changed != 1:
             raise MappingChanged()
-        request_spec.save()
-        kept.update(context, uuid, **keep)
+        kept.save(context, request_spec, **keep)
     build_request.created_at = created_at
     build_request.instance.created_at = created_at
 

@@ -156,7 +156,7 @@ def _bury(context, uuid):
         task_manager._bury_in_cell0(
             context, spec, reason, build_requests=[build_request],
             block_device_mapping=bdms, tags=build_request.tags)
-    conductor.settle(task_manager.report_client, context, uuid)
+    _settle(context, uuid)
 
 
 def _fail(context, uuid):
@@ -172,7 +172,7 @@ def _fail(context, uuid):
         compute_utils.add_instance_fault_from_exc(
             cctxt, instance,
             exception.NoValidHost(reason='the rebuild was interrupted'))
-    conductor.settle(task_manager.report_client, context, uuid)
+    _settle(context, uuid)
 
 
 def _check_hosts(context, task_manager, uuid):
@@ -196,7 +196,7 @@ def _check_hosts(context, task_manager, uuid):
 
 def _settle(context, uuid):
     conductor.settle(manager.ComputeTaskManager().report_client, context,
-                     uuid)
+                     uuid, kept.read(context, uuid))
 
 
 def _delete(context, uuid):
