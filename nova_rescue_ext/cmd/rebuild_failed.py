@@ -102,8 +102,12 @@ class Client:
         marker = ''
         while True:
             page = self._get(query + marker)['servers']
-            yield from (server for server in page
-                        if not server.get('OS-SRV-USG:launched_at'))
+            for server in page:
+                if server.get('OS-SRV-USG:launched_at'):
+                    continue
+                # Older Nova lists servers of cell0 without their fault.
+                yield (server if 'fault' in server
+                       else self.show(server['id']) or server)
             if not page:
                 return
             marker = '&marker=' + page[-1]['id']

@@ -21,8 +21,10 @@ from nova.db.main import api as main_db_api
 from nova.db.main import models as main_models
 from nova.db import migration
 from oslo_config import cfg
+from oslo_db.sqlalchemy import provision
 from placement import db_api as placement_db
 from placement.tests import fixtures as placement_fixtures
+import sqlalchemy as sa
 
 from tests.functional import database_servers
 
@@ -90,6 +92,11 @@ class OwnDatabases:
                 pass
             conf_fixture.config(connection=url, group='placement_database')
             initialize(fixture, conf_fixture)
+            # Older placement takes no URL.
+            fixture._generate_database_resource = lambda facade: (
+                provision.DatabaseResource(
+                    'sqlite', facade, ad_hoc_url=sa.engine.make_url(url),
+                    provision_new_database=False))
 
         return initialize_with_file
 

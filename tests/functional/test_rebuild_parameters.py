@@ -252,10 +252,11 @@ class VolumesTest(rebuild_base.RebuildTestCase):
                 rows.extend(
                     objects.BlockDeviceMappingList.get_by_instance_uuid(
                         context, server['id']))
-        return [(row.source_type, row.destination_type, row.boot_index,
-                 row.volume_size, row.image_id, row.snapshot_id, row.tag,
-                 row.guest_format, row.volume_type,
-                 row.delete_on_termination, row.volume_id) for row in rows]
+        return sorted(((
+            row.source_type, row.destination_type, row.boot_index,
+            row.volume_size, row.image_id, row.snapshot_id, row.tag,
+            row.guest_format, row.volume_type, row.delete_on_termination,
+            row.volume_id) for row in rows), key=str)
 
     def test_new_image_for_volume_to_be_made(self):
         server = self.create_failed(bdms=[NEW_ROOT])
