@@ -1,5 +1,6 @@
 # make demo     the features in an embedded cloud, over HTTP, with a transcript
 # make test     style, unit and functional tests, Nova's own, documentation
+# make test-databases   rebuild on MariaDB and PostgreSQL, in 10 minutes
 # make bench    what the package costs
 # make clean    take away what these made
 #
@@ -24,7 +25,7 @@ export LC_ALL := C.UTF-8
 
 installed := $(VENV)/installed-nova-$(NOVA)
 
-.PHONY: help demo bench test venv style unit functional nova-suite digests \
+.PHONY: help demo bench test test-databases venv style unit functional nova-suite digests \
 	docs releasenotes samples clean
 
 help:
@@ -58,6 +59,12 @@ unit: venv
 
 functional: venv
 	OS_TEST_PATH=./tests/functional stestr run '$(TESTS)'
+
+# Servers of its own, on private sockets: bindep.txt, profile "databases".
+test-databases: venv
+	pip install --quiet -r tests/functional/requirements-databases.txt
+	TEST_DATABASES=1 OS_TEST_PATH=./tests/functional stestr run \
+		'rebuild_(databases|on_mariadb|killed)'
 
 nova-suite: venv
 	python -m tests.nova_suite --select quick

@@ -13,93 +13,200 @@
 
 """Rebuild of servers that never booted, against delete-and-create.
 
-    python bench/rebuild.py [--rounds 5] [N ...]
+    python -m bench.rebuild [--rounds 3] [--database sqlite] [--write] [N ...]
 
 N servers fail for lack of hosts, a host is added, and one client, one request
 at a time, gets them to ACTIVE in one of two ways. Pairs of runs alternate in
-their order. Nova's services run in this process on Nova's own fixtures
-(SQLite, fake hypervisor, no network): what is compared is the work of
-nova-api, conductor, scheduler and placement, not that of a hypervisor or a
-broker.
+their order. Nova's services run in this process on Nova's own fixtures, with
+the databases of a MariaDB of their own, a fake hypervisor and no network: what
+is compared is the work of nova-api, conductor, scheduler, placement and
+database, not that of a hypervisor or a broker.
 
-Printed for each N: medians of servers per second and of SQL statements per
-server (cells and API database), and the median of the ratios of the pairs.
+For each N: medians of the time, of the CPU time of this process, and of the
+SQL statements per server (cells and API database), and the medians of the
+ratios of the pairs.
 """
 
 import argparse
+import collections
 import os
 import statistics
 import sys
 import time
+import typing
 import unittest
 
+from nova.db.api import models as api_models
+from nova.db.main import models as main_models
+from oslo_utils import uuidutils
 import sqlalchemy as sa
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from tests.functional import rebuild_base  # noqa: E402
+from bench import report
+from tests.functional import database_servers
+from tests.functional import own_databases
+from tests.functional import rebuild_base
 
 WAYS = ('rebuild', 'delete and create')
+# How many servers of others are in cell0.
+CROWDS = (0, 10000)
+SERVERS = {'mariadb': database_servers.MariaDB,
+           'sqlite': database_servers.SQLite}
+
+_HEADING = '# Rebuild of servers that never booted'
+_TEXT = """\
+Written by `python -m bench.rebuild --write`: rebuild, and delete-and-create,
+by one client, one request at a time, until all are ACTIVE. Medians of
+alternating pairs on %(database)s, per server; a ratio above 1 is for rebuild.
+All of Nova is in one process, whose CPU time it is; the hypervisor and the
+broker are doubles. Statements are those of Nova's cells and API database.
+
+| Servers | Others in cell0 | Pairs | Time | Ratio | CPU | Ratio | Statements |
+|---|---|---|---|---|---|---|---|
+"""
 
 
 class Statements:
-    """Counts SQL statements, those of placement aside."""
+    """Counts SQL statements of Nova, by their text."""
 
     def __init__(self):
-        self.count = 0
+        self.texts = collections.Counter()
         sa.event.listen(sa.engine.Engine, 'before_cursor_execute', self._add)
 
     def _add(self, connection, cursor, statement, *args):
-        self.count += 'placement' not in str(connection.engine.url)
+        engine = connection.engine
+        # Those without a pool are ours.
+        if (engine.pool.__class__ is not sa.pool.NullPool
+                and 'placement' not in str(engine.url)):
+            self.texts[statement.partition('\nFROM')[2][:60]
+                       or statement[:60]] += 1
 
     def stop(self):
         sa.event.remove(sa.engine.Engine, 'before_cursor_execute', self._add)
 
 
-class Run(rebuild_base.RebuildTestCase):
-    """One run, in a cloud of its own."""
+class Run(own_databases.OwnDatabases, rebuild_base.RebuildTestCase):
+    """One run, in a cloud of its own.
 
-    def __init__(self, way, number):
+    :param way: one of WAYS
+    :param number: of servers
+    :param crowd: how many others are in cell0
+
+    _seconds and _statements are per server. (The end of a test of Nova
+    removes attributes without an underscore.)
+    """
+
+    def __init__(self, way, number, crowd):
         super().__init__('measure')
         self._way = way
         self._number = number
+        self._crowd = crowd
 
     def measure(self):
         for quota in ('instances', 'cores', 'ram'):
             self.flags(**{quota: -1}, group='quota')
+        self.flags(compute_driver='fake.FakeDriver')  # has room for all
+        self._add_crowd()
         for _server in range(self._number):
             self.api.post_server(self._body())
-        failed = self._await('ERROR')
+        failed = self._await('cell0', 'error', self._number)
         self.add_capacity()
+        # A host may have reported itself, but not yet all of itself.
+        while self.create()['status'] != 'ACTIVE':
+            pass
         statements = Statements()
-        start = time.monotonic()
-        for server in failed:
+        start, cpu = time.monotonic(), time.process_time()
+        for server_id in failed:
             if self._way == 'rebuild':
-                response = self.rebuild(server)
+                response = self.rebuild({'id': server_id})
                 self.assertEqual(202, response.status_code, response.text)
             else:
-                self.api.delete_server(server['id'])
+                self.api.delete_server(server_id)
                 self.api.post_server(self._body())
-        self._await('ACTIVE')
+        self._await('cell1', 'active', self._number + 1)
+        self._cpu = (time.process_time() - cpu) / self._number
         self._seconds = (time.monotonic() - start) / self._number
         statements.stop()
-        self._statements = statements.count / self._number
+        self._texts = statements.texts
+        self._statements = statements.texts.total() / self._number
 
     def _body(self):
         return {'server': {'name': 'web', 'flavorRef': '1',
                            'networks': 'none', 'imageRef': self.IMAGE}}
 
-    def _await(self, status):
-        while True:
-            found = self.api.get_servers(
-                search_opts={'status': status, 'limit': 1000})
-            if len(found) == self._number:
-                return found
-            time.sleep(0.2)
+    def _add_crowd(self):
+        """Servers of another project that failed, too."""
+        uuids = [uuidutils.generate_uuid() for _number in range(self._crowd)]
+        if not uuids:
+            return
+        with self.server.engine('nova_cell0').begin() as cell0:
+            cell0.execute(main_models.Instance.__table__.insert(), [
+                {'uuid': uuid, 'project_id': 'other', 'user_id': 'other',
+                 'vm_state': 'error', 'deleted': 0} for uuid in uuids])
+        with self.server.engine('nova_api').begin() as api:
+            cell = api.execute(sa.select(api_models.CellMapping.id).filter_by(
+                name='cell0')).scalar()
+            for model, values in (
+                    (api_models.InstanceMapping, {
+                        'cell_id': cell, 'project_id': 'other',
+                        'queued_for_delete': False}),
+                    (api_models.RequestSpec, {'spec': '{}'})):
+                api.execute(model.__table__.insert(), [
+                    dict(values, instance_uuid=uuid) for uuid in uuids])
+
+    def _await(self, cell, vm_state, number):
+        """Wait for so many servers, without a burden on Nova.
+
+        :returns: their UUIDs
+        """
+        table = main_models.Instance.__table__
+        query = sa.select(table.c.uuid).where(
+            table.c.vm_state == vm_state, table.c.deleted == 0,
+            table.c.project_id == self.api.project_id)
+        engine = self.server.engine('nova_' + cell)
+        found = []
+        deadline = time.monotonic() + 30 + 2 * number
+        while len(found) < number:
+            self.assertLess(time.monotonic(), deadline, 'not %d %s servers' % (
+                number, vm_state))
+            time.sleep(0.005 + number / 2000)
+            with engine.connect() as connection:
+                found = connection.execute(query).scalars().all()
+        self._await_conductor()
+        return found
 
 
-def measure(way, number):
-    run = Run(way, number)
+class Line(typing.NamedTuple):
+    """What came out for a number of servers."""
+
+    number: int
+    crowd: int
+    runs: dict  # way -> list of Run
+
+    def _of(self, name):
+        """The figures of a name, for each way."""
+        return [[getattr(run, name) for run in self.runs[way]]
+                for way in WAYS]
+
+    def _median(self, name):
+        return tuple(map(statistics.median, self._of(name)))
+
+    def _ratio(self, name):
+        """The median of the ratios of the pairs, others to ours."""
+        ratios = [other / our for our, other in zip(*self._of(name))]
+        return '%.2f (%.2f to %.2f)' % (
+            statistics.median(ratios), min(ratios), max(ratios))
+
+    def __str__(self):
+        return '| %d | %d | %d | %.2f, %.2f s | %s | %.0f, %.0f ms | %s |' % (
+            self.number, self.crowd, len(self.runs[WAYS[0]]),
+            *self._median('_seconds'), self._ratio('_seconds'),
+            *(seconds * 1e3 for seconds in self._median('_cpu')),
+            self._ratio('_cpu')) + ' %.1f, %.1f |' % self._median(
+                '_statements')
+
+
+def measure(way, number, crowd):
+    run = Run(way, number, crowd)
     result = unittest.TestResult()
     run.run(result)
     if not result.wasSuccessful():
@@ -107,27 +214,62 @@ def measure(way, number):
     return run
 
 
+def compare(number, crowd, rounds):
+    runs = {way: [] for way in WAYS}
+    for round_ in range(rounds):
+        for way in WAYS if round_ % 2 else reversed(WAYS):
+            runs[way].append(measure(way, number, crowd))
+    return Line(number, crowd, runs)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--rounds', type=int, default=5)
+    parser = argparse.ArgumentParser(
+        prog='python -m bench.rebuild',
+        description=__doc__.partition('\n')[0])
+    parser.add_argument('--database', choices=sorted(SERVERS),
+                        default='mariadb')
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--crowd', type=int, action='append',
+                        help='servers of others in cell0 (%s)' % ', '.join(
+                            map(str, CROWDS)))
+    parser.add_argument('--statements', action='store_true',
+                        help='show what was executed')
+    parser.add_argument('--write', action='store_true',
+                        help='to %s' % report.PATH)
     parser.add_argument('numbers', type=int, nargs='*', metavar='N',
-                        default=[1, 10, 100])
+                        default=[1, 10, 100, 1000])
     arguments = parser.parse_args()
-    for number in arguments.numbers:
-        runs = {way: [] for way in WAYS}
-        for round_ in range(arguments.rounds):
-            for way in WAYS if round_ % 2 else reversed(WAYS):
-                runs[way].append(measure(way, number))
-        for way in WAYS:
-            print('N = %4d  %-18s %7.2f servers/s  %6.1f statements/server' % (
-                number, way,
-                1 / statistics.median(run._seconds for run in runs[way]),
-                statistics.median(run._statements for run in runs[way])))
-        ratios = [other._seconds / ours._seconds
-                  for ours, other in zip(*(runs[way] for way in WAYS))]
-        print('N = %4d  throughput ratio %.2f (%.2f to %.2f)' % (
-            number, statistics.median(ratios), min(ratios), max(ratios)),
-            flush=True)
+    os.environ['OS_TEST_TIMEOUT'] = str(20 * 60)
+    Run.SERVER = SERVERS[arguments.database]
+    Run.setUpClass()
+    lines = []
+    try:
+        measure(WAYS[0], 1, 0)  # imports and caches
+        for number in arguments.numbers:
+            for crowd in arguments.crowd or CROWDS:
+                # A thousand take long and vary little.
+                rounds = 1 if number >= 1000 else arguments.rounds
+                line = compare(number, crowd, rounds)
+                lines.append(line)
+                print(line, flush=True)
+    finally:
+        Run.doClassCleanups()
+    if arguments.statements:
+        _show_statements(lines[-1])
+    if arguments.write:
+        report.write_section(
+            report.PATH, _HEADING, _TEXT % {'database': {
+                'mariadb': 'MariaDB', 'sqlite': 'SQLite'}[
+                    arguments.database]} + '\n'.join(map(str, lines)) + '\n')
+
+
+def _show_statements(line):
+    for way in WAYS:
+        run = line.runs[way][-1]
+        print('%s, statements per server:' % way)
+        for text, count in run._texts.most_common():
+            print('  %6.2f  %s' % (count / line.number, ' '.join(
+                text.split())))
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import statistics
 import typing
 
@@ -82,5 +83,30 @@ def write(path, results):
         'wrapt': importlib.metadata.version('wrapt'),
         'python': platform.python_version(), 'cpus': os.cpu_count(),
         'machine': platform.machine()}
+    others = _sections(path)[1:]
+    _write(path, [head + '\n'.join(map(line, results)) + '\n', *others])
+
+
+def write_section(path, heading, text):
+    """Write a section, in the place of one of that heading.
+
+    :param heading: with its "# "
+    :param text: Markdown
+    """
+    _write(path, [section for section in _sections(path)
+                  if not section.startswith(heading)]
+           + ['%s\n\n%s' % (heading, text)])
+
+
+def _sections(path):
+    try:
+        with open(path, encoding='utf-8') as existing:
+            text = existing.read()
+    except FileNotFoundError:
+        return []
+    return re.split(r'\n(?=# )', text)
+
+
+def _write(path, sections):
     with open(path, 'w', encoding='utf-8') as output:
-        output.write(head + '\n'.join(map(line, results)) + '\n')
+        output.write('\n'.join(sections))

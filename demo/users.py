@@ -15,10 +15,12 @@
 PROJECT = '6f70656e737461636b20342065766572'
 OTHER_PROJECT = '8c2f6b1f0d3e4a5b9c7d6e5f4a3b2c1d'
 
+OPERATOR = 'token-of-the-operator'
+
 # Whom the middleware of Keystone takes the bearer of a token for.
 TOKENS = {
     'token-of-alice': {'user_id': 'alice', 'project_id': PROJECT,
                        'role_list': ['reader', 'member']},
-    'token-of-the-operator': {'user_id': 'operator', 'project_id': PROJECT,
-                              'role_list': ['reader', 'member', 'admin']},
+    OPERATOR: {'user_id': 'operator', 'project_id': PROJECT,
+               'role_list': ['reader', 'member', 'admin']},
 }

@@ -32,14 +32,16 @@ def _table(columns, rows):
 
 
 def rebuild_interrupted(arguments):
-    """Undo rebuilds that a crash has interrupted.
+    """Finish or undo rebuilds that a crash has interrupted.
 
     Run where nova-conductor runs: it needs both databases.
 
-    :returns: the exit code: 0, or 1 if one could not be undone
+    :returns: the exit code: 0, or 1 if one was left as it is
     """
     from nova import context as nova_context
     from nova import exception
+    from oslo_db import exception as db_exc
+
     from nova_rescue_ext.rebuild import recovery
 
     context = nova_context.get_admin_context()
@@ -52,26 +54,32 @@ def rebuild_interrupted(arguments):
     failed = 0
     for one in found:
         try:
-            recovery.undo(context, one)
-        except exception.NovaException as exc:
+            recovery.remedy(context, one)
+        except (exception.NovaException, db_exc.DBError) as exc:
             failed += 1
-            print('%s: not done, as it has changed (%s). Run the command '
-                  'again.' % (one.instance_uuid, exc))
-    print('%d undone, %d not.' % (len(found) - failed, failed))
+            print('%s: not done (%s). Run the command again.' % (
+                one.instance_uuid, exc))
+    print('%d finished or undone, %d not.' % (len(found) - failed, failed))
     return int(bool(failed))
 
 
-def rebuild_failed_servers(arguments, connect=None):
+def rebuild_failed_servers(arguments):
     """Find servers that never booted, and rebuild them.
 
-    :param connect: makes an adapter for the compute API, for tests
     :returns: the exit code: 0, or 1 if one was refused or failed again
     """
-    adapter = (connect or rebuild_failed.connect)(arguments.os_cloud)
-    client = rebuild_failed.Client(adapter, arguments.compute_version)
+    client = rebuild_failed.Client(rebuild_failed.connect(
+        arguments.os_cloud), arguments.compute_version)
     before = arguments.failed_before or timeutils.utcnow()
+    try:
+        aggregate = arguments.aggregate and client.aggregate(
+            arguments.aggregate)
+    except rebuild_failed.NoAggregate as exc:
+        print(exc)
+        return 1
     servers = [server for server in client.list_failed(arguments.project)
-               if rebuild_failed.matches(server, arguments, before)]
+               if rebuild_failed.matches(server, arguments, before,
+                                         aggregate)]
     servers = servers[:arguments.limit]
     print(_table(['Server', 'Name', 'Project', 'Flavor', 'Failed (UTC)',
                   'Reason'], [
@@ -80,6 +88,9 @@ def rebuild_failed_servers(arguments, connect=None):
          rebuild_failed.reason(server)] for server in servers]))
     if arguments.dry_run or not servers:
         return 0
+    print('If this is interrupted, go on with those that are left: '
+          '--failed-before %s' % before.isoformat(timespec='seconds'),
+          flush=True)
     results = rebuild_failed.rebuild_all(client, servers, arguments.rate,
                                          arguments.timeout)
     print(_table(['Server', 'Result', 'Reason'], [
@@ -88,8 +99,6 @@ def rebuild_failed_servers(arguments, connect=None):
     states = [result.state for result in results]
     print(', '.join('%d %s' % (states.count(state), state)
                     for state in sorted(set(states))))
-    print('To go on with those that are left: --failed-before %s' %
-          before.isoformat(timespec='seconds'))
     return int(any(state != 'ACTIVE' for state in states))
 
 
@@ -113,7 +122,7 @@ def _parser():
 
     interrupted = commands.add_parser(
         'rebuild-interrupted',
-        help='undo rebuilds that a crash has interrupted')
+        help='finish or undo rebuilds that a crash has interrupted')
     interrupted.add_argument(
         '--config-file', action='append', help='of Nova')
     interrupted.add_argument(
@@ -131,6 +140,10 @@ def _parser():
     failed.add_argument('--project', help='only of this project (id)')
     failed.add_argument('--reason', help='only where the fault has this text')
     failed.add_argument('--flavor', help='only of this flavor (name)')
+    failed.add_argument('--aggregate',
+                        help='only those that may get a host of this host '
+                             'aggregate (name or id), after capacity was '
+                             'added to it')
     failed.add_argument('--availability-zone',
                         help='only those that asked for this zone')
     failed.add_argument(

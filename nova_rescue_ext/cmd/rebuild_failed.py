@@ -18,6 +18,8 @@ decide, as for everybody.
 """
 
 import contextlib
+import itertools
+import sys
 import time
 import typing
 
@@ -26,6 +28,39 @@ from oslo_utils import timeutils
 from nova_rescue_ext import microversion
 
 PAGE = 200
+_EXTRA_SPEC = 'aggregate_instance_extra_specs:'
+_TENANTS = 'filter_tenant_id'
+
+
+class NoAggregate(Exception):
+    """There is not exactly one host aggregate of that name."""
+
+
+class Aggregate(typing.NamedTuple):
+    """The hosts that capacity was added to."""
+
+    zones: set  # names
+    metadata: dict
+
+    def takes(self, server):
+        """Whether the scheduler may choose a host of it for a server.
+
+        By the requested zone and by what the metadata says, as Nova's filters
+        read it.
+        """
+        from nova.scheduler.filters import extra_specs_ops
+
+        zone = server.get('OS-EXT-AZ:availability_zone')
+        tenants = {tenant.strip() for key, value in self.metadata.items()
+                   if key.startswith(_TENANTS) for tenant in value.split(',')}
+        wanted = {key[len(_EXTRA_SPEC):]: value for key, value
+                  in server['flavor'].get('extra_specs', {}).items()
+                  if key.startswith(_EXTRA_SPEC)}
+        return (
+            (not zone or zone in self.zones)
+            and (not tenants or server['tenant_id'] in tenants)
+            and all(extra_specs_ops.match(self.metadata.get(key, ''), value)
+                    for key, value in wanted.items()))
 
 
 class Result(typing.NamedTuple):
@@ -66,13 +101,41 @@ class Client:
             query += '&project_id=' + project_id
         marker = ''
         while True:
-            page = self._adapter.get(
-                query + marker, headers=self._headers).json()['servers']
-            yield from (server for server in page
-                        if not server.get('OS-SRV-USG:launched_at'))
+            page = self._get(query + marker)['servers']
+            for server in page:
+                if server.get('OS-SRV-USG:launched_at'):
+                    continue
+                # Older Nova lists servers of cell0 without their fault.
+                yield (server if 'fault' in server
+                       else self.show(server['id']) or server)
             if not page:
                 return
             marker = '&marker=' + page[-1]['id']
+
+    def aggregate(self, name):
+        """An aggregate, with the zones of its hosts.
+
+        :param name: of the aggregate, or its id
+        :returns: an Aggregate
+        :raises: NoAggregate
+        """
+        found = [aggregate for aggregate in self._get(
+            '/os-aggregates')['aggregates']
+            if name in (aggregate['name'], str(aggregate['id']))]
+        if len(found) != 1:
+            raise NoAggregate('There are %d host aggregates called %s.' % (
+                len(found), name))
+        hosts, metadata = set(found[0]['hosts']), found[0]['metadata']
+        zones = self._get('/os-availability-zone/detail')[
+            'availabilityZoneInfo']
+        return Aggregate(
+            {zone['zoneName'] for zone in zones
+             if hosts & set(zone['hosts'] or ())}, metadata)
+
+    def _get(self, url):
+        response = self._adapter.get(url, headers=self._headers)
+        response.raise_for_status()
+        return response.json()
 
     def show(self, server_id):
         """A server, or None if it was deleted."""
@@ -96,11 +159,12 @@ def reason(server):
     return server.get('fault', {}).get('message', '')
 
 
-def matches(server, filters, before):
+def matches(server, filters, before, aggregate=None):
     """Whether a server is one that the operator means.
 
     :param filters: the arguments of the command
     :param before: it failed before, a datetime in UTC
+    :param aggregate: an Aggregate that may take it
     """
     failed_at = timeutils.normalize_time(
         timeutils.parse_isotime(server['updated']))
@@ -110,7 +174,8 @@ def matches(server, filters, before):
         and (not filters.reason or filters.reason in reason(server))
         and filters.flavor in (None, server['flavor'].get('original_name'))
         and filters.availability_zone in (
-            None, server.get('OS-EXT-AZ:availability_zone')))
+            None, server.get('OS-EXT-AZ:availability_zone'))
+        and (aggregate is None or aggregate.takes(server)))
 
 
 def rebuild_all(client, servers, rate, timeout):
@@ -154,12 +219,14 @@ def _result(server_id, server):
 
 @contextlib.contextmanager
 def _progress(total):
-    """A progress bar, where there is something to draw it with."""
+    """A progress bar, or a line for each where nothing can draw one."""
     try:
+        from rich import console
         from rich import progress
     except ImportError:
-        yield lambda: None
+        done = itertools.count(1)
+        yield lambda: print('%d of %d' % (next(done), total), file=sys.stderr)
         return
-    with progress.Progress() as bar:
+    with progress.Progress(console=console.Console(stderr=True)) as bar:
         task = bar.add_task('Rebuilding', total=total)
         yield lambda: bar.advance(task)

@@ -110,8 +110,7 @@ class _Found:
             self.bdms = block_devices.read(cctxt, uuid)
             self.history = database.read_history(cctxt, uuid)
         try:
-            self.spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
-            self.kept = kept.read(context, uuid)
+            self.spec, self.kept = kept.read_with_spec(context, uuid)
         except exception.RequestSpecNotFound:
             answers.conflict(_(
                 'Nova has no record any more of what was asked for when this '
@@ -364,7 +363,7 @@ def _build(self, context, wanted, found, new, bdms, image, networks):
     except Exception:
         with excutils.save_and_reraise_exception():
             _undo(context, found)
-    if not database.is_wanted(context, uuid):
+    if not database.hand_over(context, uuid):
         database.forget(context, uuid)
         raise exception.InstanceNotFound(instance_id=uuid)
     LOG.info('The server never booted and is built again; it was in cell '
@@ -388,7 +387,7 @@ def _take_over(context, build_request, spec, found, networks):
             context, build_request, spec, found.cell,
             found.instance.created_at,
             requested=kept.networks_to_keep(networks),
-            rebuild={'cell': found.cell.uuid},
+            rebuild={'cell': found.cell.uuid}, sent=None,
             history=found.kept.get('history', []) + found.history)
     except (db_exc.DBDuplicateEntry, database.MappingChanged):
         answers.conflict(_('The server is being rebuilt or deleted already.'))

@@ -47,15 +47,16 @@ def schedule_and_build_instances(original, self, context, build_requests,
                          if spec.instance_uuid not in built]
         if not request_specs:
             return
-    rebuilt = [spec.instance_uuid for spec in request_specs
-               if _keep(context, spec, requested_networks)]
+    kept_of = {spec.instance_uuid: _keep(context, spec, requested_networks)
+               for spec in request_specs}
     try:
         original(context, build_requests, request_specs, image,
                  admin_password, injected_files, requested_networks,
                  block_device_mapping, tags)
     finally:
-        for uuid in rebuilt:
-            _settle(self, context, uuid)
+        for uuid, all_kept in kept_of.items():
+            if 'rebuild' in all_kept:
+                _settle(self, context, uuid, all_kept)
 
 
 def _already_in_a_cell(context, request_specs):
@@ -68,50 +69,56 @@ def _already_in_a_cell(context, request_specs):
 def _keep(context, spec, requested_networks):
     """Keep what Nova forgets.
 
-    :returns: whether the server is one that is rebuilt
+    :returns: all that is kept for the server
     """
     destination = ('requested_destination' in spec
                    and spec.requested_destination)
     try:
-        all_kept = kept.update(
+        return kept.update(
             context, spec.instance_uuid,
             requested=kept.networks_to_keep(requested_networks),
             destination=destination and destination.obj_to_primitive() or None)
     except exception.RequestSpecNotFound:
-        return False  # deleted already
+        return {}  # deleted already
     except Exception:
         # No reason not to build the server.
         LOG.exception('The requested networks are not kept. If this build '
                       'fails, a rebuild will have to name them.',
                       instance_uuid=spec.instance_uuid)
-        return False
-    return 'rebuild' in all_kept
+        return {}
 
 
-def _settle(self, context, uuid):
-    """After an attempt to rebuild: history, and no leaked allocation.
-
-    Never raises: it must not hide why a build failed.
-    """
+def _settle(self, context, uuid, all_kept):
+    """Settle, and never raise: it must not hide why a build failed."""
     try:
-        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
-        if mapping.cell_mapping is None:
-            return  # deleted while it was scheduled
-        all_kept = kept.read(context, uuid)
-        with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
-            database.write_history(cctxt, uuid, all_kept.get('history', []))
-            instance = objects.Instance.get_by_uuid(cctxt, uuid)
-        kept.update(context, uuid, rebuild=None, history=None)
-        if rebuild.is_on_no_host(instance):
-            self.report_client.delete_allocation_for_instance(context, uuid)
+        settle(self.report_client, context, uuid, all_kept)
     except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
             exception.RequestSpecNotFound):
         pass  # deleted in the meantime
     except Exception:
         LOG.exception('The server was built or buried, but its old instance '
                       'actions were not restored, or an allocation was not '
-                      'removed. "nova-manage placement audit" finds the '
-                      'latter.', instance_uuid=uuid)
+                      'removed. Run "nova-rescue-ext-manage '
+                      'rebuild-interrupted".', instance_uuid=uuid)
+
+
+def settle(report_client, context, uuid, all_kept):
+    """After an attempt to rebuild: history, and no leaked allocation.
+
+    :param report_client: a client for placement
+    :param all_kept: what is kept for the server
+    :raises: InstanceMappingNotFound, InstanceNotFound, RequestSpecNotFound
+    """
+    mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+    if mapping.cell_mapping is None:
+        return  # deleted while it was scheduled
+    with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
+        database.write_history(cctxt, uuid, all_kept.get('history', []))
+        instance = objects.Instance.get_by_uuid(cctxt, uuid,
+                                                expected_attrs=[])
+    if rebuild.is_on_no_host(instance):
+        report_client.delete_allocation_for_instance(context, uuid)
+    kept.update(context, uuid, **kept.SETTLED)
 
 
 def cleanup_build_artifacts(original, self, context, exc, instances,

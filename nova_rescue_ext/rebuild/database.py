@@ -23,7 +23,6 @@ from nova.db.api import models as api_models
 from nova.db.main import api as main_db_api
 from nova.db.main import models as main_models
 from nova import exception
-from nova import objects
 from oslo_utils import timeutils
 import sqlalchemy as sa
 
@@ -56,19 +55,22 @@ def take_over(context, build_request, request_spec, cell, created_at, **keep):
             instance_uuid=uuid).update(
                 {'created_at': timeutils.normalize_time(created_at)},
                 synchronize_session=False)
-        mapping = api_models.InstanceMapping
-        changed = context.session.query(mapping).filter(
-            mapping.instance_uuid == uuid,
-            mapping.cell_id == cell.id,
-            sa.or_(mapping.queued_for_delete.is_(None),
-                   mapping.queued_for_delete.is_(False)),
-        ).update({'cell_id': None}, synchronize_session=False)
+        changed = _mapping(context, uuid).filter_by(cell_id=cell.id).update(
+            {'cell_id': None}, synchronize_session=False)
         if changed != 1:
             raise MappingChanged()
-        request_spec.save()
-        kept.update(context, uuid, **keep)
+        kept.save(context, request_spec, **keep)
     build_request.created_at = created_at
     build_request.instance.created_at = created_at
+
+
+def _mapping(context, instance_uuid):
+    """The mapping of a server that is not deleted."""
+    mapping = api_models.InstanceMapping
+    return context.session.query(mapping).filter(
+        mapping.instance_uuid == instance_uuid,
+        sa.or_(mapping.queued_for_delete.is_(None),
+               mapping.queued_for_delete.is_(False)))
 
 
 def give_back(context, instance_uuid, cell):
@@ -85,7 +87,7 @@ def give_back(context, instance_uuid, cell):
         context.session.query(api_models.InstanceMapping).filter_by(
             instance_uuid=instance_uuid, cell_id=None).update(
                 {'cell_id': cell.id}, synchronize_session=False)
-        kept.update(context, instance_uuid, rebuild=None)
+        kept.update(context, instance_uuid, **kept.SETTLED)
     return True
 
 
@@ -108,22 +110,72 @@ def destroy_row(context, instance_uuid):
                                  constraint=constraint, hard_delete=True)
 
 
-def is_wanted(context, instance_uuid):
-    """Whether nobody has deleted the server since step 2."""
-    try:
-        objects.BuildRequest.get_by_instance_uuid(context, instance_uuid)
-    except exception.BuildRequestNotFound:
-        return False
+def hand_over(context, instance_uuid):
+    """Step 4: say that the message is going to be sent.
+
+    From now on a row of the server, in whatever cell, is not the old one.
+
+    :returns: False if somebody has deleted the server since step 2
+    """
+    with api_db_api.context_manager.writer.using(context):
+        if not is_wanted(context, instance_uuid):
+            return False
+        kept.update(context, instance_uuid, sent=True)
     return True
 
 
-def forget(context, instance_uuid):
-    """Remove what is left of a server that was deleted in between."""
+def take_back(context, instance_uuid):
+    """Make the BuildRequest the server again, whose building has not ended.
+
+    Hosts hear of a server after its BuildRequest is gone: none has this one.
+
+    :returns: False if it was built, buried or deleted in the meantime; then
+        nothing is changed
+    """
     with api_db_api.context_manager.writer.using(context):
-        context.session.query(api_models.InstanceMapping).filter_by(
-            instance_uuid=instance_uuid, cell_id=None).delete()
-        context.session.query(api_models.RequestSpec).filter_by(
+        if not (is_wanted(context, instance_uuid) and _mapping(
+                context, instance_uuid).update(
+                    {'cell_id': None}, synchronize_session=False)):
+            return False
+        kept.update(context, instance_uuid, sent=True)
+    return True
+
+
+def destroy_unfinished_row(context, instance_uuid):
+    """Remove the row of a server that no host has heard of, if it is there.
+
+    :param context: a RequestContext that is targeted at the row's cell
+    :raises: ConstraintNotMet if a host has it
+    """
+    constraint = main_db_api.constraint(
+        host=main_db_api.equal_any(None),
+        launched_at=main_db_api.equal_any(None))
+    try:
+        main_db_api.instance_destroy(context, instance_uuid,
+                                     constraint=constraint, hard_delete=True)
+    except exception.InstanceNotFound:
+        pass
+
+
+def is_wanted(context, instance_uuid):
+    """Whether nobody has deleted the server since step 2."""
+    with api_db_api.context_manager.reader.using(context):
+        return context.session.query(api_models.BuildRequest.id).filter_by(
+            instance_uuid=instance_uuid).first() is not None
+
+
+def forget(context, instance_uuid):
+    """Remove what is left of a server that was deleted in between.
+
+    Its row, if it has one in a cell, is not touched, and keeps its mapping.
+    """
+    with api_db_api.context_manager.writer.using(context):
+        context.session.query(api_models.BuildRequest).filter_by(
             instance_uuid=instance_uuid).delete()
+        if context.session.query(api_models.InstanceMapping).filter_by(
+                instance_uuid=instance_uuid, cell_id=None).delete():
+            context.session.query(api_models.RequestSpec).filter_by(
+                instance_uuid=instance_uuid).delete()
 
 
 @main_db_api.pick_context_manager_reader

@@ -17,6 +17,8 @@ from nova import exception
 from oslo_log import log as logging
 
 from nova_rescue_ext import rebuild
+from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import kept
 
 LOG = logging.getLogger(__name__)
 
@@ -27,16 +29,32 @@ def delete(original, self, context, instance, delete_type, cb,
 
     Nova takes a row that is gone for a server that is deleted, and answers
     204. After a rebuild the server is somewhere else: it is looked up again.
+    (Nova has changed the instance by then.)
     """
+    never_booted = rebuild.never_booted(instance)
     original(context, instance, delete_type, cb, **instance_attrs)
-    if not rebuild.never_booted(instance):
+    if not never_booted:
         return
     try:
         again = self.get(context, instance.uuid)
     except exception.InstanceNotFound:
+        _forget_burial(context, instance.uuid)
         return
     if again.deleted or again.task_state == instance_attrs.get('task_state'):
         return  # this one is on its way
     LOG.info('The server was rebuilt while it was deleted; it is deleted '
              'again.', instance=again)
     original(context, again, delete_type, cb, **instance_attrs)
+
+
+def _forget_burial(context, uuid):
+    """Remove the BuildRequest of a burial that was interrupted.
+
+    It is listed as long as it is there. That of a new server is Nova's.
+    """
+    try:
+        is_rebuilt = 'rebuild' in kept.read(context, uuid)
+    except exception.RequestSpecNotFound:
+        return
+    if is_rebuilt:
+        database.forget(context, uuid)

@@ -29,6 +29,11 @@ from oslo_serialization import jsonutils
 
 KEY = 'nova_rescue_ext'
 
+# What is kept only while a server is rebuilt, in order not to be kept.
+SETTLED = {'rebuild': None, 'sent': None, 'history': None}
+# How the text of a RequestSpec shows, to SQL, that its server is rebuilt.
+REBUILD_IN_TEXT = '"rebuild": {"cell": '
+
 
 def read(context, instance_uuid):
     """What is kept for a server.
@@ -40,6 +45,17 @@ def read(context, instance_uuid):
         return _of(_row(context, instance_uuid).spec)
 
 
+def read_with_spec(context, instance_uuid):
+    """Read both at once.
+
+    :returns: the RequestSpec, and what is kept
+    :raises: RequestSpecNotFound
+    """
+    spec = objects.RequestSpec
+    row = spec._get_by_instance_uuid_from_db(context, instance_uuid)
+    return spec._from_db_object(context, spec(), row), _of(row.spec)
+
+
 def update(context, instance_uuid, **values):
     """Keep these as well.
 
@@ -47,10 +63,24 @@ def update(context, instance_uuid, **values):
     :returns: all that is kept now
     :raises: RequestSpecNotFound
     """
+    return _update(context, instance_uuid, None, values)
+
+
+def save(context, request_spec, **values):
+    """Save a RequestSpec and keep these, in one statement.
+
+    :raises: RequestSpecNotFound
+    """
+    updates = request_spec._get_update_primitives() or {}
+    _update(context, request_spec.instance_uuid, updates.get('spec'), values)
+    request_spec.obj_reset_changes()
+
+
+def _update(context, instance_uuid, text, values):
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
-        spec = jsonutils.loads(row.spec)
-        kept = {**spec.get(KEY, {}), **values}
+        kept = {**_of(row.spec), **values}
+        spec = jsonutils.loads(text or row.spec)
         spec[KEY] = {key: value for key, value in kept.items()
                      if value is not None}
         row.spec = jsonutils.dumps(spec)

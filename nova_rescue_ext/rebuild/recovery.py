@@ -11,15 +11,25 @@
 # under the License.
 
 
-"""Rebuilds that were interrupted, and how they are undone.
+"""Rebuilds that were interrupted, and how they are finished or undone.
 
-As long as the old row is there no message was sent. Without it, the
-BuildRequest and the RequestSpec hold everything.
+Before the message to the conductor the old row is the server again, if it is
+there. After it, and as long as the BuildRequest is there, no host has heard of
+the server: what was begun is removed, and the server is buried with all that
+the BuildRequest and the RequestSpec hold. It is not built here: the user's
+token, with which ports and volumes are made, the new password and the files
+died with nova-api, or are in a message that may still arrive.
+
+Without the BuildRequest the server has been built or buried, and what is left
+is finished, or the conductor died before a host was asked.
 """
 
 import datetime
 import typing
 
+from nova.compute import task_states
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
 from nova.conductor import manager
 from nova import context as nova_context
 from nova.db.api import api as api_db_api
@@ -30,12 +40,15 @@ from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
 from nova_rescue_ext.rebuild import clone
+from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import kept
 
-GIVE_BACK = 'the old row is the server again'
-BURY = 'the server is buried in cell0'
-DELETE = 'the deletion by its owner is finished'
+GIVE_BACK = 'undo: the old row is the server again'
+BURY = 'undo: the server is buried in cell0'
+FAIL = 'undo: no host builds the server, it is set to ERROR'
+DELETE = 'finish: the deletion by its owner'
+SETTLE = 'finish: its older actions are restored'
 
 
 class Interrupted(typing.NamedTuple):
@@ -44,89 +57,171 @@ class Interrupted(typing.NamedTuple):
     instance_uuid: str
     project_id: str
     since: datetime.datetime  # UTC, without a zone
-    cell: typing.Any  # the CellMapping of the old row
     remedy: str
 
 
 def find(context, older_than):
-    """Find rebuilds that are neither built nor buried.
+    """Find rebuilds that have not ended.
 
     :param context: an admin RequestContext
-    :param older_than: seconds since the rebuild began. Younger ones may be at
-        work.
+    :param older_than: seconds since something was last done. Younger ones may
+        be at work.
     :returns: a list of Interrupted, oldest first
     """
     before = timeutils.utcnow() - datetime.timedelta(seconds=older_than)
     found = []
-    for mapping, spec in _unmapped(context):
-        since = spec.updated_at or spec.created_at
-        mark = jsonutils.loads(spec.spec).get(kept.KEY, {}).get('rebuild')
-        if mark is None or since > before:
+    for uuid, project_id, since, text in _marked(context):
+        all_kept = jsonutils.loads(text).get(kept.KEY, {})
+        if 'rebuild' not in all_kept or since > before:
             continue
-        uuid = mapping.instance_uuid
-        cell = objects.CellMapping.get_by_uuid(context, mark['cell'])
-        remedy = (DELETE if not database.is_wanted(context, uuid)
-                  else GIVE_BACK if _has_row(context, cell, uuid) else BURY)
-        found.append(Interrupted(uuid, mapping.project_id, since, cell,
-                                 remedy))
+        remedy = _remedy(context, uuid, all_kept)
+        if remedy:
+            found.append(Interrupted(uuid, project_id, since, remedy))
     return sorted(found, key=lambda interrupted: interrupted.since)
 
 
 @api_db_api.context_manager.reader
-def _unmapped(context):
+def _marked(context):
     mapping, spec = models.InstanceMapping, models.RequestSpec
-    return context.session.query(mapping, spec).filter(
-        mapping.cell_id.is_(None),
+    rows = context.session.query(mapping, spec).filter(
+        spec.spec.contains(kept.REBUILD_IN_TEXT, autoescape=True),
         mapping.instance_uuid == spec.instance_uuid).all()
+    return [(spec.instance_uuid, mapping.project_id,
+             spec.updated_at or spec.created_at, spec.spec)
+            for mapping, spec in rows]
 
 
-def undo(context, interrupted):
-    """Make one an ERROR server again, or finish its deletion.
+def _remedy(context, uuid, all_kept):
+    """What to do, or None if the server was deleted from its new cell."""
+    mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+    is_wanted = database.is_wanted(context, uuid)
+    if mapping.queued_for_delete:
+        return (DELETE if is_wanted or mapping.cell_mapping is None
+                else None)
+    if mapping.cell_mapping is None:
+        if not is_wanted:
+            return DELETE
+        old_cell = _old_cell(context, all_kept)
+        return (GIVE_BACK if not all_kept.get('sent')
+                and _row(context, old_cell, uuid) else BURY)
+    if is_wanted:
+        return BURY
+    row = _row(context, mapping.cell_mapping, uuid)
+    if row is None:
+        return None
+    return FAIL if _is_asked_of_no_host(row) else SETTLE
 
-    :raises: RequestSpecNotFound, BuildRequestNotFound if it has gone on
+
+def _is_asked_of_no_host(instance):
+    return (instance.host is None
+            and instance.vm_state == vm_states.BUILDING
+            and instance.task_state == task_states.SCHEDULING)
+
+
+def _old_cell(context, all_kept):
+    return objects.CellMapping.get_by_uuid(
+        context, all_kept['rebuild']['cell'])
+
+
+def remedy(context, interrupted):
+    """Finish or undo one.
+
+    Interrupted itself, it is found again.
+
+    :raises: NovaException if it has gone on, or cannot be decided yet
     """
-    {GIVE_BACK: _give_back, BURY: _bury, DELETE: _delete}[interrupted.remedy](
-        context, interrupted)
+    _REMEDIES[interrupted.remedy](context, interrupted.instance_uuid)
 
 
-def _give_back(context, interrupted):
-    if not database.give_back(context, interrupted.instance_uuid,
-                              interrupted.cell):
-        raise exception.BuildRequestNotFound(uuid=interrupted.instance_uuid)
+def _give_back(context, uuid):
+    if not database.give_back(context, uuid, _old_cell(
+            context, kept.read(context, uuid))):
+        raise exception.BuildRequestNotFound(uuid=uuid)
 
 
-def _bury(context, interrupted):
-    uuid = interrupted.instance_uuid
+def _bury(context, uuid):
     build_request = objects.BuildRequest.get_by_instance_uuid(context, uuid)
     spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
     bdms = clone.block_device_mappings(
         context, build_request.block_device_mappings)
-    conductor = manager.ComputeTaskManager()
-    conductor.report_client.delete_allocation_for_instance(
+    if not database.take_back(context, uuid):
+        raise exception.BuildRequestNotFound(uuid=uuid)
+    _destroy_rows(context, uuid)
+    task_manager = manager.ComputeTaskManager()
+    task_manager.report_client.delete_allocation_for_instance(
         context, uuid, force=True)
     try:
         raise exception.NoValidHost(reason='the rebuild was interrupted')
     except exception.NoValidHost as reason:
-        conductor._bury_in_cell0(
+        task_manager._bury_in_cell0(
             context, spec, reason, build_requests=[build_request],
             block_device_mapping=bdms, tags=build_request.tags)
-    kept.update(context, uuid, rebuild=None)
+    _settle(context, uuid)
 
 
-def _delete(context, interrupted):
-    uuid = interrupted.instance_uuid
-    with nova_context.target_cell(context, interrupted.cell) as cctxt:
+def _fail(context, uuid):
+    task_manager = manager.ComputeTaskManager()
+    mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+    with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
+        _check_hosts(cctxt, task_manager, uuid)
+        instance = objects.Instance.get_by_uuid(cctxt, uuid)
+        instance.vm_state = vm_states.ERROR
+        instance.task_state = None
+        instance.save(expected_vm_state=[vm_states.BUILDING],
+                      expected_task_state=[task_states.SCHEDULING])
+        compute_utils.add_instance_fault_from_exc(
+            cctxt, instance,
+            exception.NoValidHost(reason='the rebuild was interrupted'))
+    _settle(context, uuid)
+
+
+def _check_hosts(context, task_manager, uuid):
+    """Refuse while the host that was chosen is down.
+
+    It may have been asked, and would build the server when it comes back.
+
+    :param context: a RequestContext that is targeted at the server's cell
+    :raises: ComputeServiceUnavailable
+    """
+    for provider in task_manager.report_client.get_allocations_for_consumer(
+            context, uuid):
         try:
-            database.destroy_row(cctxt, uuid)
-        except exception.InstanceNotFound:
-            pass
+            node = objects.ComputeNode.get_by_uuid(context, provider)
+        except exception.ComputeHostNotFound:
+            continue  # a device of the host
+        service = objects.Service.get_by_compute_host(context, node.host)
+        if not task_manager.servicegroup_api.service_is_up(service):
+            raise exception.ComputeServiceUnavailable(host=node.host)
+
+
+def _settle(context, uuid):
+    conductor.settle(manager.ComputeTaskManager().report_client, context,
+                     uuid, kept.read(context, uuid))
+
+
+def _delete(context, uuid):
+    _destroy_rows(context, uuid)
+    manager.ComputeTaskManager().report_client.delete_allocation_for_instance(
+        context, uuid, force=True)
     database.forget(context, uuid)
 
 
-def _has_row(context, cell, uuid):
+_REMEDIES = {GIVE_BACK: _give_back, BURY: _bury, FAIL: _fail,
+             DELETE: _delete, SETTLE: _settle}
+
+
+def _destroy_rows(context, uuid):
+    """Remove what a conductor may have begun in any cell."""
+    for cell in objects.CellMappingList.get_all(context):
+        with nova_context.target_cell(context, cell) as cctxt:
+            database.destroy_unfinished_row(cctxt, uuid)
+
+
+def _row(context, cell, uuid):
+    """The server's row in a cell, or None."""
     with nova_context.target_cell(context, cell) as cctxt:
         try:
-            objects.Instance.get_by_uuid(cctxt, uuid, expected_attrs=[])
+            return objects.Instance.get_by_uuid(cctxt, uuid,
+                                                expected_attrs=[])
         except exception.InstanceNotFound:
-            return False
-    return True
+            return None

@@ -160,11 +160,91 @@ class PreservedTest(rebuild_base.RebuildTestCase):
         self.assertEqual([server['id']], self.api.get_server_group(
             group['id'])['members'])
 
-    def test_scheduler_hints_and_group_policy(self):
+    def test_what_only_administrators_and_hosts_see(self):
+        self.api.post_keypair({'keypair': {
+            'name': 'key', 'type': 'ssh',
+            'public_key': rebuild_base.PUBLIC_KEY}})
+        certificates = ['0b5d2c72-12cc-4ba6-a8d7-3ff5cc1d8cb8',
+                        '674736e3-f25c-405c-8362-bbf991e0ce0a']
+        script = base64.encode_as_text('script')
+        server = self.create_failed(
+            key_name='key', user_data=script, hostname='web',
+            trusted_image_certificates=certificates)
+        # The owner may have deleted the key pair in the meantime.
+        self.api.delete_keypair('key')
+        before = self.admin_api.get_server(server['id'])
+        built = self.record_builds()
+        self.add_capacity()
+        self.rebuilt(server)
+        after = self.admin_api.get_server(server['id'])
+        for name in ('OS-EXT-SRV-ATTR:user_data', 'OS-EXT-SRV-ATTR:hostname',
+                     'OS-EXT-SRV-ATTR:reservation_id',
+                     'trusted_image_certificates', 'key_name'):
+            self.assertEqual(before[name], after[name], name)
+        self.assertEqual(certificates, after['trusted_image_certificates'])
+        instance, = built
+        self.assertEqual(
+            (script, certificates, rebuild_base.PUBLIC_KEY,
+             [('key', rebuild_base.PUBLIC_KEY)]),
+            (instance.user_data, instance.trusted_certs.ids,
+             instance.key_data,
+             [(key.name, key.public_key) for key in instance.keypairs]))
+
+    def record_builds(self):
+        """The instances that hosts are asked to build."""
+        from nova.compute import rpcapi
+        build = rpcapi.ComputeAPI.build_and_run_instance
+        built = []
+
+        def record(itself, context, instance, *args, **kwargs):
+            built.append(instance)
+            return build(itself, context, instance, *args, **kwargs)
+
+        self.patch('nova.compute.rpcapi.ComputeAPI.build_and_run_instance',
+                   record)
+        return built
+
+    def test_scheduler_hints(self):
+        server = self.create_failed(hints={'different_cell': 'x',
+                                           'query': '[">", "$free_ram", 1]'})
+        asked = self.record_scheduling()
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual(
+            [{'different_cell': ['x'], 'query': ['[">", "$free_ram", 1]']}],
+            [spec.scheduler_hints for spec in asked])
+
+    def test_one_server_of_several(self):
+        """It is built alone, and its hosts are asked to take one server."""
+        self.create_failed(min_count=2)
+        first, second = self.api.get_servers()
+        asked = self.record_scheduling()
+        self.add_capacity()
+        self.rebuilt(first)
+        self.assertEqual([1], [spec.num_instances for spec in asked])
+        stored = [objects.RequestSpec.get_by_instance_uuid(
+            self.context, server['id']).num_instances
+            for server in (first, second)]
+        self.assertEqual([1, 2], stored)
+
+    def record_scheduling(self):
+        """The RequestSpecs that the scheduler is asked to find hosts for."""
+        from nova.scheduler import rpcapi
+        select = rpcapi.SchedulerAPI.select_destinations
+        asked = []
+
+        def record(itself, context, spec, *args, **kwargs):
+            asked.append(spec)
+            return select(itself, context, spec, *args, **kwargs)
+
+        self.patch('nova.scheduler.rpcapi.SchedulerAPI.select_destinations',
+                   record)
+        return asked
+
+    def test_group_policy(self):
         group = self.api.post_server_groups(
             {'name': 'group', 'policy': 'anti-affinity'})
-        server = self.create_failed(group=group['id'],
-                                    hints={'different_cell': 'x'})
+        server = self.create_failed(group=group['id'])
         self.add_capacity('host1')
         first = self.create(group=group['id'])
         self.assertEqual('ACTIVE', first['status'])

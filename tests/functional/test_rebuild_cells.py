@@ -47,8 +47,8 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         self.assertEqual('cell2', self.cell_of(server))
 
 
-class DefaultIsCell0Test(rebuild_base.RebuildTestCase):
-    """nova-api's own database is cell0, as in many clouds.
+class DefaultIsCell0:
+    """Mixin: nova-api's own database is cell0, as in many clouds.
 
     Nova looks into that for a server without a cell.
     """
@@ -64,6 +64,9 @@ class DefaultIsCell0Test(rebuild_base.RebuildTestCase):
                            'add_cell_database', add_cell)
         super()._setup_cells()
         patch.stop()
+
+
+class DefaultIsCell0Test(DefaultIsCell0, rebuild_base.RebuildTestCase):
 
     def test_again_and_again(self):
         server = self.create_failed()
@@ -86,5 +89,5 @@ class DefaultIsCell0Test(rebuild_base.RebuildTestCase):
         self.api.delete_server(server['id'])
         self.assertEqual([], self.api.get_servers())
         for interrupted in recovery.find(self.context, 0):
-            recovery.undo(self.context, interrupted)
+            recovery.remedy(self.context, interrupted)
         self.assertEqual([], self.api.get_servers())

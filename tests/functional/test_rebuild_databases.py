@@ -19,7 +19,6 @@ transactions otherwise.
 
 import datetime
 import threading
-import unittest
 
 from nova import context as nova_context
 from nova.db.api import api as api_db_api
@@ -35,6 +34,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext.rebuild import recovery
 from tests.functional import base
 from tests.functional import database_servers
 
@@ -50,10 +50,7 @@ class _DatabaseTests:
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        try:
-            cls.server = cls.SERVER()
-        except database_servers.Missing as exc:
-            raise unittest.SkipTest(str(exc))
+        cls.server = database_servers.start(cls.SERVER)
         cls.addClassCleanup(cls.server.stop)
         cls.urls = {}
         for name, models in (('api', api_models), ('main', main_models)):
@@ -183,6 +180,51 @@ class _DatabaseTests:
         self.assertFalse(database.give_back(
             self.context, uuids.server, self.cell))
 
+    def test_hand_over(self):
+        self.take_over()
+        self.assertTrue(database.hand_over(self.context, uuids.server))
+        self.assertEqual(
+            {'rebuild': {'cell': self.cell.uuid}, 'sent': True},
+            kept.read(self.context, uuids.server))
+
+    def test_hand_over_of_a_server_that_is_deleted(self):
+        self.take_over()
+        self.delete_build_request()
+        self.assertFalse(database.hand_over(self.context, uuids.server))
+        self.assertNotIn('sent', kept.read(self.context, uuids.server))
+
+    def delete_build_request(self):
+        with api_db_api.context_manager.writer.using(self.context):
+            self.context.session.query(api_models.BuildRequest).delete()
+
+    def test_take_back(self):
+        self.take_over()
+        self.change_mapping(cell_id=self.cell.id)
+        for _twice in range(2):
+            self.assertTrue(database.take_back(self.context, uuids.server))
+            self.assertIsNone(self.mapped_cell())
+            self.assertTrue(kept.read(self.context, uuids.server)['sent'])
+
+    def test_take_back_of_a_server_that_was_built_or_deleted(self):
+        self.take_over()
+        self.change_mapping(cell_id=self.cell.id, queued_for_delete=True)
+        self.assertFalse(database.take_back(self.context, uuids.server))
+        self.change_mapping(queued_for_delete=False)
+        self.delete_build_request()
+        self.assertFalse(database.take_back(self.context, uuids.server))
+        self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
+        self.assertNotIn('sent', kept.read(self.context, uuids.server))
+
+    def test_find_interrupted(self):
+        """By a condition on text."""
+        self.assertEqual([], recovery.find(self.context, 0))
+        self.take_over()
+        found, = recovery.find(self.context, 0)
+        self.assertEqual(uuids.server, found.instance_uuid)
+        self.assertEqual(recovery.GIVE_BACK, found.remedy)
+        kept.update(self.context, uuids.server, **kept.SETTLED)
+        self.assertEqual([], recovery.find(self.context, 0))
+
     def test_two_at_once(self):
         """Transactions that overlap: one wins."""
         results = []
@@ -237,6 +279,19 @@ class _DatabaseTests:
             self.change_row(host=None, task_state=None, vm_state='error',
                             launched_at=None)
 
+    def test_destroy_unfinished_row(self):
+        for change in ({'host': 'h'},
+                       {'launched_at': CREATED_AT.replace(tzinfo=None)}):
+            self.change_row(**change)
+            self.assertRaises(exception.ConstraintNotMet,
+                              database.destroy_unfinished_row, self.context,
+                              uuids.server)
+            self.change_row(host=None, launched_at=None)
+        self.change_row(vm_state='building', task_state='scheduling')
+        for _twice in range(2):
+            database.destroy_unfinished_row(self.context, uuids.server)
+            self.assertEqual(0, self.count(main_models.Instance))
+
     def test_destroy_row_that_is_gone(self):
         database.destroy_row(self.context, uuids.server)
         self.assertRaises(exception.InstanceNotFound, database.destroy_row,
@@ -284,6 +339,13 @@ class _DatabaseTests:
         self.take_over()
         database.forget(self.context, uuids.server)
         self.assertRaises(exception.InstanceMappingNotFound, self.mapped_cell)
+        self.assertRaises(exception.RequestSpecNotFound, kept.read,
+                          self.context, uuids.server)
+
+    def test_forget_leaves_a_server_that_is_in_a_cell(self):
+        database.forget(self.context, uuids.server)
+        self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
+        self.assertEqual({}, kept.read(self.context, uuids.server))
 
 
 class MariaDBTest(_DatabaseTests, test.NoDBTestCase):

@@ -15,42 +15,83 @@
 
 import contextlib
 import io
+import os
+import re
+import socketserver
+import threading
+from wsgiref import simple_server
 
+import fixtures
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext.cmd import manage
 from tests.functional import rebuild_base
 
+FAR = '2100-01-01T00:00:00'
 
-class Adapter:
-    """The compute API as keystoneauth gives it."""
 
-    def __init__(self, api):
-        self._api = api
+class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
+    daemon_threads = True
 
-    def get(self, url, headers):
-        self._api.microversion = headers['OpenStack-API-Version'].replace(
-            'compute ', '', 1)
-        return self._api.api_request(url)
 
-    def post(self, url, json, headers):
-        return self._api.api_request(
-            url, method='POST', body=jsonutils.dumps(json),
-            headers={'Content-Type': 'application/json'})
+class _RequestHandler(simple_server.WSGIRequestHandler):
+
+    def log_message(self, *args):
+        pass
 
 
 class ManageTest(rebuild_base.RebuildTestCase):
+    """The command is a client over HTTP, with a cloud of clouds.yaml."""
+
+    def setUp(self):
+        super().setUp()
+        self.requests = []
+        clouds = {name: self.cloud(name)
+                  for name in (self.api.project_id, 'other')}
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path,
+                            'clouds.yaml')
+        with open(path, 'w') as config:
+            config.write(jsonutils.dumps({'clouds': clouds}))
+        self.useFixture(fixtures.EnvironmentVariable(
+            'OS_CLIENT_CONFIG_FILE', path))
+        self.useFixture(fixtures.EnvironmentVariable('NO_PROXY', '*'))
+        # This process is configured already.
+        self.patch('nova_rescue_ext.cmd.manage._start_as_nova',
+                   lambda config_files: None)
+
+    def cloud(self, project):
+        """Serve the API to an operator of a project.
+
+        :returns: the cloud in clouds.yaml
+        """
+        nova_api = self.api_fixture.app()
+
+        def as_operator(environ, start_response):
+            self.requests.append(environ)
+            return nova_api(dict(
+                environ, HTTP_X_AUTH_USER='admin', HTTP_X_ROLES='admin',
+                HTTP_X_AUTH_PROJECT_ID=project), start_response)
+
+        server = simple_server.make_server('127.0.0.1', 0, as_operator,
+                                           _Server, _RequestHandler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        url = 'http://127.0.0.1:%d/v2.1' % server.server_port
+        return {'auth_type': 'admin_token', 'compute_default_microversion':
+                '2.1', 'auth': {'endpoint': url, 'token': 'a-token'}}
 
     def run_command(self, *argv):
-        arguments = manage._parser().parse_args(argv)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            if arguments.action is manage.rebuild_interrupted:
-                code = arguments.action(arguments)
-            else:
-                code = arguments.action(
-                    arguments, connect=lambda cloud: Adapter(self.admin_api))
+            with contextlib.redirect_stderr(io.StringIO()) as self.stderr:
+                code = manage.main(argv)
         return code, output.getvalue()
+
+    def rebuild_failed(self, *argv, project=None):
+        return self.run_command(
+            'rebuild-failed', '--os-cloud', project or self.api.project_id,
+            '--rate', '6000', *argv)
 
     def test_rebuild_failed(self):
         servers = [self.create_failed(name=name)['id']
@@ -59,9 +100,7 @@ class ManageTest(rebuild_base.RebuildTestCase):
         booted = self.create()
         self.admin_api.post_server_action(
             booted['id'], {'os-resetState': {'state': 'error'}})
-        code, output = self.run_command(
-            'rebuild-failed', '--rate', '6000', '--failed-before',
-            '2100-01-01T00:00:00')
+        code, output = self.rebuild_failed('--failed-before', FAR)
         self.assertEqual(0, code, output)
         self.assertIn('2 ACTIVE', output)
         self.assertNotIn(booted['id'], output)
@@ -71,9 +110,8 @@ class ManageTest(rebuild_base.RebuildTestCase):
 
     def test_rebuild_failed_dry_run(self):
         server = self.create_failed()
-        code, output = self.run_command(
-            'rebuild-failed', '--dry-run', '--failed-before',
-            '2100-01-01T00:00:00')
+        code, output = self.rebuild_failed('--dry-run', '--failed-before',
+                                           FAR)
         self.assertEqual(0, code)
         self.assertIn(server['id'], output)
         self.assertIn('No valid host', output)
@@ -84,11 +122,8 @@ class ManageTest(rebuild_base.RebuildTestCase):
         locked = self.create_failed(bdms=[{
             'boot_index': 0, 'source_type': 'image', 'volume_size': 1,
             'uuid': self.IMAGE, 'destination_type': 'volume'}])
-        self.admin_api.project_id = 'other'
-        self.admin_api.auth_result = None
-        code, output = self.run_command(
-            'rebuild-failed', '--rate', '6000', '--failed-before',
-            '2100-01-01T00:00:00')
+        code, output = self.rebuild_failed('--failed-before', FAR,
+                                           project='other')
         self.assertEqual(1, code)
         self.assertIn('1 ERROR, 1 refused', output)
         for server in (failing, locked):
@@ -96,19 +131,124 @@ class ManageTest(rebuild_base.RebuildTestCase):
 
     def test_rebuild_failed_filters(self):
         server = self.create_failed()
-        everything = ['rebuild-failed', '--dry-run',
-                      '--failed-before', '2100-01-01T00:00:00']
+        everything = ['--dry-run', '--failed-before', FAR]
         for passing in ([], ['--reason', 'No valid'],
                         ['--flavor', 'm1.tiny'],
                         ['--project', server['tenant_id']]):
-            self.assertIn(server['id'], self.run_command(
+            self.assertIn(server['id'], self.rebuild_failed(
                 *everything, *passing)[1], passing)
         for failing in (['--reason', 'other'], ['--flavor', 'other'],
                         ['--project', 'other'], ['--older-than', '99'],
                         ['--availability-zone', 'other'], ['--limit', '0'],
                         ['--failed-before', '2000-01-01T00:00:00']):
-            self.assertNotIn(server['id'], self.run_command(
+            self.assertNotIn(server['id'], self.rebuild_failed(
                 *everything, *failing)[1], failing)
+
+    def test_client(self):
+        """What a deployment sees: each request opts in, with a token."""
+        self.create_failed()
+        self.assertEqual(1, self.rebuild_failed('--failed-before', FAR)[0])
+        # A bar where rich is installed, as with newer Nova.
+        self.assertRegex(self.stderr.getvalue(), '100%|1 of 1')
+        requests = {(request['REQUEST_METHOD'],
+                     request['HTTP_OPENSTACK_API_VERSION'],
+                     request['HTTP_X_AUTH_TOKEN'])
+                    for request in self.requests
+                    if '/servers' in request['PATH_INFO']}
+        version = 'compute 2.94, compute-rescue 1.2'
+        self.assertEqual({('GET', version, 'a-token'),
+                          ('POST', version, 'a-token')}, requests)
+
+    def test_more_than_a_page(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.cmd.rebuild_failed.PAGE', 1))
+        servers = [self.create_failed()['id'] for _number in range(3)]
+        _code, output = self.rebuild_failed('--dry-run', '--failed-before',
+                                            FAR)
+        for server_id in servers:
+            self.assertIn(server_id, output)
+
+    def test_resume(self):
+        """Those that failed again are not tried again."""
+        servers = [self.create_failed() for _number in range(3)]
+        for server in servers:
+            self.make_untouched_for(server, seconds=60)
+        _code, output = self.rebuild_failed('--limit', '2')
+        self.assertIn('2 ERROR', output)
+        time = re.search('--failed-before (.*)', output).group(1)
+        self.add_capacity()
+        _code, output = self.rebuild_failed('--failed-before', time)
+        self.assertIn('1 ACTIVE', output)
+        self.assertEqual(
+            ['ACTIVE', 'ERROR', 'ERROR'],
+            sorted(server['status'] for server in self.api.get_servers()))
+
+    def test_still_being_built(self):
+        server = self.create_failed()
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0', lambda *args: None)
+        code, output = self.rebuild_failed('--failed-before', FAR,
+                                           '--timeout', '0.1')
+        self.assertEqual(1, code)
+        self.assertIn('1 BUILD', output)
+        self.api.delete_server(server['id'])
+
+    def test_aggregate(self):
+        """After capacity was added to some hosts."""
+        self.add_capacity()
+        rack = self.aggregate('rack', 'zone')
+        self.admin_api.post_flavor({'flavor': {
+            'id': 'huge', 'name': 'huge', 'vcpus': 1, 'ram': 512,
+            'disk': 1 << 30}})
+        anywhere = self.create_failed_for_lack_of_disk()
+        there = self.create_failed_for_lack_of_disk(
+            availability_zone='zone')
+        elsewhere = self.create_failed_for_lack_of_disk()
+        self.change_row(elsewhere, availability_zone='other')
+        output = self.candidates('rack')
+        for server, expected in ((anywhere, True), (there, True),
+                                 (elsewhere, False)):
+            self.assertEqual(expected, server['id'] in output)
+        self.set_metadata(rack, filter_tenant_id2='somebody, else')
+        self.assertNotIn(anywhere['id'], self.candidates(str(rack['id'])))
+        self.set_metadata(rack, filter_tenant_id3=anywhere['tenant_id'])
+        self.assertIn(anywhere['id'], self.candidates('rack'))
+
+    def test_aggregate_by_flavor(self):
+        rack = self.aggregate('rack')
+        self.admin_api.post_extra_spec('1', {'extra_specs': {
+            'aggregate_instance_extra_specs:ssd': '<or> yes <or> true'}})
+        server = self.create_failed()
+        self.assertNotIn(server['id'], self.candidates('rack'))
+        self.set_metadata(rack, ssd='true')
+        self.assertIn(server['id'], self.candidates('rack'))
+
+    def test_unknown_aggregate(self):
+        server = self.create_failed()
+        code, output = self.rebuild_failed('--aggregate', 'none')
+        self.assertEqual(1, code)
+        self.assertIn('0 host aggregates called none', output)
+        self.assert_untouched(server)
+
+    def candidates(self, aggregate):
+        code, output = self.rebuild_failed(
+            '--dry-run', '--failed-before', FAR, '--aggregate', aggregate)
+        self.assertEqual(0, code)
+        return output
+
+    def aggregate(self, name, zone=None):
+        aggregate = self.admin_api.post_aggregate({'aggregate': {
+            'name': name, 'availability_zone': zone}})
+        for host in self.computes:
+            self.admin_api.add_host_to_aggregate(aggregate['id'], host)
+        return aggregate
+
+    def set_metadata(self, aggregate, **metadata):
+        self.admin_api.post_aggregate_action(
+            aggregate['id'], {'set_metadata': {'metadata': metadata}})
+
+    def create_failed_for_lack_of_disk(self, **request):
+        return self.create_failed(flavorRef='huge', **request)
 
     def test_rebuild_interrupted(self):
         server = self.create_failed()
@@ -120,6 +260,6 @@ class ManageTest(rebuild_base.RebuildTestCase):
         self.assertEqual('BUILD', self.api.get_server(server['id'])['status'])
         code, output = self.run_command(*command)
         self.assertEqual(0, code)
-        self.assertIn('1 undone', output)
+        self.assertIn('1 finished or undone', output)
         self.assertEqual('ERROR', self.api.get_server(server['id'])['status'])
-        self.assertIn('0 undone', self.run_command(*command)[1])
+        self.assertIn('0 finished or undone', self.run_command(*command)[1])

@@ -13,11 +13,13 @@
 
 """What a rebuild request may say, and the server's disks."""
 
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from oslo_serialization import base64
 from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import uuidutils
 
 from tests.functional import rebuild_base
 
@@ -29,6 +31,17 @@ DATA = {'boot_index': -1, 'source_type': 'volume',
 NEW_ROOT = {'boot_index': 0, 'source_type': 'image', 'volume_size': 1,
             'uuid': rebuild_base.RebuildTestCase.IMAGE,
             'destination_type': 'volume', 'delete_on_termination': True}
+SNAPSHOT = uuids.snapshot
+# From every source that Nova makes volumes from, in the order of the request.
+TO_BE_MADE = [
+    NEW_ROOT,
+    {'boot_index': -1, 'source_type': 'snapshot', 'uuid': SNAPSHOT,
+     'destination_type': 'volume', 'volume_size': 2, 'tag': 'data',
+     'delete_on_termination': True},
+    {'boot_index': -1, 'source_type': 'blank', 'destination_type': 'volume',
+     'volume_size': 3, 'volume_type': 'lvm-1'},
+    {'boot_index': -1, 'source_type': 'blank', 'destination_type': 'local',
+     'guest_format': 'swap', 'volume_size': 1}]
 
 
 class ParametersTest(rebuild_base.RebuildTestCase):
@@ -194,6 +207,57 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.rebuilt(server)
         self.assertEqual([self.IMAGE], made)
 
+    def test_snapshot_and_blank(self):
+        made = self.record_volumes()
+        server = self.create_failed_with_all_sources()
+        before = self.block_devices(server)
+        self.assertEqual(4, len(before))
+        for _round in range(2):
+            self.failed_again(server)
+            self.assertEqual(before, self.block_devices(server))
+        self.assertEqual([], made)
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual([(1, None, self.IMAGE), (2, SNAPSHOT, None),
+                          (3, None, None)], sorted(self.volume_requests))
+        after = self.block_devices(server)
+        self.assertEqual([device[:-1] for device in before],
+                         [device[:-1] for device in after])
+
+    def test_snapshot_and_blank_are_not_made_with_the_operators_token(self):
+        for devices in (TO_BE_MADE[1:2], TO_BE_MADE[2:3]):
+            server = self.create_failed_with_all_sources([ROOT, *devices])
+            self.assert_refused(409, self.rebuild(
+                server, api=self.admin_of('other')), server['tenant_id'])
+            self.api.delete_server(server['id'])
+            self._wait_until_deleted(server)
+
+    def create_failed_with_all_sources(self, devices=TO_BE_MADE):
+        self.cinder.volume_snapshots[SNAPSHOT] = {
+            'id': SNAPSHOT, 'volume_id': self.VOLUME, 'status': 'available',
+            'size': 1}
+        swap = self.admin_api.post_flavor({'flavor': {
+            'id': 'swap', 'name': 'swap', 'vcpus': 1, 'ram': 512, 'disk': 1,
+            'swap': 1024}}) if not self.has_flavor('swap') else {'id': 'swap'}
+        return self.create_failed(bdms=devices, flavorRef=swap['id'])
+
+    def has_flavor(self, flavor):
+        return flavor in {found['id'] for found in self.api.get_flavors()}
+
+    def block_devices(self, server):
+        """What the rows of a server say, the volume that was made last."""
+        rows = []
+        for cell in self.cell_mappings.values():
+            with nova_context.target_cell(self.context, cell) as context:
+                rows.extend(
+                    objects.BlockDeviceMappingList.get_by_instance_uuid(
+                        context, server['id']))
+        return sorted(((
+            row.source_type, row.destination_type, row.boot_index,
+            row.volume_size, row.image_id, row.snapshot_id, row.tag,
+            row.guest_format, row.volume_type, row.delete_on_termination,
+            row.volume_id) for row in rows), key=str)
+
     def test_new_image_for_volume_to_be_made(self):
         server = self.create_failed(bdms=[NEW_ROOT])
         self.opt_in('2.92')
@@ -244,11 +308,16 @@ class VolumesTest(rebuild_base.RebuildTestCase):
     def record_volumes(self):
         """The images that volumes are made from."""
         made = []
+        self.volume_requests = []
 
         def create(itself, context, size, name, description, snapshot=None,
                    image_id=None, **kwargs):
             made.append(image_id)
-            return {'id': self.VOLUME, 'status': 'available',
+            self.volume_requests.append(
+                (size, snapshot and snapshot['id'], image_id))
+            volume_id = (self.VOLUME if image_id
+                         else uuidutils.generate_uuid())
+            return {'id': volume_id, 'status': 'available',
                     'display_name': name, 'multiattach': False,
                     'attach_status': 'detached', 'volume_type': None}
 

@@ -15,6 +15,7 @@
 
 from nova import context as nova_context
 from nova.db.main import models
+from nova import exception
 from nova import objects
 
 from nova_rescue_ext.rebuild import api as rebuild_api
@@ -32,10 +33,10 @@ class _TestCase(rebuild_base.RebuildTestCase):
         self.assertEqual([], objects.BuildRequestList.get_all(
             self.context).objects)
 
-    def undo_interrupted(self, remedy):
+    def remedy_interrupted(self, remedy):
         found, = recovery.find(self.context, 0)
         self.assertEqual(remedy, found.remedy)
-        recovery.undo(self.context, found)
+        recovery.remedy(self.context, found)
         self.assertEqual([], recovery.find(self.context, 0))
 
 
@@ -85,6 +86,31 @@ class RacesTest(_TestCase):
         self.assert_refused(404, self.rebuild(server))
         self.assert_gone(server)
 
+    def test_delete_before_the_message(self):
+        """The last look: nothing is sent for a server that is deleted."""
+        server = self.create_failed()
+        self.add_capacity()
+        sent = []
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0',
+                   lambda *args: sent.append(args))
+        destroy_row = rebuild_api._destroy_row
+
+        def destroy_and_delete(context, found):
+            destroy_row(context, found)
+            self.api.delete_server(server['id'])
+
+        self.patch('nova_rescue_ext.rebuild.api._destroy_row',
+                   destroy_and_delete)
+        self.assert_refused(404, self.rebuild(server))
+        self.assertEqual([], sent)
+        self.assert_gone(server)
+        self.assertRaises(
+            exception.InstanceMappingNotFound,
+            objects.InstanceMapping.get_by_instance_uuid, self.context,
+            server['id'])
+        self.assertEqual([], recovery.find(self.context, 0))
+
     def test_delete_that_has_the_old_row_in_between(self):
         """It saves its task state: the hard delete must not happen."""
         server = self.create_failed()
@@ -132,13 +158,13 @@ class RacesTest(_TestCase):
                          self.api.get_server(server['id'])['status']))
 
         self.before_hard_delete(look)
-        is_wanted = database.is_wanted
+        hand_over = database.hand_over
 
         def look_and_answer(*args):
             look()
-            return is_wanted(*args)
+            return hand_over(*args)
 
-        self.patch('nova_rescue_ext.rebuild.database.is_wanted',
+        self.patch('nova_rescue_ext.rebuild.database.hand_over',
                    look_and_answer)
         self.add_capacity()
         self.rebuilt(server)
@@ -181,7 +207,7 @@ class RacesTest(_TestCase):
         patch.stop()
         self.assertEqual('BUILD', self.api.get_server(server['id'])['status'])
         self.assertIn('no broker', self.stdlog.logger.output)
-        self.undo_interrupted(recovery.BURY)
+        self.remedy_interrupted(recovery.BURY)
         self.add_capacity()
         self.rebuilt(server)
 
@@ -203,28 +229,28 @@ class CrashesTest(_TestCase):
     def test_after_the_transaction(self):
         self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
         self.assertEqual('BUILD', self.status())
-        self.undo_interrupted(recovery.GIVE_BACK)
+        self.remedy_interrupted(recovery.GIVE_BACK)
         self.assertEqual('ERROR', self.status())
         self.assert_rebuildable()
 
     def test_after_the_transaction_and_deleted(self):
         self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
         self.api.delete_server(self.server['id'])
-        self.undo_interrupted(recovery.DELETE)
+        self.remedy_interrupted(recovery.DELETE)
         self.assert_gone(self.server)
         self.assertEqual(0, self.count_rows(self.server))
 
     def test_after_the_hard_delete(self):
-        self.kill_in('nova_rescue_ext.rebuild.database.is_wanted')
+        self.kill_in('nova_rescue_ext.rebuild.database.hand_over')
         self.assertEqual('BUILD', self.status())
         self.assertEqual(0, self.count_rows(self.server))
-        self.undo_interrupted(recovery.BURY)
+        self.remedy_interrupted(recovery.BURY)
         self.assertEqual(('ERROR', 'cell0'), (
             self.status(), self.cell_of(self.server)))
         self.assert_rebuildable()
 
     def test_after_the_hard_delete_and_deleted(self):
-        self.kill_in('nova_rescue_ext.rebuild.database.is_wanted')
+        self.kill_in('nova_rescue_ext.rebuild.database.hand_over')
         self.api.delete_server(self.server['id'])
         self.assert_gone(self.server)
 
@@ -232,7 +258,7 @@ class CrashesTest(_TestCase):
         self.kill_in('nova.conductor.manager.ComputeTaskManager.'
                      '_schedule_instances', in_api=False)
         self.assertEqual('BUILD', self.status())
-        self.undo_interrupted(recovery.BURY)
+        self.remedy_interrupted(recovery.BURY)
         self.assert_rebuildable()
 
     def test_young_ones_are_left_alone(self):
