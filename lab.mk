@@ -14,6 +14,7 @@
 #   NET=none         ovs: servers have ports, on Open vSwitch
 #   LAB=<folder>     where the lab lives
 #   TESTS=           stories for "make lab-test", as unittest names them
+#   STAGE=           for "make lab-faults": rescue, unrescue, migration, rebuild
 #   TEMPEST=         for "make lab-tempest": a regular expression
 
 LAB ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nova-rescue-ext-lab
@@ -81,7 +82,8 @@ lab-test-all:
 	@$(lab_unittest) $(lab_all)
 
 lab-faults:
-	@LAB_FAULTS_TABLE=1 $(lab_unittest) tests.lab.test_faults
+	@LAB_FAULTS_TABLE=1 $(lab_unittest) tests.lab.test_faults \
+		$(if $(STAGE),-k Faults.test_$(STAGE)_)
 
 lab-tempest: lab-install
 	@$(lab_cloud) tempest install
