@@ -15,6 +15,7 @@
 #   NET=none         ovs: servers have ports, on Open vSwitch
 #   LAB=<folder>     where the lab lives
 #   TESTS=           stories for "make lab-test", as unittest names them
+#   STAGE=           for "make lab-faults": rescue, unrescue, migration, rebuild
 #   TEMPEST=         for "make lab-tempest": a regular expression
 
 LAB ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nova-rescue-ext-lab
@@ -30,7 +31,7 @@ lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
 lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
 
 lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image bfv versions \
-	cli migration rebuild)
+	cli migration rebuild upgrade)
 lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
 		test_from_volume test_with_all_disks) \
@@ -82,7 +83,8 @@ lab-test-all:
 	@$(lab_unittest) $(lab_all)
 
 lab-faults:
-	@LAB_FAULTS_TABLE=1 $(lab_unittest) tests.lab.test_faults
+	@LAB_FAULTS_TABLE=1 $(lab_unittest) tests.lab.test_faults \
+		$(if $(STAGE),-k Faults.test_$(STAGE)_)
 
 lab-bench:
 	@$(lab_unittest) tests.lab.benchmarks

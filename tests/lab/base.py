@@ -93,6 +93,19 @@ def with_package(test):
     return wrapper
 
 
+def with_version(version):
+    """A story that only a cloud that serves this version can tell."""
+    def decorate(test):
+        @functools.wraps(test)
+        def wrapper(self, *args, **kwargs):
+            if (not self.is_with_package() or
+                    self.ask('GET', '/servers', version).status_code == 406):
+                self.skipTest(f'the lab does not serve {version}')
+            test(self, *args, **kwargs)
+        return wrapper
+    return decorate
+
+
 def with_uefi(test):
     """A story of a UEFI guest, where this libvirt can boot one for Nova.
 
@@ -246,12 +259,15 @@ class Server:
                      status='ACTIVE'):
         """Move to the other host, as the operator."""
         host = host or self.other_host
-        self.action('os-migrateLive',
-                    {'host': host, 'block_migration': block}, version,
-                    who=self.story.admin)
+        self.ask_live_migrate(version, host, block)
         # The status is the final one from the beginning.
         self.wait_for_migration()
         return self.wait_for(status, host=host)
+
+    def ask_live_migrate(self, version=STOCK, host=None, block='auto'):
+        self.action('os-migrateLive', {'host': host or self.other_host,
+                                       'block_migration': block},
+                    version, who=self.story.admin)
 
     def wait_for_migration(self):
         done = ('completed', 'failed', 'error', 'cancelled')
@@ -318,13 +334,15 @@ class LabTest(unittest.TestCase):
 
     def _take_away(self):
         """Delete the servers first: they hold the volumes."""
-        for server in self._servers:
-            server.delete()
-        for volume in self._volumes:
+        while self._servers:
+            self._servers.pop().delete()
+        while self._volumes:
+            volume = self._volumes.pop()
             self.wait_for_volume(volume, 'available')
             self.alice.block_storage.delete_volume(volume)
-        for image in self._made_images:
-            self.admin.image.delete_image(image, ignore_missing=True)
+        while self._made_images:
+            self.admin.image.delete_image(self._made_images.pop(),
+                                          ignore_missing=True)
 
     def _callTestMethod(self, method):
         """Say with a failure what the services said meanwhile."""
@@ -373,6 +391,12 @@ class LabTest(unittest.TestCase):
         return caught.exception
 
     # -- what a story begins with
+
+    def switch_hosts(self, status):
+        """Let no server, or servers again, come to any host."""
+        for service in self.admin.compute.services(binary='nova-compute'):
+            self.ask('PUT', f'/os-services/{service.id}', STOCK, self.admin,
+                     json={'status': status})
 
     def image(self, name):
         return self._images.get(name, name)

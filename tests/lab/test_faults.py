@@ -10,14 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kill -9, and worse, in the middle of a rescue and of an unrescue.
+"""kill -9, and worse, in the middle of what the package does.
 
 After each: the server is there, no byte is lost, and it is in a state that
-its owner can leave with a call of the API. What happened is written to a
+can be left, as the table says. What happened is written to a
 table (doc/source/contributor/lab-faults.rst) when LAB_FAULTS_TABLE=1.
 """
 
 import itertools
+import json
 import os
 import pathlib
 import signal
@@ -25,75 +26,166 @@ import time
 
 from tests.lab import base
 from tests.lab.cloud import hypervisor
+from tests.lab.cloud import namespace
+from tests.lab.cloud import nova
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
 
 _TABLE = settings.CHECKOUT / 'doc/source/contributor/lab-faults.rst'
-_OUTCOMES = {}
+# Beside the results of Tempest: it outlives the lab.
+_KEPT = settings.ROOT / 'faults.json'
 
 
-class _Kill:
+class _Fault:
+    """What fails; a fault lasts five seconds."""
+
+    seconds = 5
+
+    def prepare(self):
+        """Called before the server is made."""
+
+    def aim(self, server):
+        """Called before what the fault is to break begins."""
+
+    def begin(self):
+        raise NotImplementedError
+
+    def end(self):
+        pass
+
+    def clean_up(self):
+        """Called once the server is gone."""
+
+
+def _side(server, destination):
+    return server.other_host if destination else server.host
+
+
+class _Kill(_Fault):
     """kill -9 of a service; it is started again five seconds later."""
 
-    def __init__(self, name, on_host=False):
-        self.name = name
+    def __init__(self, name, on_host=False, destination=False):
+        self.name = self.service = name
         self.on_host = on_host
+        self.destination = destination
 
-    def begin(self, server):
-        self.service = (f'{self.name}-{server.host}' if self.on_host
-                        else self.name)
+    def aim(self, server):
+        if self.on_host:
+            host = _side(server, self.destination)
+            self.service = f'{self.name}-{host}'
+
+    def begin(self):
         process.kill(self.service)
 
-    def end(self, server):
+    def end(self):
         process.restart(self.service)
         if self.name in settings.PORTS:
             process.wait_port(self.name)
 
 
-class _KillQemu:
+class _KillQemu(_Fault):
     """kill -9 of the server's own QEMU, which nobody starts again."""
 
-    def begin(self, server):
-        name = f'guest={server.domain},'.encode()
-        for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
+    def __init__(self, destination=False):
+        self.destination = destination
+
+    def aim(self, server):
+        self.name = f'guest={server.domain},'.encode()
+        self.machine = namespace.pid(_side(server, self.destination))
+
+    def begin(self):
+        for pid in process.descendants(self.machine):
             try:
-                if name in path.read_bytes():
-                    os.kill(int(path.parent.name), signal.SIGKILL)
+                if self.name in pathlib.Path(
+                        f'/proc/{pid}/cmdline').read_bytes():
+                    os.kill(pid, signal.SIGKILL)
             except (FileNotFoundError, ProcessLookupError):
                 pass
 
-    def end(self, server):
-        pass
 
-
-class _Freeze:
+class _Freeze(_Fault):
     """A service that is there and does not answer."""
 
     def __init__(self, name):
         self.name = name
 
-    def begin(self, server):
+    def begin(self):
         process.kill(self.name, signal.SIGSTOP)
 
-    def end(self, server):
+    def end(self):
         process.kill(self.name, signal.SIGCONT)
 
 
-class _Unplug:
-    """The host's only network cable is pulled for five seconds."""
+class _Unplug(_Fault):
+    """A host's only network cable is pulled."""
 
-    def begin(self, server):
-        self.cable = hypervisor.cable(server.host)
+    def __init__(self, destination=False):
+        self.destination = destination
+
+    def aim(self, server):
+        self.cable = hypervisor.cable(_side(server, self.destination))
+
+    def begin(self):
         hypervisor.ip('link', 'set', self.cable, 'down')
 
-    def end(self, server):
+    def end(self):
         hypervisor.ip('link', 'set', self.cable, 'up')
+
+
+class _FillDisk(_Fault):
+    """No byte more fits where the hosts keep local disks.
+
+    Each has a file system in memory there while the story lasts, which is
+    made as small as what it holds: the machine's own disk is never full.
+    """
+
+    # Until what needs the disk has failed.
+    seconds = 30
+
+    def prepare(self):
+        for host in settings.HYPERVISORS:
+            process.run('mount', '-t', 'tmpfs', '-o', 'size=8g', 'tmpfs',
+                        nova.INSTANCES, host=host)
+
+    def begin(self):
+        for host in settings.HYPERVISORS:
+            process.wait_for(lambda: self._shrink(host),
+                             f'the end of writing on {host}', 10)
+
+    def end(self):
+        for host in settings.HYPERVISORS:
+            self._resize(host, '8g')
+
+    def clean_up(self):
+        for host in settings.HYPERVISORS:
+            process.run('umount', '--lazy', nova.INSTANCES, host=host)
+
+    def _shrink(self, host):
+        """... unless something was written meanwhile."""
+        used = process.run('df', '--output=used', nova.INSTANCES,
+                           host=host).split()[-1]
+        try:
+            # A size of zero would be no limit.
+            self._resize(host, f'{int(used) + 4}k')
+        except process.LabError:
+            return False
+        return True
+
+    @staticmethod
+    def _resize(host, size):
+        process.run('mount', '-o', f'remount,size={size}', nova.INSTANCES,
+                    host=host)
 
 
 FAULTS = {
     'nova_compute': _Kill('nova-compute', on_host=True),
+    'nova_compute_destination': _Kill('nova-compute', on_host=True,
+                                      destination=True),
     'libvirtd': _Kill('libvirtd', on_host=True),
+    'libvirtd_destination': _Kill('libvirtd', on_host=True,
+                                  destination=True),
     'qemu': _KillQemu(),
+    'qemu_destination': _KillQemu(destination=True),
     'conductor': _Kill('nova-conductor-cell1'),
     'super_conductor': _Kill('nova-conductor'),
     'nova_api': _Kill('nova-api'),
@@ -102,8 +194,26 @@ FAULTS = {
     'glance': _Kill('glance'),
     'ceph': _Freeze('ceph-osd'),
     'network': _Unplug(),
+    'network_destination': _Unplug(destination=True),
+    'full_disk': _FillDisk(),
 }
-STAGES = ('rescue', 'unrescue')
+_ONE_HOST = ('nova_compute', 'libvirtd', 'qemu', 'conductor',
+             'super_conductor', 'nova_api', 'mariadb', 'rabbit', 'glance',
+             'ceph', 'network', 'full_disk')
+STAGES = {
+    'rescue': _ONE_HOST,
+    'unrescue': _ONE_HOST,
+    'migration': (
+        'nova_compute', 'nova_compute_destination', 'libvirtd',
+        'libvirtd_destination', 'qemu', 'qemu_destination', 'conductor',
+        'super_conductor', 'mariadb', 'rabbit', 'network',
+        'network_destination'),
+    'rebuild': ('nova_api', 'conductor', 'super_conductor', 'mariadb',
+                'rabbit'),
+}
+# What the cloud has to offer for a stage, where stock Nova is not enough.
+VERSIONS = {'migration': base.MIGRATE, 'rebuild': base.REBUILD}
+_DELETED = 'delete'
 # After the call was accepted: before and while the host works on it.
 MOMENTS = {'at_once': 0, 'later': 1.5}
 
@@ -124,96 +234,170 @@ class Faults(base.LabTest):
             return all(service.state == 'up' for service in services)
         process.wait_for(are_up, 'all services of Nova', 300, 2)
 
-    def _tell(self, stage, fault, moment):
-        server, before = self.boot_from_volume() if fault == 'ceph' \
-            else self.boot()
+    def _tell(self, stage, fault_name, moment):
+        fault = FAULTS[fault_name]
+        self._prepare(fault)
+        server, before, ask = getattr(self, f'_before_{stage}')(fault_name)
         outcome = ['lost', '-', 'no']
-        _OUTCOMES[stage, fault, moment] = outcome
-        if stage == 'unrescue':
-            server.rescue('rescue-stable', self._version())
-            server.action('unrescue', None, self._version())
-        else:
-            server.ask_rescue('rescue-stable', self._version())
+        self.addCleanup(_note, stage, fault_name, moment, outcome)
+        fault.aim(server)
+        ask()
         time.sleep(MOMENTS[moment])
-        FAULTS[fault].begin(server)
-        time.sleep(5)
-        FAULTS[fault].end(server)
+        fault.begin()
+        time.sleep(fault.seconds)
+        fault.end()
         self._wait_for_cloud()
-        outcome[0] = status = self._settle(server)
-        outcome[1] = self._leave(server, status)
+        status, task = self._settle(server)
+        outcome[0] = f'{status}, {task}' if task else status
+        outcome[1] = self._leave(server, status, task)
+        if outcome[1] == _DELETED:
+            # It never had a byte to lose.
+            return
         after = server.wait_for_guest('base')
-        self.assertDisksInPlace(before, after)
+        if before:
+            self.assertDisksInPlace(before, after)
         outcome[2] = 'yes'
-        # Nothing of this rescue is in the way of the next.
-        self.assertDisksInPlace(before, server.rescue('rescue-stable'))
+        # Nothing of this is in the way of the next rescue.
+        self.assertDisksInPlace(after, server.rescue('rescue-stable'))
+
+    def _prepare(self, fault):
+        fault.prepare()
+        self.addCleanup(fault.clean_up)
+        self.addCleanup(self._take_away)
+
+    # -- a server, what its guest saw, and what the fault comes into
+
+    def _before_rescue(self, fault):
+        server, before = (self.boot_from_volume() if fault == 'ceph'
+                          else self.boot())
+        return server, before, lambda: server.ask_rescue(
+            'rescue-stable', self._version())
+
+    def _before_unrescue(self, fault):
+        server, before, _ = self._before_rescue(fault)
+        server.rescue('rescue-stable', self._version())
+        return server, before, lambda: server.action(
+            'unrescue', None, self._version())
+
+    def _before_migration(self, fault):
+        """The rescue system does not have the server's own disk."""
+        server, before = self.boot()
+        server.rescue('rescue', base.MIGRATE)
+        return server, before, lambda: server.ask_live_migrate(base.MIGRATE)
+
+    def _before_rebuild(self, fault):
+        """There was no host for the server."""
+        self.switch_hosts('disabled')
+        self.addCleanup(self.switch_hosts, 'enabled')
+        server = self.ask_boot()
+        server.wait_for('ERROR')
+        self.switch_hosts('enabled')
+        return server, None, lambda: self._rebuild(server)
+
+    @staticmethod
+    def _rebuild(server):
+        server.action('rebuild', {}, base.REBUILD)
 
     def _version(self):
         return base.RESCUE if self.is_with_package() else base.STOCK
 
     @staticmethod
     def _settle(server):
-        """Wait for a state of rest and return it."""
-        seen = []
+        """Wait for a state of rest; return it, or what it is stuck in."""
+        state = None
         for _ in process.wait_steps(base.PATIENCE, 1):
             try:
                 shown = server.show_as_admin()
-            except base.Refused as refused:
+            except base.Refused:
                 # The services find each other again.
-                seen.append(str(refused))
                 continue
-            task = shown['OS-EXT-STS:task_state']
-            if task is None:
-                return shown['status']
-            seen.append(f'{shown["status"]}/{task}')
-        raise base.WentWrong(f'{server.id} is stuck: {seen[-1]}')
+            state = shown['status'], shown['OS-EXT-STS:task_state']
+            if state[0] != 'BUILD' and state[1] is None:
+                break
+        return state
 
-    @staticmethod
-    def _leave(server, status):
+    def _leave(self, server, status, task=None):
         """Leave a state as the owner can; return what it took."""
+        if status == 'BUILD':
+            return self._leave_build(server)
+        if task:
+            return self._leave_task(server)
         if status == 'RESCUE':
             server.unrescue()
             return 'unrescue'
         if status == 'SHUTOFF':
             server.start()
             return 'start'
-        if status == 'ACTIVE':
-            shown = server.show_as_admin()
-            if shown['OS-EXT-STS:power_state'] == 1:
-                return 'nothing'
+        shown = server.show_as_admin()
+        if status == 'ACTIVE' and shown['OS-EXT-STS:power_state'] == 1:
+            return 'nothing'
+        if shown['OS-EXT-SRV-ATTR:host'] is None:
+            self._rebuild(server)
+            server.wait_for('ACTIVE')
+            return 'rebuild'
         server.action('reboot', {'type': 'HARD'})
         server.wait_for('ACTIVE')
         return 'hard reboot'
+
+    def _leave_task(self, server):
+        """What only the operator can: no service works on it any more."""
+        server.action('os-resetState', {'state': 'error'}, who=self.admin)
+        return 'reset state, ' + self._leave(server, 'ERROR')
+
+    def _leave_build(self, server):
+        """... as here; one that a host may have a guest of is not built."""
+        process.run(settings.VENV / 'bin/nova-rescue-ext-manage',
+                    'rebuild-interrupted', '--config-file', nova.CONF,
+                    '--older-than', '1')
+        if server.status == 'BUILD':
+            server.action('os-resetState', {'state': 'error'},
+                          who=self.admin)
+            self.assertRefused(409, 'has not given it up', self._rebuild,
+                               server)
+            server.delete()
+            return _DELETED
+        self._rebuild(server)
+        server.wait_for('ACTIVE')
+        return 'rebuild-interrupted, rebuild'
 
 
 def _add(stage, fault, moment):
     def test(self):
         self._tell(stage, fault, moment)
 
+    if stage in VERSIONS:
+        test = base.with_version(VERSIONS[stage])(test)
     test.__doc__ = f'{fault} fails in {stage}, {moment}'
     setattr(Faults, f'test_{stage}_{fault}_{moment}', test)
 
 
-for _names in itertools.product(STAGES, FAULTS, MOMENTS):
-    _add(*_names)
+for _stage, _faults in STAGES.items():
+    for _fault, _moment in itertools.product(_faults, MOMENTS):
+        _add(_stage, _fault, _moment)
 
 
-def tearDownModule():
-    if os.environ.get('LAB_FAULTS_TABLE') == '1' and _OUTCOMES:
-        _write_table()
+def _note(stage, fault, moment, outcome):
+    """Keep an outcome beside those of earlier runs, and write the table."""
+    if os.environ.get('LAB_FAULTS_TABLE') != '1':
+        return
+    shape = str(settings.Shape.current())
+    kept = json.loads(_KEPT.read_text()) if _KEPT.exists() else {}
+    kept.setdefault(shape, {})[f'{stage} {fault} {moment}'] = outcome
+    _KEPT.write_text(json.dumps(kept, indent=1))
+    _write_table(shape, kept[shape])
 
 
-def _write_table():
-    shape = settings.Shape.current()
+def _write_table(shape, outcomes):
     lines = [
         'Faults and what became of the server', '=' * 36, '',
         f'Written by ``make lab-faults`` with ``{shape}``.', '',
         '.. list-table::', '   :header-rows: 1', '',
         '   * - During', '     - Fault', '     - When', '     - State after',
         '     - Left by', '     - Disks whole']
-    for (stage, fault, moment), outcome in sorted(_OUTCOMES.items()):
-        cells = [stage, fault.replace('_', '-'), moment.replace('_', ' '),
-                 *outcome]
-        lines.append(f'   * - {cells[0]}')
-        lines += [f'     - {cell}' for cell in cells[1:]]
+    for name, outcome in sorted(outcomes.items()):
+        stage, *cells = name.split()
+        lines.append(f'   * - {stage}')
+        lines += [f'     - {cell.replace("_", " ")}'
+                  for cell in (*cells, *outcome)]
     _TABLE.parent.mkdir(parents=True, exist_ok=True)
     _TABLE.write_text('\n'.join(lines) + '\n')

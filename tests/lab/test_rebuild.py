@@ -20,18 +20,13 @@ class RebuildNeverBooted(base.LabTest):
     def setUp(self):
         super().setUp()
         # Nowhere to go, and so to cell0.
-        self._switch_hosts('disabled')
-        self.addCleanup(self._switch_hosts, 'enabled')
-
-    def _switch_hosts(self, status):
-        for service in self.admin.compute.services(binary='nova-compute'):
-            self.ask('PUT', f'/os-services/{service.id}', base.STOCK,
-                     self.admin, json={'status': status})
+        self.switch_hosts('disabled')
+        self.addCleanup(self.switch_hosts, 'enabled')
 
     def test_stock_refuses(self):
         server = self.ask_boot()
         server.wait_for('ERROR')
-        self._switch_hosts('enabled')
+        self.switch_hosts('enabled')
         self.assertRefused(
             409, "invalid state for 'rebuild'", server.action,
             'rebuild', {'imageRef': self.image('base')})
@@ -42,7 +37,7 @@ class RebuildNeverBooted(base.LabTest):
         server = self.ask_boot(config_drive=True, description='mine',
                                metadata={'purpose': 'story'})
         server.wait_for('ERROR')
-        self._switch_hosts('enabled')
+        self.switch_hosts('enabled')
         server.action('rebuild', {}, base.REBUILD)
         after = server.wait_for('ACTIVE')
         self.assertEqual(('mine', {'purpose': 'story'}),
@@ -57,7 +52,7 @@ class RebuildNeverBooted(base.LabTest):
         server.wait_for('ERROR')
         server.action('rebuild', {}, base.REBUILD)
         server.wait_for('ERROR')
-        self._switch_hosts('enabled')
+        self.switch_hosts('enabled')
         server.action('rebuild', {}, base.REBUILD)
         server.wait_for('ACTIVE')
         server.wait_for_guest('base')

@@ -20,7 +20,9 @@ _BAD = re.compile(r' (ERROR|CRITICAL) |Traceback \(most recent|'
                   r'^\S*(Error|Exception): |\berror\b: ')
 # The parts of a traceback that say nothing, and what healthy services say.
 _NOISE = re.compile(r'ERROR \S+\s*(\[instance: \S+\])?[\s^~]*$|'
-                    r'Failed to update inventory|DeprecationWarning')
+                    r'Failed to update inventory|DeprecationWarning|'
+                    # Services print their options, some of which are named so.
+                    r' log_opt_values ')
 
 
 def positions():

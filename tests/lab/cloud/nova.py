@@ -17,6 +17,9 @@ cell2 has a database and a virtual host of its own and no hypervisor: it is
 there so that nothing may take a cell for the only one.
 """
 
+import concurrent.futures
+import datetime
+
 from tests.lab.cloud import ceph
 from tests.lab.cloud import config
 from tests.lab.cloud import process
@@ -39,21 +42,8 @@ def compute_conf(host):
 
 def up_api():
     """The API level: everything but the hosts."""
-    config.write(CONF, {
-        **_common(CONF, settings.CONTROLLER, 'ctl'),
-        'api_database': {'connection': config.database('nova_api')},
-        'database': {'connection': config.database('nova_cell0')},
-        'scheduler': {'workers': 1},
-        'conductor': {'workers': 1},
-    })
+    _write_api_confs()
     config.paste('nova', 'api-paste.ini', _ETC)
-    for cell in CELLS:
-        config.write(cell_conf(cell), {
-            **_common(cell_conf(cell), settings.CONTROLLER, 'ctl', cell),
-            'api_database': {'connection': config.database('nova_api')},
-            'database': {'connection': config.database(f'nova_{cell}')},
-            'conductor': {'workers': 1},
-        })
     _sync_databases()
     config.wsgi('nova-api', 'nova.wsgi.osapi_compute:application',
                 {'OS_NOVA_CONFIG_DIR': _ETC}, processes=2)
@@ -63,9 +53,56 @@ def up_api():
     process.wait_port('nova-api')
 
 
+def _write_api_confs():
+    config.write(CONF, {
+        **_common(CONF, settings.CONTROLLER, 'ctl'),
+        'api_database': {'connection': config.database('nova_api')},
+        'database': {'connection': config.database('nova_cell0')},
+        'scheduler': {'workers': 1},
+        'conductor': {'workers': 1},
+    })
+    for cell in CELLS:
+        config.write(cell_conf(cell), {
+            **_common(cell_conf(cell), settings.CONTROLLER, 'ctl', cell),
+            'api_database': {'connection': config.database('nova_api')},
+            'database': {'connection': config.database(f'nova_{cell}')},
+            'conductor': {'workers': 1},
+        })
+
+
 def up_compute(host):
     config.write(compute_conf(host), _compute_sections(host))
     _start(f'nova-compute-{host}', 'nova-compute', compute_conf(host), host)
+
+
+def switch_package(on, hosts_only=False):
+    """Put the package into nova.conf, or take it out, and restart Nova."""
+    settings.change_shape(ext=on)
+    if not hosts_only:
+        _write_api_confs()
+    for host in settings.HYPERVISORS:
+        config.write(compute_conf(host), _compute_sections(host))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(process.restart, [
+            name for name in process.names() if name.startswith(
+                'nova-compute-' if hosts_only else 'nova-')]))
+    begin = datetime.datetime.now(datetime.timezone.utc)
+    process.wait_port('nova-api')
+    _wait_for_reports(begin, 'nova-compute' if hosts_only else None)
+
+
+def _wait_for_reports(begin, binary):
+    """Wait until all services have reported after a time."""
+    cloud = _connect()
+
+    def have_reported():
+        return all(
+            service.updated_at and datetime.datetime.fromisoformat(
+                service.updated_at + '+00:00') > begin
+            for service in cloud.compute.services(binary=binary))
+
+    process.wait_for(have_reported, "a report of all of Nova's services",
+                     600, 1)
 
 
 def discover_hosts():

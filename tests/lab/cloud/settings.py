@@ -104,3 +104,10 @@ def read_state():
 def write_state(**state):
     ROOT.mkdir(parents=True, exist_ok=True)
     STATE.write_text(json.dumps(state, indent=1))
+
+
+def change_shape(**changes):
+    """Note that the lab that is up has another shape now."""
+    state = read_state()
+    state['shape'].update(changes)
+    write_state(**state)
