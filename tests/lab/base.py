@@ -227,10 +227,17 @@ class Server:
     def rescue(self, image=None, version=STOCK, password=None,
                role='rescue'):
         """Rescue and wait; return what the rescue guest reports."""
-        before = self.report().boot_id
+        before = self._last_boot()
         self.ask_rescue(image, version, password)
         self.wait_for('RESCUE')
         return self.wait_for_guest(role, after=before)
+
+    def _last_boot(self):
+        """Which boot the console tells of, if the server is not off."""
+        try:
+            return self.report().boot_id
+        except Refused:
+            return None
 
     def ask_rescue(self, image=None, version=STOCK, password=None):
         arguments = {}

@@ -115,4 +115,5 @@ class RescueImage(base.LabTest):
         server.stop()
         server.rescue('rescue-stable', base.RESCUE)
         server.action('unrescue', None, base.RESCUE)
-        server.wait_for('SHUTOFF', patience=30)
+        server.wait_for('SHUTOFF')
+        self.assertDisksInPlace(before, server.start())
