@@ -39,9 +39,13 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 		test_cdrom test_twice) \
 	$(addprefix tests.lab.test_rescue_image.RescueImage., \
 		test_bad_images_are_refused_before_anything \
-		test_image_that_is_not_what_it_says) \
+		test_image_that_is_not_what_it_says \
+		test_stopped_before_is_stopped_after) \
 	$(addprefix tests.lab.test_migration.LiveMigration.,test_active \
 		test_rescued_is_refused_by_stock) \
+	$(addprefix tests.lab.test_migration.LiveMigrationOfRescued., \
+		test_legacy_ephemeral_and_swap test_cdrom_root) \
+	tests.lab.test_rebuild.RebuildNeverBooted.test_after_capacity_was_added \
 	$(addprefix tests.lab.test_faults.Faults., \
 		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
 
