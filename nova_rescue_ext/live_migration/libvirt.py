@@ -143,7 +143,7 @@ def live_migration(original, self, context, instance, dest, post_method,
 
     After it the source's directory is deleted.
     """
-    if instance.vm_state != vm_states.RESCUED:
+    if migrate_data is None or instance.vm_state != vm_states.RESCUED:
         return original(context, instance, dest, post_method, recover_method,
                         block_migration=block_migration,
                         migrate_data=migrate_data)
