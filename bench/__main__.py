@@ -32,15 +32,18 @@ def main():
                         help='the file to write (%(default)s)')
     arguments = parser.parse_args()
     scale = 0.1 if arguments.quick else 1
-    results = []
-    for measure in (start.measure, _in_process('bench.calls'),
-                    _in_process('bench.requests')):
-        found = measure(scale)
-        for result in found:
-            print(report.line(result), flush=True)
-        results += found
-    report.write(arguments.output, results)
+    costs = [result for measure in (start.measure, _in_process('bench.calls'),
+                                    _in_process('bench.requests'))
+             for result in _print(measure(scale))]
+    down_times = _print(_in_process('bench.rescue')(scale))
+    report.write(arguments.output, costs, down_times)
     print('Written: %s' % arguments.output)
+
+
+def _print(results):
+    for result in results:
+        print(report.line(result), flush=True)
+    return results
 
 
 def _in_process(module):

@@ -117,6 +117,8 @@ def cases():
                    context, instance, rescue_password='password',
                    rescue_image_ref=None, clean_shutdown=True,
                    allow_bfv_rescue=True))
+    yield Case(declared('nova.compute.api:API.unrescue'), _unrescue,
+               lambda: api.unrescue(context, instance))
     request = wsgi.Request.blank('/v2.1/servers', headers={
         'OpenStack-API-Version': 'compute 2.95'})
     yield Case(declared('nova.api.openstack.wsgi:'
@@ -132,6 +134,10 @@ def cases():
 def _rescue(self, context, instance, rescue_password=None,
             rescue_image_ref=None, clean_shutdown=True,
             allow_bfv_rescue=False):
+    return None
+
+
+def _unrescue(self, context, instance):
     return None
 
 
