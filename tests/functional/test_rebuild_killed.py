@@ -87,7 +87,7 @@ _API = 'nova_rescue_ext.rebuild.'
 # Where nova-api is killed, the status of the server then, the remedy.
 API_STEPS = (
     ('before step 2', before(_API + 'database.take_over'), ERROR, None),
-    ('in the transaction of step 2', after(_API + 'kept.update'),
+    ('in the transaction of step 2', after(_API + 'kept.save'),
      ERROR, None),
     ('after step 2', after(_API + 'database.take_over'),
      BUILD, recovery.GIVE_BACK),

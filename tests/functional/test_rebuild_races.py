@@ -221,7 +221,7 @@ class CrashesTest(_TestCase):
                                          tags=['one'])
 
     def test_before_the_transaction(self):
-        self.kill_in('nova_rescue_ext.rebuild.kept.update')
+        self.kill_in('nova_rescue_ext.rebuild.kept.save')
         self.assertEqual('ERROR', self.status())
         self.assertEqual([], recovery.find(self.context, 0))
         self.assert_rebuildable()
