@@ -119,6 +119,8 @@ CALLABLES = (
     'nova.objects.request_spec:RequestSpec._from_db_object',
     'nova.objects.request_spec:RequestSpec.save',
     'nova.objects.request_spec:RequestSpec'
+    '._get_by_instance_uuid_from_db',
+    'nova.objects.request_spec:RequestSpec'
     '.generate_request_groups_from_pci_requests',
     'nova.objects.build_request:BuildRequest.create',
     'nova.objects.build_request:BuildRequest.get_new_instance',
