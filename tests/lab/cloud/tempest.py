@@ -134,7 +134,7 @@ def _sections():
             'cold_migration': 'true',
             'interface_attach': 'false',
         },
-        'volume': {'build_timeout': 600},
+        'volume': {'build_timeout': 600, 'catalog_type': 'volumev3'},
         'volume-feature-enabled': {'backup': 'false'},
         'oslo_concurrency': {'lock_path': _WORK / 'locks'},
     }
