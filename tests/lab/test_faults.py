@@ -213,6 +213,7 @@ STAGES = {
 }
 # What the cloud has to offer for a stage, where stock Nova is not enough.
 VERSIONS = {'migration': base.MIGRATE, 'rebuild': base.REBUILD}
+_DELETED = 'delete'
 # After the call was accepted: before and while the host works on it.
 MOMENTS = {'at_once': 0, 'later': 1.5}
 
@@ -249,6 +250,9 @@ class Faults(base.LabTest):
         status, task = self._settle(server)
         outcome[0] = f'{status}, {task}' if task else status
         outcome[1] = self._leave(server, status, task)
+        if outcome[1] == _DELETED:
+            # It never had a byte to lose.
+            return
         after = server.wait_for_guest('base')
         if before:
             self.assertDisksInPlace(before, after)
@@ -341,18 +345,20 @@ class Faults(base.LabTest):
         return 'reset state, ' + self._leave(server, 'ERROR')
 
     def _leave_build(self, server):
-        """... as here, for a server that may have come to a host."""
+        """... as here; one that a host may have a guest of is not built."""
         process.run(settings.VENV / 'bin/nova-rescue-ext-manage',
                     'rebuild-interrupted', '--config-file', nova.CONF,
                     '--older-than', '1')
-        took = 'rebuild-interrupted'
         if server.status == 'BUILD':
             server.action('os-resetState', {'state': 'error'},
                           who=self.admin)
-            took = 'reset state'
+            self.assertRefused(409, 'has not given it up', self._rebuild,
+                               server)
+            server.delete()
+            return _DELETED
         self._rebuild(server)
         server.wait_for('ACTIVE')
-        return f'{took}, rebuild'
+        return 'rebuild-interrupted, rebuild'
 
 
 def _add(stage, fault, moment):
