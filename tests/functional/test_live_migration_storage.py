@@ -44,6 +44,7 @@ class StorageTestCase(test_live_migration.LiveMigrationTestCase):
     # Of a server with everything, on the host.
     OWN = ['disk', 'disk.eph0', 'disk.swap', 'disk.config']
     RESCUE = ['disk.rescue', 'disk.config.rescue', 'kernel.rescue']
+
     def boot(self):
         flavor = self._create_flavor(
             disk=1, ephemeral=1, swap=64)
