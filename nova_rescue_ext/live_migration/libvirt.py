@@ -264,6 +264,19 @@ def try_fetch_image_cache(original, self, image, fetch_func, context,
                     size, fallback_from_host=fallback_from_host)
 
 
+def fetch_kernel_and_ramdisk(original, self, context, instance,
+                             fallback_from_host=None):
+    """Leave them to pre_live_migration, which copies them (hazard 5).
+
+    Nova inspects a kernel here as if it were a disk, and refuses it (seen with
+    Nova 34). They may be in no image service any more, either.
+    """
+    if (rescue_record.read(instance) is not None
+            and instance.task_state == task_states.MIGRATING):
+        return
+    original(context, instance, fallback_from_host=fallback_from_host)
+
+
 def _image_behind(filename, *image_ids):
     for image_id in image_ids:
         if image_id and imagecache.get_cache_fname(image_id) == filename:

@@ -124,6 +124,22 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.migrate()
         self.assert_files(self.server, 'disk', 'disk.rescue')
 
+    def test_kernel_and_ramdisk_of_the_server(self):
+        """Nova 34 refuses to fetch a kernel for a migration."""
+        instance = self.instance(self.server)
+        instance.kernel_id = instance.ramdisk_id = self.IMAGE
+        instance.save()
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.put_files(self.server, 'kernel', 'ramdisk')
+        self.patch('nova.virt.libvirt.utils.fetch_image', self._refuse_image)
+        self.migrate()
+        self.assert_files(self.server, 'kernel', 'ramdisk')
+
+    def _refuse_image(self, context, target, image_id, *args, **kwargs):
+        raise exception.ImageUnacceptable(image_id=image_id,
+                                          reason='no safe disk')
+
     def test_rescue_disk_is_a_cdrom(self):
         self.rescue_now(hw_rescue_device='cdrom', hw_rescue_bus='scsi')
         self.put_raw_disks('disk', 'disk.rescue')
