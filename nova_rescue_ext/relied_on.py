@@ -77,7 +77,9 @@ CALLABLES = (
     'nova.conductor.manager:ComputeTaskManager._live_migrate',
     'nova.conductor.tasks.live_migrate:LiveMigrationTask._execute',
     'nova.virt.libvirt.driver:LibvirtDriver._create_images_and_backing',
-    'nova.virt.libvirt.driver:LibvirtDriver._live_migration_operation',
+    'nova.virt.libvirt.driver:LibvirtDriver._live_migration',
+    'nova.virt.libvirt.driver:LibvirtDriver._live_migration_monitor',
+    'nova.virt.libvirt.migration:find_job_type',
     'nova.virt.libvirt.driver:LibvirtDriver'
     '.rollback_live_migration_at_destination',
     'nova.virt.libvirt.imagecache:ImageCacheManager'

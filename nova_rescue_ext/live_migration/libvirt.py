@@ -14,6 +14,7 @@
 """Live migration of rescued servers in the libvirt driver."""
 
 import copy
+import threading
 
 from nova.compute import task_states
 from nova.compute import vm_states
@@ -34,6 +35,12 @@ from nova_rescue_ext import rescue_files
 from nova_rescue_ext import rescue_record
 
 LOG = logging.getLogger(__name__)
+
+# libvirt's VIR_DOMAIN_SHUTOFF_MIGRATED; Nova's double of it lacks the name.
+_SHUTOFF_MIGRATED = 4
+
+# Seconds from the end of a migration to the end of the call that it is.
+_OPERATION_TIMEOUT = 60
 
 
 def init_host(original, self, host):
@@ -162,8 +169,19 @@ def live_migration(original, self, context, instance, dest, post_method,
         recover_method(*args, **kwargs)
         rolled_back.append(True)
 
+    def post(*args, **kwargs):
+        outcome.ended.wait(_OPERATION_TIMEOUT)
+        if outcome.has_moved or not _is_left_behind(self, instance):
+            return post_method(*args, **kwargs)
+        LOG.error('The guest ended in the middle of its live migration to '
+                  '%(dest)s. The migration is rolled back and the server is '
+                  'off, in rescue on this host: unrescue or rescue it.',
+                  {'dest': dest}, instance=instance)
+        return recover(context, instance, dest, migrate_data)
+
+    outcome = _outcomes(self)[instance.uuid] = _Outcome()
     try:
-        return original(context, instance, dest, post_method, recover,
+        return original(context, instance, dest, post, recover,
                         block_migration=block_migration,
                         migrate_data=migrate_data)
     except Exception as exc:
@@ -175,15 +193,63 @@ def live_migration(original, self, context, instance, dest, post_method,
                     'and was rolled back: the server is in rescue on this '
                     'host as before. Migrate it again.',
                     {'dest': dest, 'error': exc}, instance=instance)
+    finally:
+        del _outcomes(self)[instance.uuid]
+
+
+class _Outcome:
+    """Whether the guest has moved, as libvirt says."""
+
+    def __init__(self):
+        self.ended = threading.Event()
+        self.has_moved = False
+
+
+def _outcomes(driver):
+    """The outcomes of the migrations that this driver runs, by UUID."""
+    return driver.__dict__.setdefault('rescue_ext_outcomes', {})
+
+
+def live_migration_operation(original, self, context, instance, *args,
+                             **kwargs):
+    """Keep what libvirt says of a rescued server's migration.
+
+    Nova takes a guest that is not on the source any more for one that has
+    moved, also if its QEMU has died in the middle of it, and deletes what the
+    destination has a part of.
+    """
+    outcome = _outcomes(self).get(instance.uuid)
+    if outcome is None:
+        return original(context, instance, *args, **kwargs)
+    try:
+        original(context, instance, *args, **kwargs)
+        outcome.has_moved = True
+    finally:
+        outcome.ended.set()
+
+
+def _is_left_behind(driver, instance):
+    """Whether the domain is here, off, and has not gone to another host."""
+    try:
+        domain = driver._host.get_guest(instance)._domain
+    except exception.InstanceNotFound:
+        return False
+    state, reason = domain.state()
+    return (state == libvirt_driver.libvirt.VIR_DOMAIN_SHUTOFF
+            and reason != _SHUTOFF_MIGRATED)
 
 
 def cleanup(original, self, context, instance, network_info,
             block_device_info=None, destroy_disks=True, migrate_data=None,
             destroy_vifs=True, destroy_secrets=True):
-    """Never delete the source's directory without that record (hazard 3)."""
+    """Never delete the source's directory without proof (hazard 3).
+
+    That is the destination's record of the files that it got, and libvirt's
+    word for the disks that QEMU copies.
+    """
     if (_needs_proof(instance, migrate_data)
             and instance.task_state == task_states.MIGRATING
-            and not transfer.is_proven(context, instance)):
+            and not _is_proven(self, context, instance)):
         LOG.error('Nothing shows that the destination got all files of this '
                   'rescued server. The directory of the server on this host '
                   'is kept: compare it with that on the destination, and '
@@ -194,6 +260,12 @@ def cleanup(original, self, context, instance, network_info,
                     destroy_disks=destroy_disks, migrate_data=migrate_data,
                     destroy_vifs=destroy_vifs,
                     destroy_secrets=destroy_secrets)
+
+
+def _is_proven(driver, context, instance):
+    outcome = _outcomes(driver).get(instance.uuid)
+    return ((outcome is None or outcome.has_moved)
+            and transfer.is_proven(context, instance))
 
 
 def _needs_proof(instance, migrate_data):

@@ -21,6 +21,7 @@ from unittest import mock
 
 from nova import exception
 from nova import objects
+from nova.tests.fixtures import libvirt
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext.live_migration import transfer
@@ -227,6 +228,38 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.assert_migrated(self.server)
         self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
         self.assertIn('is kept', self.stdlog.logger.output)
+
+    def test_the_guest_dies_in_the_middle(self):
+        """Nova would take it for moved, and delete its disks."""
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        self.before_migration = self._kill_guest
+        # Its double of libvirt has not what a domain says of its end.
+        self.patch('nova.tests.fixtures.libvirt.Domain.state',
+                   lambda domain: [domain._state, 3])
+        self.assert_fails()
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0',
+                          host='compute1')
+        self.assertIsNone(self.files('compute2'))
+        self.unrescue(self.server)
+        self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
+
+    def test_the_guest_dies_and_nobody_knows_where(self):
+        """What may be the only copy is kept."""
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        self.before_migration = self._kill_guest
+        self.patch('nova.tests.fixtures.libvirt.Domain.state',
+                   lambda domain: [domain._state, 4])
+        self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.wait_for_migration(self.server, 'completed', 'error')
+        self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
+        self.assertIn('is kept', self.stdlog.logger.output)
+
+    def _kill_guest(self):
+        driver = self.computes['compute1'].driver
+        driver._host.get_guest(self.instance(self.server))._domain.destroy()
+        raise libvirt.libvirtError('QEMU unexpectedly closed the monitor')
 
     def test_unrescue_and_timeout_meanwhile(self):
         self.rescue_now()
