@@ -248,7 +248,7 @@ class Server:
         return self.action('rescue', arguments or None, version)
 
     def unrescue(self, version=STOCK):
-        before = self.report().boot_id
+        before = self._last_boot()
         self.action('unrescue', None, version)
         self.wait_for('ACTIVE')
         return self.wait_for_guest('base', after=before)
