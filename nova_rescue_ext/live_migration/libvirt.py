@@ -13,6 +13,7 @@
 
 """Live migration of rescued servers in the libvirt driver."""
 
+import contextlib
 import copy
 import threading
 
@@ -154,6 +155,17 @@ def live_migration(original, self, context, instance, dest, post_method,
         return original(context, instance, dest, post_method, recover_method,
                         block_migration=block_migration,
                         migrate_data=migrate_data)
+    if _is_given_up(context, instance):
+        LOG.warning('The live migration to %(dest)s is not started: '
+                    'nova-compute was restarted since it was asked for, and '
+                    'the server may be used. Migrate it again.',
+                    {'dest': dest}, instance=instance)
+        # The destination is cleaned before Nova looks at the task.
+        with contextlib.suppress(exception.UnexpectedTaskStateError):
+            recover_method(context, instance, dest, migrate_data)
+        migrate_data.migration.status = 'failed'
+        migrate_data.migration.save()
+        return None
     if _needs_proof(instance, migrate_data) and not transfer.is_proven(
             context, instance):
         LOG.error('The destination %(dest)s has not recorded that it got the '
@@ -195,6 +207,15 @@ def live_migration(original, self, context, instance, dest, post_method,
                     {'dest': dest, 'error': exc}, instance=instance)
     finally:
         del _outcomes(self)[instance.uuid]
+
+
+def _is_given_up(context, instance):
+    """Whether a restart of nova-compute has taken the task from the server.
+
+    What was copied may be stale by now, and the guest another.
+    """
+    fresh = objects.Instance.get_by_uuid(context, instance.uuid)
+    return fresh.task_state != task_states.MIGRATING
 
 
 class _Outcome:

@@ -229,6 +229,24 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
         self.assertIn('is kept', self.stdlog.logger.output)
 
+    def test_nova_compute_was_restarted_before_it_began(self):
+        """Nova takes the task from the server, and does it all the same."""
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        copy = transfer.copy
+
+        def restart(context, instance, migrate_data):
+            copy(context, instance, migrate_data)
+            fresh = self.instance(self.server)
+            fresh.task_state = None
+            fresh.save()
+
+        with mock.patch.object(transfer, 'copy', restart):
+            self.assert_fails()
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0',
+                          host='compute1')
+        self.assertIsNone(self.files('compute2'))
+
     def test_the_guest_dies_in_the_middle(self):
         """Nova would take it for moved, and delete its disks."""
         self.rescue_now()
