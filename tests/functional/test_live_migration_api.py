@@ -245,7 +245,7 @@ class MeanwhileTest(ApiTestCase):
         self.assertEqual(files, self.files())
         self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0',
                           host='compute1')
-        self.assertIsNone(self.files('compute2'))
+        self.assert_cleaned('compute2')
         # And nothing of it is in the way of the next.
         self.before_migration = lambda: None
         self.domain._job_type = libvirt.VIR_DOMAIN_JOB_NONE
