@@ -21,7 +21,6 @@ of a time: LAB_BENCH_PAIRS says how many pairs (5).
 
 import functools
 import os
-import re
 import statistics
 import textwrap
 import time
@@ -166,12 +165,9 @@ class Benchmarks(base.LabTest):
         server, _ = self.boot()
         total = _Result('Live migration: request to the other host',
                         'running', 'in rescue', goal=1.05)
-        down = _Result('Live migration: guest down', 'running', 'in rescue',
-                       unit='ms', goal=1.05)
-        pairs = self._alternate(
+        total.pairs = self._alternate(
             functools.partial(self._migrate, server),
             functools.partial(self._migrate_in_rescue, server))
-        _split(pairs, total, down)
 
     def _migrate_in_rescue(self, server):
         server.rescue('rescue-stable', base.MIGRATE)
@@ -186,10 +182,7 @@ class Benchmarks(base.LabTest):
     def _migrate(server, status='ACTIVE'):
         begin = time.monotonic()
         server.live_migrate(base.MIGRATE, status=status)
-        took = time.monotonic() - begin
-        job = hypervisor.virsh(server.host, 'domjobinfo', server.domain,
-                               '--completed')
-        return took, float(re.search(r'Total downtime: +([0-9.]+) ms', job)[1])
+        return time.monotonic() - begin
 
     def _alternate(self, first, second):
         """Run two measures as pairs, each in turn the first to run."""
