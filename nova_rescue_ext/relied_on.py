@@ -84,8 +84,8 @@ CALLABLES = (
     '.rollback_live_migration_at_destination',
     'nova.virt.libvirt.imagecache:ImageCacheManager'
     '._age_and_verify_cached_images',
+    'nova.privsep.qemu:unprivileged_qemu_img_info',
     'nova.virt.libvirt.utils:copy_image',
-    'nova.virt.libvirt.utils:get_disk_backing_file',
     'nova.virt.libvirt.utils:get_instance_path_at_destination',
     # What the driver reports reaches the compute node's statistics.
     'nova.compute.resource_tracker:ResourceTracker._copy_resources',

@@ -156,17 +156,8 @@ def live_migration(original, self, context, instance, dest, post_method,
                         block_migration=block_migration,
                         migrate_data=migrate_data)
     if _is_given_up(context, instance):
-        LOG.warning('The live migration to %(dest)s is not started: '
-                    'nova-compute was restarted since it was asked for, and '
-                    'the server may be used. Migrate it again.',
-                    {'dest': dest}, instance=instance)
-        # The destination is cleaned before Nova looks at the task.
-        with contextlib.suppress(exception.UnexpectedTaskStateError):
-            recover_method(context, instance, dest, migrate_data)
-        migrate_data.migration.status = 'failed'
-        migrate_data.migration.save()
-        return None
-    if _needs_proof(instance, migrate_data) and not transfer.is_proven(
+        _give_up(context, instance, dest, recover_method, migrate_data)
+    elif _needs_proof(instance, migrate_data) and not transfer.is_proven(
             context, instance):
         LOG.error('The destination %(dest)s has not recorded that it got the '
                   'files of this rescued server. Its migration is rolled '
@@ -174,79 +165,111 @@ def live_migration(original, self, context, instance, dest, post_method,
                   'that nova-rescue-ext is active on %(dest)s.',
                   {'dest': dest}, instance=instance)
         recover_method(context, instance, dest, migrate_data)
-        return None
-    rolled_back = []
-
-    def recover(*args, **kwargs):
-        recover_method(*args, **kwargs)
-        rolled_back.append(True)
-
-    def post(*args, **kwargs):
-        outcome.ended.wait(_OPERATION_TIMEOUT)
-        if outcome.has_moved or not _is_left_behind(self, instance):
-            return post_method(*args, **kwargs)
-        LOG.error('The guest ended in the middle of its live migration to '
-                  '%(dest)s. The migration is rolled back and the server is '
-                  'off, in rescue on this host: unrescue or rescue it.',
-                  {'dest': dest}, instance=instance)
-        return recover(context, instance, dest, migrate_data)
-
-    outcome = _outcomes(self)[instance.uuid] = _Outcome()
-    try:
-        return original(context, instance, dest, post, recover,
-                        block_migration=block_migration,
-                        migrate_data=migrate_data)
-    except Exception as exc:
-        # From Nova 32.2 the driver raises what QEMU said after a roll-back
-        # that is complete, and the manager sets the server to ERROR.
-        if not rolled_back:
-            raise
-        LOG.warning('The live migration to %(dest)s ended with "%(error)s" '
-                    'and was rolled back: the server is in rescue on this '
-                    'host as before. Migrate it again.',
-                    {'dest': dest, 'error': exc}, instance=instance)
-    finally:
-        del _outcomes(self)[instance.uuid]
+    else:
+        with _running(self, _Migration(
+                self, instance, dest, post_method, recover_method)) as ours:
+            original(context, instance, dest, ours.post, ours.recover,
+                     block_migration=block_migration,
+                     migrate_data=migrate_data)
 
 
 def _is_given_up(context, instance):
     """Whether a restart of nova-compute has taken the task from the server.
 
-    What was copied may be stale by now, and the guest another.
+    What was copied may be stale by now, and the guest another (hazard 42).
     """
     fresh = objects.Instance.get_by_uuid(context, instance.uuid)
     return fresh.task_state != task_states.MIGRATING
 
 
-class _Outcome:
-    """Whether the guest has moved, as libvirt says."""
+def _give_up(context, instance, dest, recover_method, migrate_data):
+    LOG.warning('The live migration to %(dest)s is not started: nova-compute '
+                'was restarted since it was asked for, and the server may be '
+                'used. Migrate it again.', {'dest': dest}, instance=instance)
+    # The destination is cleaned before Nova looks at the task.
+    with contextlib.suppress(exception.UnexpectedTaskStateError):
+        recover_method(context, instance, dest, migrate_data)
+    migrate_data.migration.status = 'failed'
+    migrate_data.migration.save()
 
-    def __init__(self):
+
+class _Migration:
+    """What becomes of the migration of a rescued server, on its source.
+
+    Nova takes a guest that is not on the source any more for one that has
+    moved, also if its QEMU has died in the middle of it, and deletes what the
+    destination has a part of (hazard 41).
+
+    :ivar ended: set when libvirt's call has ended
+    :ivar has_moved: whether it says that the guest has moved
+    """
+
+    def __init__(self, driver, instance, dest, post_method, recover_method):
+        self._driver = driver
+        self.instance = instance
+        self.dest = dest
+        self._post_method = post_method
+        self._recover_method = recover_method
         self.ended = threading.Event()
-        self.has_moved = False
+        self.has_moved = self.is_rolled_back = False
+
+    def recover(self, *args, **kwargs):
+        """Nova's roll-back."""
+        self._recover_method(*args, **kwargs)
+        self.is_rolled_back = True
+
+    def post(self, context, instance, dest, block_migration, migrate_data):
+        """Nova's work after the guest has moved, if it has."""
+        self.ended.wait(_OPERATION_TIMEOUT)
+        if self.has_moved or not _is_left_behind(self._driver, instance):
+            self._post_method(context, instance, dest, block_migration,
+                              migrate_data)
+            return
+        LOG.error('The guest ended in the middle of its live migration to '
+                  '%(dest)s. The migration is rolled back and the server is '
+                  'off, in rescue on this host: unrescue or rescue it.',
+                  {'dest': dest}, instance=instance)
+        self.recover(context, instance, dest, migrate_data)
 
 
-def _outcomes(driver):
-    """The outcomes of the migrations that this driver runs, by UUID."""
-    return driver.__dict__.setdefault('rescue_ext_outcomes', {})
+def _migrations(driver):
+    """The migrations that this driver runs, by the server's UUID."""
+    return driver.__dict__.setdefault('rescue_ext_migrations', {})
+
+
+@contextlib.contextmanager
+def _running(driver, migration):
+    """A migration that is rolled back to its end is no error.
+
+    From Nova 32.2 the driver raises what QEMU said even then, and the manager
+    sets the server to ERROR.
+    """
+    _migrations(driver)[migration.instance.uuid] = migration
+    try:
+        yield migration
+    except Exception as exc:
+        if not migration.is_rolled_back:
+            raise
+        LOG.warning('The live migration to %(dest)s ended with "%(error)s" '
+                    'and was rolled back: the server is in rescue on this '
+                    'host as before. Migrate it again.',
+                    {'dest': migration.dest, 'error': exc},
+                    instance=migration.instance)
+    finally:
+        del _migrations(driver)[migration.instance.uuid]
 
 
 def live_migration_operation(original, self, context, instance, *args,
                              **kwargs):
-    """Keep what libvirt says of a rescued server's migration.
-
-    Nova takes a guest that is not on the source any more for one that has
-    moved, also if its QEMU has died in the middle of it, and deletes what the
-    destination has a part of.
-    """
-    outcome = _outcomes(self).get(instance.uuid)
-    if outcome is None:
+    """Keep what libvirt says of a rescued server's migration (hazard 41)."""
+    ours = _migrations(self).get(instance.uuid)
+    if ours is None:
         return original(context, instance, *args, **kwargs)
     try:
         original(context, instance, *args, **kwargs)
-        outcome.has_moved = True
+        ours.has_moved = True
     finally:
-        outcome.ended.set()
+        ours.ended.set()
 
 
 def _is_left_behind(driver, instance):
@@ -284,8 +307,8 @@ def cleanup(original, self, context, instance, network_info,
 
 
 def _is_proven(driver, context, instance):
-    outcome = _outcomes(driver).get(instance.uuid)
-    return ((outcome is None or outcome.has_moved)
+    ours = _migrations(driver).get(instance.uuid)
+    return ((ours is None or ours.has_moved)
             and transfer.is_proven(context, instance))
 
 

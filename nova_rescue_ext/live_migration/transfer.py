@@ -34,6 +34,7 @@ from nova import conf
 from nova import exception
 from nova.i18n import _
 from nova import objects
+from nova.privsep import qemu
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_concurrency import processutils
 from oslo_log import log as logging
@@ -157,9 +158,8 @@ def _base_of(path):
     :returns: a path and a format, or None twice
     :raises: Untransferable if it is not a file of the image cache
     """
-    output, _errors = processutils.execute(
-        'qemu-img', 'info', '-U', '-f', 'qcow2', '--output=json', path)
-    header = jsonutils.loads(output)
+    header = jsonutils.loads(qemu.unprivileged_qemu_img_info(
+        path, format='qcow2'))
     base = header.get('full-backing-filename')
     if base is None:
         return None, None
@@ -266,8 +266,8 @@ def copy(context, instance, migrate_data):
     formats = _read_formats(directory)
     todo = [(_copy_file, entry) for entry in manifest['files']] + [
         (_copy_base, entry) for entry in manifest['based']]
-    progress = _Progress(context, instance, [
-        entry for _copy, entry in todo])
+    progress = _Progress(context, instance,
+                         manifest['files'] + manifest['based'])
     for number, (copy_one, entry) in enumerate(todo, 1):
         LOG.info('Copying file %(number)d of %(count)d, %(name)s of %(size)d '
                  'bytes, which QEMU does not copy, from %(host)s.',

@@ -32,8 +32,7 @@ def unrescue(original, self, context, instance):
     One server must not keep rescue_timeout from the others (hazard 33):
     nova-compute unrescues all of them in one loop, which an exception ends.
     """
-    rescue_record.ask_to_go_back(instance, _version(context)
-                                 >= microversion.RESCUE)
+    rescue_record.ask_to_go_back(instance, _goes_back(context))
     try:
         return original(context, instance)
     except exception.InstanceInvalidState as exc:
@@ -43,10 +42,10 @@ def unrescue(original, self, context, instance):
                  'run: %s', exc.format_message(), instance=instance)
 
 
-def _version(context):
-    if _is_timeout(context):  # nobody could name one
-        return microversion.default_version()
-    return getattr(context, 'compute_rescue', microversion.MIN_VERSION)
+def _goes_back(context):
+    if _is_timeout(context):  # nobody could name a version
+        return microversion.default_version() >= microversion.RESCUE
+    return microversion.is_requested(context, microversion.RESCUE)
 
 
 def _is_timeout(context):

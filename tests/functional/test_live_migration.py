@@ -70,11 +70,9 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
         self.assertEqual([], self.migrations)
         self.assertEqual(files, self.files())
 
-    def refused_by_host(self, *words):
-        """Refused in these words, also when the destination is forced."""
-        files = self.files()
-        response = self.ask_migration(self.server, compute='2.30',
-                                      host='compute2', force=True)
+    def refused_by_api(self, *words, **parameters):
+        """Refused in these words."""
+        response = self.ask_migration(self.server, **parameters)
         if response.status_code == 202:  # services stop after it has ended
             self.wait_for_migration(self.server, 'completed', 'error',
                                     'failed')
@@ -82,7 +80,20 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
         for word in words:
             self.assertIn(word, response.text)
         self.assert_in_rescue_on(self.server, 'compute1')
+
+    def refused_by_host(self, *words):
+        """The same where the destination is forced: no file is changed."""
+        files = self.files()
+        self.refused_by_api(*words, compute='2.30', host='compute2',
+                            force=True)
         self.assertEqual(files, self.files())
+
+    def forget_package(self, host):
+        """As if the package had been removed from the host."""
+        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            self.context, host)
+        node.stats = {}
+        node.save()
 
     def files(self, host='compute1'):
         """Names of the files of the server on a host, but the manifest."""
@@ -421,20 +432,6 @@ class RefusalTestCase(LiveMigrationTestCase):
         instance.system_metadata.update(system_metadata)
         instance.save()
 
-    def refused_by_host(self, *words):
-        """Refused in these words, also when the destination is forced."""
-        files = self.files()
-        response = self.ask_migration(self.server, compute='2.30',
-                                      host='compute2', force=True)
-        if response.status_code == 202:  # services stop after it has ended
-            self.wait_for_migration(self.server, 'completed', 'error',
-                                    'failed')
-        self.assertEqual(400, response.status_code, response.text)
-        for word in words:
-            self.assertIn(word, response.text)
-        self.assert_in_rescue_on(self.server, 'compute1')
-        self.assertEqual(files, self.files())
-
 
 class RefusalTest(RefusalTestCase):
 
@@ -443,22 +440,6 @@ class RefusalTest(RefusalTestCase):
             response = self.ask_migration(self.server, version)
             self.assertEqual(409, response.status_code)
             self.assertIn('vm_state rescued', response.text)
-
-    def refused_by_api(self, *words, **parameters):
-        response = self.ask_migration(self.server, **parameters)
-        if response.status_code == 202:
-            self.wait_for_migration(self.server, 'completed', 'error',
-                                    'failed')
-        self.assertEqual(400, response.status_code, response.text)
-        for word in words:
-            self.assertIn(word, response.text)
-        self.assert_in_rescue_on(self.server, 'compute1')
-
-    def forget_package(self, host):
-        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
-            self.context, host)
-        node.stats = {}
-        node.save()
 
     def test_source_without_the_package(self):
         self.forget_package('compute1')

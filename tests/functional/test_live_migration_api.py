@@ -95,13 +95,7 @@ class NoDestinationTest(ApiTestCase):
             compute.driver.capabilities,
             **{capabilities.LIVE_MIGRATE_RESCUED: False})
         compute.manager.update_available_resource(self.context)
-        self.lose_statistic(host)
-
-    def lose_statistic(self, host):
-        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
-            self.context, host)
-        node.stats = {}
-        node.save()
+        self.forget_package(host)
 
     def test_none_has_the_package(self):
         self.lose_capability('compute2')
@@ -111,7 +105,7 @@ class NoDestinationTest(ApiTestCase):
 
     def test_none_has_the_package_any_more(self):
         """The trait is left."""
-        self.lose_statistic('compute2')
+        self.forget_package('compute2')
         self.assert_refused_both_ways(
             'No destination compute node supports live migration of rescued '
             'servers')

@@ -47,15 +47,14 @@ _RESULTS = []
 
 
 class _Result:
-    """The pairs of one measure, in one unit.
+    """The pairs of one measure, in seconds.
 
     ``goal`` is of the median ratio of the second to the first, or None.
     """
 
-    def __init__(self, measure, first, second, unit='s', goal=None):
+    def __init__(self, measure, first, second, goal=None):
         self.measure = measure
         self.names = first, second
-        self.unit = unit
         self.goal = goal
         self.pairs = []
         _RESULTS.append(self)
@@ -234,7 +233,7 @@ def _write_page(results):
         '.. list-table::', '   :header-rows: 1', '']
     rows = [('Measure', 'First', 'Second', 'Ratio', 'Goal')]
     for result in results:
-        first, second = (f'{name} {median:.2f} {result.unit}' for name, median
+        first, second = (f'{name} {median:.2f} s' for name, median
                          in zip(result.names, result.medians))
         rows.append((result.measure, first, second, f'{result.ratio:.2f}',
                      f'<= {result.goal}' if result.goal else '-'))
@@ -257,5 +256,5 @@ def _plot(results):
         axis.set_title(textwrap.fill(result.measure, 20), fontsize=9)
         axis.set_ylim(bottom=0)
         axis.margins(x=.3)
-        axis.set_ylabel(result.unit)
+        axis.set_ylabel('s')
     figure.savefig(_PLOT, dpi=90)
