@@ -106,7 +106,9 @@ def _disks_on_own_base(driver, instance, block_device_info):
              in (instance.image_ref, record.image_id) if image_id}
     own = []
     for disk in driver._get_instance_disk_info(instance, block_device_info):
-        base = disk['backing_file']
+        # Without one after an earlier migration: None if it is qcow2
+        # (hazard 44).
+        base = disk['backing_file'] or ''
         if base.startswith(transfer.MADE_BY_HOST):
             own.append(disk['path'])
         elif base and base not in known:
