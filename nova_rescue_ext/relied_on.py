@@ -65,6 +65,11 @@ CALLABLES = (
     '._migrate_live',
     'nova.api.openstack.compute.server_migrations:ServerMigrationsController'
     '._force_complete',
+    'nova.api.openstack.compute.servers:ServersController.delete',
+    'nova.api.openstack.compute.servers:ServersController._delete',
+    'nova.api.openstack.compute.deferred_delete:DeferredDeleteController'
+    '._force_delete',
+    'nova.servicegroup.api:API.service_is_up',
     'nova.compute.manager:ComputeManager._do_live_migration',
     'nova.compute.manager:ComputeManager._do_pre_live_migration_from_source',
     'nova.compute.manager:ComputeManager._live_migration_cleanup_flags',

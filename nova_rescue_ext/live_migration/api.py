@@ -14,6 +14,7 @@
 """Live migration of rescued servers in nova-api."""
 
 from nova.compute import api as compute_api
+from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
@@ -31,6 +32,14 @@ class NodeCannotMigrateRescued(exception.ExtendedResourceRequestOldCompute):
                 "migration of rescued servers (compute-rescue %(version)s). "
                 "Ask the operator to upgrade it, or unrescue the server "
                 "first.")
+
+
+class RescuedServerMigrates(exception.InstanceIsLocked):
+    # What Nova's controllers of all three ways to delete answer with 409 and
+    # with these words.
+    msg_fmt = _("Server %(instance_uuid)s is in rescue and is being "
+                "live-migrated. Wait until the migration has ended, or have "
+                "it aborted, and then delete the server.")
 
 
 class _AsActive(wrapt.ObjectProxy):
@@ -85,6 +94,39 @@ def live_migrate_force_complete(original, self, context, instance,
         policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
         instance = _AsActive(instance)
     return original(context, instance, migration_id)
+
+
+def delete(original, self, context, instance):
+    """Do not delete a rescued server while it migrates (hazard 43).
+
+    For every caller, and for all three ways to delete a server: Nova would
+    leave its directory, attachments and allocations on the destination. If
+    nova-compute on the source is down nobody else will end the migration.
+
+    :raises: RescuedServerMigrates, answered with 409; all that Nova raises
+    """
+    if instance.vm_state == vm_states.RESCUED:
+        _refuse_while_migrating(self, context, instance)
+    return original(context, instance)
+
+
+@compute_api.check_instance_lock
+def _refuse_while_migrating(self, context, instance):
+    # The migration may have been asked for since the server was looked up.
+    fresh = objects.Instance.get_by_uuid(context, instance.uuid)
+    if (fresh.vm_state == vm_states.RESCUED
+            and fresh.task_state == task_states.MIGRATING
+            and _is_up(self, context, fresh.host)):
+        raise RescuedServerMigrates(instance_uuid=instance.uuid)
+
+
+def _is_up(self, context, host):
+    try:
+        service = objects.Service.get_by_compute_host(context.elevated(),
+                                                      host)
+    except exception.ComputeHostNotFound:
+        return False
+    return self.servicegroup_api.service_is_up(service)
 
 
 def _is_ours(context, instance):

@@ -139,7 +139,7 @@ class StockWordsTest(test_live_migration.LiveMigrationTestCase):
             jsonutils.loads(response.text)['badRequest']['message'])
 
 
-class MeanwhileTest(ApiTestCase):
+class MeanwhileTestCase(ApiTestCase):
     """During the migration of the guest."""
 
     def in_the_middle(self, meanwhile, domain_job=True):
@@ -164,6 +164,9 @@ class MeanwhileTest(ApiTestCase):
 
     # What libvirt raises in the thread of a migration that is aborted.
     Stopped = libvirt.libvirtError
+
+
+class MeanwhileTest(MeanwhileTestCase):
 
     def test_progress_of_the_copies(self):
         """Of the files that QEMU does not copy, before its own."""
