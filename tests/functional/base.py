@@ -87,6 +87,10 @@ class Domains(fixtures.Fixture):
         return etree.fromstring(
             self._xml.get(uuid, '<domain/>')).findall('devices/interface')
 
+    def find(self, server, path):
+        """The elements of a server's domain with this path."""
+        return etree.fromstring(self._xml[server['id']]).findall(path)
+
     def machine_type(self, server):
         """The machine type of a server's domain."""
         domain = etree.fromstring(self._xml[server['id']])
