@@ -27,7 +27,9 @@ class Report:
     """The last boot that a console shows."""
 
     def __init__(self, console):
-        lines = [line.strip() for line in console.splitlines()]
+        # The guest may still be at its last line, and a serial line is slow.
+        whole = console[:console.rfind('\n') + 1]
+        lines = [line.strip() for line in whole.splitlines()]
         begin = max((number for number, line in enumerate(lines)
                      if line.startswith('LAB boot ')), default=len(lines))
         self.lines = [line for line in lines[begin:]
