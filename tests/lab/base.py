@@ -106,23 +106,6 @@ def with_version(version):
     return decorate
 
 
-def with_uefi(test):
-    """A story of a UEFI guest, where this libvirt can boot one for Nova.
-
-    Nova writes both firmware='efi' and <loader secure='no'/>. libvirt 9.0,
-    Debian 12's, refuses that ("loader attribute 'secure' cannot be
-    specified when firmware autoselection is enabled").
-    """
-    @functools.wraps(test)
-    def wrapper(self, *args, **kwargs):
-        version = process.run('libvirtd', '--version').split()[-1]
-        if version.startswith('9.0.'):
-            self.skipTest(f'Nova cannot boot UEFI guests on libvirt '
-                          f'{version}, see with_uefi()')
-        test(self, *args, **kwargs)
-    return wrapper
-
-
 def in_profiles(*profiles):
     """A story that only some kinds of storage can tell."""
     def decorate(test):
@@ -276,17 +259,21 @@ class Server:
                                        'block_migration': block},
                     version, who=self.story.admin)
 
-    def wait_for_migration(self):
-        done = ('completed', 'failed', 'error', 'cancelled')
-
-        def ended():
+    def wait_for_migration_to_be(self, *statuses):
+        """Wait until the last migration has one of these; return it."""
+        def reached():
             found = self.story.get(
                 f'/os-migrations?instance_uuid={self.id}', STOCK,
                 who=self.story.admin)['migrations']
-            return found and found[0]['status'] in done and found[0]
+            return found and found[0]['status'] in statuses and found[0]
 
-        migration = process.wait_for(ended, f'the migration of {self.id}',
-                                     PATIENCE, 0.5)
+        return process.wait_for(
+            reached, f'the migration of {self.id} to be one of {statuses}',
+            PATIENCE, 0.5)
+
+    def wait_for_migration(self):
+        migration = self.wait_for_migration_to_be(
+            'completed', 'failed', 'error', 'cancelled')
         if migration['status'] != 'completed':
             raise WentWrong(f'Migration of {self.id} {migration["status"]}'
                             f' {self.last_fault()}')

@@ -43,6 +43,7 @@ class Report:
                       if line.startswith('LAB disk ')]
         self.ticks = max((int(line.split()[2]) for line in self.lines
                           if re.match(r'LAB tick \d+$', line)), default=0)
+        self.variable = self._words('uefi').get('variable')
         self.config_drive = self._config_drive()
 
     @property

@@ -60,12 +60,6 @@ class Boot(base.LabTest):
         self.assertIn('q35', server.domain_xml())
         self.assertEqual('base', report.role)
 
-    @base.with_uefi
-    def test_uefi(self):
-        server, report = self.boot('base-uefi', 'lab-uefi')
-        self.assertIn('OVMF', server.domain_xml())
-        self.assertEqual('base', report.role)
-
     def test_scsi(self):
         _, report = self.boot('base-scsi')
         (root,) = report.disks

@@ -64,12 +64,6 @@ class Rescue(base.LabTest):
         self.assertDisksInPlace(before, server.rescue('rescue-iso-sata'))
         self.assertDisksInPlace(before, server.unrescue())
 
-    @base.with_uefi
-    def test_uefi(self):
-        server, before = self.boot('base-uefi', 'lab-uefi')
-        self.assertDisksInPlace(before, server.rescue('rescue-uefi'))
-        self.assertDisksInPlace(before, server.unrescue())
-
     def test_twice(self):
         """A second rescue has nothing of the first."""
         server, before = self.boot()

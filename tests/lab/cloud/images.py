@@ -34,7 +34,7 @@ _APPLETS = ('sh acpid basename cat chmod cut dd echo grep head insmod '
             'sync tail tr uname').split()
 _MODULES = ('virtio_pci virtio_blk virtio_scsi virtio_net sd_mod sr_mod '
             'ata_piix isofs vfat nls_ascii nls_cp437 nls_iso8859_1 '
-            'button evdev').split()
+            'button evdev efivarfs').split()
 _MORE_MODULES = {
     'cloud': [],
     'full': 'ahci usb_storage uhci_hcd ehci_pci xhci_pci'.split()}
@@ -67,6 +67,8 @@ CATALOGUE = {
         **_CDROM, 'hw_rescue_bus': 'sata'}),
     'rescue-uefi': ('rescue.raw', 'raw', {
         **_DISK, 'hw_machine_type': 'q35', 'hw_firmware_type': 'uefi'}),
+    'rescue-uefi-legacy': ('rescue.raw', 'raw', {
+        'hw_machine_type': 'q35', 'hw_firmware_type': 'uefi'}),
     'kernel': ('vmlinuz-cloud', 'aki', {}),
     'ramdisk': ('initrd-cloud', 'ari', {}),
 }
