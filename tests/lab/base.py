@@ -168,6 +168,10 @@ class Server:
     def report(self):
         return Report(self.console())
 
+    def report_after_move(self):
+        """The console begins afresh on the host that the server came to."""
+        return Report.after_move(self.console())
+
     def domain_xml(self):
         return hypervisor.virsh(self.host, 'dumpxml', self.domain)
 
@@ -295,6 +299,9 @@ class Server:
                         {'volumeAttachment': {'volumeId': volume}}, STOCK)
         self.story.wait_for_volume(volume, 'in-use')
 
+    def ask_delete(self):
+        return self.story.delete(f'/servers/{self.id}')
+
     def delete(self):
         """Delete and wait until it is gone, as disks and volumes then are."""
         compute = self.story.admin.compute
@@ -359,6 +366,9 @@ class LabTest(unittest.TestCase):
 
     def post(self, path, body, version=STOCK, who=None):
         return self._request('POST', path, version, who, json=body)
+
+    def delete(self, path, version=STOCK, who=None):
+        return self._request('DELETE', path, version, who)
 
     def ask(self, method, path, version=STOCK, who=None, **kwargs):
         """One request to Nova with exactly this version header."""

@@ -116,11 +116,7 @@ class Benchmarks(base.LabTest):
         """The image is one that the host does not have yet."""
         servers = self._boot_pair()
         for host in settings.HYPERVISORS:
-            process.run('tc', 'qdisc', 'add', 'dev', hypervisor.cable(host),
-                        'root', 'tbf', 'rate', GLANCE_RATE, 'burst', '1mb',
-                        'latency', '50ms')
-            self.addCleanup(process.run, 'tc', 'qdisc', 'del', 'dev',
-                            hypervisor.cable(host), 'root')
+            self.enterContext(hypervisor.slow(host, GLANCE_RATE))
         for size in (64, 1024):
             result = _Result(f'Rescue, {size} MB image: guest down', 'stock',
                              'package')

@@ -15,6 +15,8 @@
 import hashlib
 
 from tests.lab.cloud import ceph
+from tests.lab.cloud import hypervisor
+from tests.lab.cloud import keystone
 from tests.lab.cloud import nova
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
@@ -52,6 +54,23 @@ def rescue_leftovers(server):
     """Files of a rescue; there must be none once it is over."""
     return sorted(path.name for path in server.folder.glob('*')
                   if path.suffix == '.rescue' or path.name == 'unrescue.xml')
+
+
+def traces(server_id, domain):
+    """What is left of a server that was deleted; there must be nothing."""
+    folders = ['shared-source', *(f'{host}/instances'
+                                  for host in settings.HYPERVISORS)]
+    found = [str(path) for folder in folders
+             for path in (settings.DATA / folder).glob(f'{server_id}*')]
+    found += [f'{domain} on {host}' for host in settings.HYPERVISORS
+              if domain in hypervisor.virsh(
+                  host, 'list', '--all', '--name').split()]
+    if settings.Shape.current().profile == 'rbd':
+        found += [name for name in _rbd('ls', 'vms').split()
+                  if name.startswith(server_id)]
+    allocations = keystone.connect().placement.get(
+        f'/allocations/{server_id}').json()['allocations']
+    return found + [f'allocation at {provider}' for provider in allocations]
 
 
 def _flat_sum(make):

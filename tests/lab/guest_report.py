@@ -20,7 +20,8 @@ import json
 import re
 
 Disk = collections.namedtuple(
-    'Disk', 'name at scsi size serial label ro sum mark')
+    'Disk', 'name at scsi size serial label ro sum mark blocks',
+    defaults=[None])
 
 
 class Report:
@@ -41,10 +42,15 @@ class Report:
                             for line in self.lines)
         self.disks = [self._disk(line) for line in self.lines
                       if line.startswith('LAB disk ')]
-        self.ticks = max((int(line.split()[2]) for line in self.lines
-                          if re.match(r'LAB tick \d+$', line)), default=0)
+        self.ticks = self._last_number('tick')
+        self.synced = self._last_number('synced')
         self.variable = self._words('uefi').get('variable')
         self.config_drive = self._config_drive()
+
+    @classmethod
+    def after_move(cls, console):
+        """What a guest says that goes on where the console is a new one."""
+        return cls('LAB boot role=moved\n' + console)
 
     @property
     def cmdline(self):
@@ -69,8 +75,19 @@ class Report:
         return {disk.mark: (disk.at, disk.scsi, disk.name)
                 for disk in self.disks if disk.mark != 'none'}
 
+    @property
+    def blocks(self):
+        """{mark: (how many numbered blocks, the last number)}."""
+        return {disk.mark: tuple(int(number) for number
+                                 in disk.blocks.split('/'))
+                for disk in self.disks if disk.blocks}
+
     def labelled(self, label):
         return [disk for disk in self.disks if disk.label == label]
+
+    def _last_number(self, kind):
+        return max((int(line.split()[2]) for line in self.lines
+                    if re.match(rf'LAB {kind} \d+$', line)), default=0)
 
     def _words(self, kind):
         for line in self.lines:

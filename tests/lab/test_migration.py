@@ -15,6 +15,7 @@
 import itertools
 
 from tests.lab import base
+from tests.lab.cloud import hypervisor
 from tests.lab.cloud import settings
 from tests.lab import evidence
 
@@ -25,7 +26,6 @@ class LiveMigration(base.LabTest):
         server, before = self.boot()
         source = server.folder
         server.live_migrate()
-        # The console starts afresh there; the guest goes on.
         self.assertAlive(server)
         if settings.Shape.current().profile != 'shared':
             self.assertFalse(source.exists(), source)
@@ -55,12 +55,11 @@ class LiveMigration(base.LabTest):
         self.assertDisksInPlace(before, server.unrescue())
 
     def assertAlive(self, server):
-        def ticks():
-            # Without the line of the boot, which stayed on the source.
-            return base.Report('LAB boot role=base\n' + server.console()).ticks
-        first = ticks()
-        base.process.wait_for(lambda: ticks() > first,
-                              f'a tick of the guest of {server.id}', 60, 1)
+        """The console begins there; the guest goes on."""
+        first = server.report_after_move().ticks
+        base.process.wait_for(
+            lambda: server.report_after_move().ticks > first,
+            f'a tick of the guest of {server.id}', base.PATIENCE, 1)
 
 
 class LiveMigrationOfRescued(base.LabTest):
@@ -124,3 +123,94 @@ for _mode, _kind in itertools.product(
         LiveMigrationOfRescued.RESCUE_IMAGES, LiveMigrationOfRescued.SERVERS):
     if (_mode, _kind) != ('cdrom', 'kernel'):
         _add(_mode, _kind)
+
+
+class LiveMigrationOfRescuedAtWork(base.LabTest):
+    """What happens to a rescued server before, during and after a move."""
+
+    def setUp(self):
+        super().setUp()
+        if self.is_with_package():
+            # A cloud that does not have it says so at once.
+            self.get('/servers', base.MIGRATE)
+
+    def _tell_of_twice(self, image):
+        server, before = self.boot(flavor='lab-disks', config_drive=True)
+        server.stop()
+        sums = evidence.disk_sums(server)
+        server.start()
+        server.rescue(image, base.MIGRATE)
+        for _ in range(4):
+            server.live_migrate(base.MIGRATE, status='RESCUE')
+            self.assertEqual(sums, evidence.disk_sums(server))
+        self.assertDisksInPlace(before, server.unrescue(base.MIGRATE))
+        self.assertEqual([], evidence.rescue_leftovers(server))
+
+    @base.with_package
+    def test_there_and_back_twice_legacy(self):
+        self._tell_of_twice('rescue')
+
+    @base.with_package
+    def test_there_and_back_twice_stable(self):
+        self._tell_of_twice('rescue-stable')
+
+    @base.with_package
+    def test_there_and_back_twice_cdrom(self):
+        self._tell_of_twice('rescue-iso')
+
+    def _tell_of_writer(self, image, flavor='lab', **more):
+        """The rescue guest writes block after block while it moves."""
+        server, before = self.boot(flavor=flavor, config_drive=True,
+                                   metadata={'labwrite': 'yes'}, **more)
+        server.rescue(image, base.MIGRATE)
+        synced = self._wait_for_blocks(server.report, more_than=0)
+        server.live_migrate(base.MIGRATE, status='RESCUE')
+        # It goes on with it there.
+        synced = self._wait_for_blocks(server.report_after_move, synced)
+        synced = self._wait_for_blocks(server.report_after_move, synced)
+        after = server.unrescue(base.MIGRATE)
+        self.assertDisksInPlace(before, after)
+        self.assertNotEqual({}, after.blocks)
+        for mark, (count, last) in after.blocks.items():
+            self.assertEqual(count, last, f'{mark}: blocks are missing')
+            self.assertGreaterEqual(last, synced, f'{mark}: the last ones')
+        return before, after
+
+    def _wait_for_blocks(self, report, more_than):
+        """Wait until a block after this one is on the disks."""
+        def number():
+            synced = report().synced
+            return synced > more_than and synced
+        return base.process.wait_for(number, f'a block after {more_than}',
+                                     base.PATIENCE, 1)
+
+    @base.with_package
+    def test_writer_legacy(self):
+        """It has the server's root disk, and no other."""
+        _, after = self._tell_of_writer('rescue', 'lab-disks')
+        self.assertEqual(1, len(after.blocks))
+
+    @base.with_package
+    def test_writer_stable(self):
+        before, after = self._tell_of_writer('rescue-stable', 'lab-disks')
+        self.assertEqual(set(before.marks), set(after.blocks))
+
+    @base.with_package
+    def test_writer_cdrom(self):
+        before, after = self._tell_of_writer('rescue-iso', 'lab-disks')
+        self.assertEqual(set(before.marks), set(after.blocks))
+
+    @base.with_package
+    def test_delete_meanwhile(self):
+        """Nova would leave disks and allocations on the other host."""
+        server, _ = self.boot(flavor='lab-disks', config_drive=True)
+        server.rescue('rescue-stable', base.MIGRATE)
+        domain, destination = server.domain, server.other_host
+        with hypervisor.slow(destination, '40mbit'):
+            server.ask_live_migrate(base.MIGRATE)
+            server.wait_for_migration_to_be('running')
+            self.assertRefused(409, 'migrat', server.ask_delete)
+        server.wait_for_migration()
+        server.wait_for('RESCUE', host=destination)
+        server.delete()
+        self.assertEqual([], evidence.traces(server.id, domain))

@@ -12,6 +12,7 @@
 
 """The hypervisors: namespaces, network, libvirtd, and what it may open."""
 
+import contextlib
 import json
 import shutil
 import uuid
@@ -193,3 +194,14 @@ def _plug(host, bridge, nic, address=None):
 def cable(host):
     """The controller's end of a hypervisor's cable: tests pull it."""
     return f'cont-{host}'
+
+
+@contextlib.contextmanager
+def slow(host, rate):
+    """All that a host receives comes at this rate, as "80mbit"."""
+    process.run('tc', 'qdisc', 'add', 'dev', cable(host), 'root', 'tbf',
+                'rate', rate, 'burst', '1mb', 'latency', '50ms')
+    try:
+        yield
+    finally:
+        process.run('tc', 'qdisc', 'del', 'dev', cable(host), 'root')
