@@ -13,6 +13,7 @@
 """What is on a host, seen past Nova: the bytes of a server's disks."""
 
 import hashlib
+import os
 
 from tests.lab.cloud import ceph
 from tests.lab.cloud import hypervisor
@@ -75,7 +76,7 @@ def traces(server_id, domain):
 
 def _flat_sum(make):
     """The digest of a flat copy that lives only as long as it takes."""
-    flat = settings.TMP / 'evidence.raw'
+    flat = settings.TMP / f'evidence-{os.getpid()}.raw'
     flat.unlink(missing_ok=True)
     make(flat)
     try:
