@@ -157,6 +157,7 @@ def live_migration(original, self, context, instance, dest, post_method,
         return original(context, instance, dest, post_method, recover_method,
                         block_migration=block_migration,
                         migrate_data=migrate_data)
+    transfer.remove_staged(instance)
     if _is_given_up(context, instance):
         _give_up(context, instance, dest, recover_method, migrate_data)
     elif _needs_proof(instance, migrate_data) and not transfer.is_proven(

@@ -18,15 +18,21 @@ not in the domain, QEMU never copies a CD-ROM, and nobody copies the kernel of
 the rescue system (hazards 3 to 6). All of them are static while the server is
 in rescue.
 
-The source writes a manifest of them into the server's directory when it checks
-a migration; the destination gets it, and then the files, in the way in which
-Nova copies disks in a cold migration. It records what it got with the server,
-and the source does not start the guest's migration without that.
+The source writes a manifest of them into a folder in the server's directory
+when it checks a migration. The destination gets that, and then the files, in
+the way in which Nova copies disks in a cold migration. It records what it got
+with the server, and the source does not start the guest's migration without
+that.
+
+Each copy is a connection of its own, which takes longer than the transfer of a
+small file. So the source puts copies of those into the folder, and the
+destination gets them together.
 """
 
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 
 from lxml import etree
@@ -39,6 +45,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_concurrency import processutils
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
+from oslo_utils import units
 
 from nova_rescue_ext import rescue_files
 
@@ -49,14 +56,18 @@ LOG = logging.getLogger(__name__)
 MADE_BY_HOST = ('ephemeral_', 'swap_')
 
 # Removed with the other files of a rescue, whatever becomes of the migration.
-MANIFEST = 'migration' + rescue_files.SUFFIX
+FOLDER = 'migration' + rescue_files.SUFFIX
+MANIFEST = 'manifest.json'
+
+# Of bigger files nobody wants a second copy on the source.
+_SMALL = 16 * units.Mi
 
 # In the system metadata, written by the destination.
 PROOF = 'rescue_ext_transferred'
 
 _FORMATS = 'disk.info'
 # Nova makes or needs these anew on each host.
-_NOT_CARRIED = {MANIFEST, _FORMATS, _FORMATS + '.tmp', 'console.log',
+_NOT_CARRIED = {_FORMATS, _FORMATS + '.tmp', 'console.log',
                 rescue_files.STOCK_DOMAIN}
 
 
@@ -104,17 +115,64 @@ def write_manifest(instance, domain, block_migration, based=()):
             'disks %s are on the host itself, and this is no block '
             'migration') % ', '.join(sorted(in_domain.writable)))
     formats = _read_formats(directory)
+    folder = _make_folder(directory)
     manifest = {
         'based': [_describe_base(directory, os.path.basename(path), formats)
                   for path in sorted(based)],
-        'files': [_describe(directory, name, formats) for name
-                  in sorted(os.listdir(directory))
+        'files': [_stage(folder, directory,
+                         _describe(directory, name, formats))
+                  for name in sorted(os.listdir(directory))
                   if _is_carried(name, in_domain)],
         'disks': sum(_allocated(os.path.join(directory, name))
                      for name in in_domain.writable)}
-    with open(os.path.join(directory, MANIFEST), 'w',
-              encoding='utf-8') as file:
+    with open(os.path.join(folder, MANIFEST), 'w', encoding='utf-8') as file:
         file.write(jsonutils.dumps(manifest, sort_keys=True))
+
+
+def _make_folder(directory):
+    """Begin anew: nothing of an earlier attempt may go along."""
+    folder = os.path.join(directory, FOLDER)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+    os.mkdir(folder, 0o700)
+    return folder
+
+
+def _stage(folder, directory, entry):
+    """Put a copy of a small file into the folder, if there is room for it.
+
+    No hard link: most files belong to the user of QEMU, and a kernel with
+    fs.protected_hardlinks gives nobody else a link to them.
+
+    :returns: the entry, with whether that was done
+    """
+    if entry['size'] > _SMALL:
+        return dict(entry, staged=False)
+    target = os.path.join(folder, entry['name'])
+    try:
+        libvirt_utils.copy_image(os.path.join(directory, entry['name']),
+                                 target)
+    except (processutils.ProcessExecutionError, OSError) as exc:
+        LOG.info('%(name)s is copied to the destination by itself: %(error)s',
+                 {'name': entry['name'], 'error': exc})
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target)
+        return dict(entry, staged=False)
+    return dict(entry, staged=True)
+
+
+def remove_staged(instance):
+    """Remove the copies from the source, when the destination has them.
+
+    The manifest stays, for the proof.
+
+    :param instance: the Instance, on its source
+    """
+    folder = os.path.join(libvirt_utils.get_instance_path(instance), FOLDER)
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name != MANIFEST:
+                os.unlink(os.path.join(folder, name))
 
 
 def _is_carried(name, in_domain):
@@ -205,7 +263,8 @@ def check_destination(instance, migrate_data):
             'delete it. Find out whose it is, and move it away') % directory)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            manifest = _read(_fetch(instance, directory, MANIFEST, folder))
+            manifest = _read(_fetch(instance, os.path.join(
+                directory, FOLDER), MANIFEST, folder))
     except (processutils.ProcessExecutionError, OSError) as exc:
         raise Untransferable(reason=_(
             'the destination cannot copy files from %(host)s, as in a cold '
@@ -261,7 +320,8 @@ def copy(context, instance, migrate_data):
     """
     directory = libvirt_utils.get_instance_path_at_destination(
         instance, migrate_data)
-    path = _fetch(instance, directory, MANIFEST, directory)
+    folder = _fetch(instance, directory, FOLDER, directory)
+    path = os.path.join(folder, MANIFEST)
     manifest = _read(path)
     formats = _read_formats(directory)
     todo = [(_copy_file, entry) for entry in manifest['files']] + [
@@ -281,11 +341,17 @@ def copy(context, instance, migrate_data):
         with open(os.path.join(directory, _FORMATS), 'w',
                   encoding='utf-8') as file:
             file.write(jsonutils.dumps(formats) + '\n')
-    _record(context, instance, _digest(path))
+    digest = _digest(path)
+    shutil.rmtree(folder)
+    _record(context, instance, digest)
 
 
 def _copy_file(instance, directory, entry):
-    path = _fetch(instance, directory, entry['name'], directory)
+    path = os.path.join(directory, entry['name'])
+    if entry['staged']:
+        os.rename(os.path.join(directory, FOLDER, entry['name']), path)
+    else:
+        _fetch(instance, directory, entry['name'], directory)
     if os.path.getsize(path) != entry['size']:
         raise exception.MigrationError(reason=_(
             '%(path)s has %(found)d bytes on the destination and had '
@@ -337,11 +403,11 @@ def _replace(path, source_format, source):
     os.rename(flat, path)
 
 
-def _fetch(instance, directory, name, folder):
-    target = os.path.join(folder, name)
+def _fetch(instance, directory, name, target):
+    """Copy a file, or a folder, of the source into a folder that is there."""
     libvirt_utils.copy_image(src=os.path.join(directory, name), dest=target,
                              host=instance.host, receive=True)
-    return target
+    return os.path.join(target, name)
 
 
 def _read(path):
@@ -376,7 +442,8 @@ def is_proven(context, instance):
     :param context: a RequestContext
     :param instance: the Instance, on its source
     """
-    path = os.path.join(libvirt_utils.get_instance_path(instance), MANIFEST)
+    path = os.path.join(libvirt_utils.get_instance_path(instance), FOLDER,
+                        MANIFEST)
     fresh = objects.Instance.get_by_uuid(
         context, instance.uuid, expected_attrs=['system_metadata'])
     proof = fresh.system_metadata.get(PROOF)

@@ -49,6 +49,7 @@ class MigrationTestCase(base.RescueTestCase):
             self._tell_driver_its_host(compute.driver, host)
             os.makedirs(self.path('', host), exist_ok=True)
         self.migrations = []
+        self.connections = []  # what is copied from another host
         self.patch('nova.tests.fixtures.libvirt.Domain.migrateToURI3',
                    self._migrate)
         self.patch('nova.virt.libvirt.utils.copy_image', self._copy_image)
@@ -131,9 +132,14 @@ class MigrationTestCase(base.RescueTestCase):
         return os.path.join(base.CONF.instances_path, host, uuid, *names)
 
     def _copy_image(self, src, dest, host=None, receive=False, **kwargs):
+        """As cp, scp and rsync do with -r, into a folder that is there."""
         if host:
             src = src.replace('/%s/' % _here.host, '/%s/' % host)
-        shutil.copy(src, dest)
+            self.connections.append(os.path.basename(src))
+        if os.path.isdir(src):
+            shutil.copytree(src, os.path.join(dest, os.path.basename(src)))
+        else:
+            shutil.copy(src, dest)
 
     def _copy_remote_file(self, remotefs, src, dst, *args, **kwargs):
         """So do Nova 29 and 30 with an ISO 9660 config drive."""

@@ -96,9 +96,9 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
         node.save()
 
     def files(self, host='compute1'):
-        """Names of the files of the server on a host, but the manifest."""
+        """Names of the files of the server on a host, but those on the way."""
         path = self.path(self.server['id'], host)
-        return set(os.listdir(path)) - {transfer.MANIFEST} if (
+        return set(os.listdir(path)) - {transfer.FOLDER} if (
             os.path.exists(path)) else None
 
     def assert_cleaned(self, host):

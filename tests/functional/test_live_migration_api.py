@@ -170,6 +170,7 @@ class MeanwhileTest(MeanwhileTestCase):
 
     def test_progress_of_the_copies(self):
         """Of the files that QEMU does not copy, before its own."""
+        self.patch('nova_rescue_ext.live_migration.transfer._SMALL', 0)
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0', 'disk.swap')
         copy = self._copy_image
         shown = []

@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""How the files that QEMU does not copy get to the destination."""
+
+import os
+
+from nova_rescue_ext.live_migration import transfer
+from tests.functional import test_live_migration
+
+
+class CopiesTestCase(test_live_migration.LiveMigrationTestCase):
+
+    FILES = ['disk.config', 'disk.eph0', 'disk.swap', 'kernel']
+
+    def setUp(self):
+        super().setUp()
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', *self.FILES)
+
+    def folder(self, host):
+        """Names in the folder of the files on the way, None without it."""
+        path = self.path(self.server['id'], host, transfer.FOLDER)
+        return os.listdir(path) if os.path.exists(path) else None
+
+
+class CopiesTest(CopiesTestCase):
+
+    def test_small_files_in_one_connection(self):
+        self.before_migration = lambda: self.assertEqual(
+            ([transfer.MANIFEST], None),
+            (self.folder('compute1'), self.folder('compute2')))
+        self.migrate()
+        self.assertEqual([transfer.MANIFEST, transfer.FOLDER],
+                         self.connections)
+        self.assert_files(self.server, *self.FILES)
+
+    def test_big_files_one_by_one(self):
+        """So that they show in the progress, and need no second copy."""
+        big = self.path(self.server['id'], 'compute1', 'disk.eph0')
+        os.truncate(big, 16 * 2 ** 20 + 1)
+        staged = []
+        copy = transfer.copy
+
+        def look(*args):
+            staged.extend(self.folder('compute1'))
+            copy(*args)
+
+        self.patch('nova_rescue_ext.live_migration.transfer.copy', look)
+        self.migrate()
+        self.assertEqual({transfer.MANIFEST, *self.FILES} - {'disk.eph0'},
+                         set(staged))
+        self.assertEqual(
+            [transfer.MANIFEST, transfer.FOLDER, 'disk.eph0'],
+            self.connections)
+        self.assertEqual(16 * 2 ** 20 + 1, os.path.getsize(
+            self.path(self.server['id'], 'compute2', 'disk.eph0')))
+
+    def test_no_room_for_copies_on_the_source(self):
+        copy = self._copy_image
+
+        def fail(src, dest, host=None, **kwargs):
+            if not host:
+                with open(dest, 'wb') as file:
+                    file.write(b'half')
+                raise OSError('disk full')
+            copy(src, dest, host, **kwargs)
+
+        self.patch('nova.virt.libvirt.utils.copy_image', fail)
+        self.migrate()
+        self.assertEqual([transfer.MANIFEST, transfer.FOLDER, *self.FILES],
+                         self.connections)
+        self.assert_files(self.server, *self.FILES)
+
+    def test_copies_of_an_earlier_attempt_are_not_used(self):
+        copy = transfer.copy
+
+        def fail(*args):
+            raise OSError('out of order')
+
+        self.patch('nova_rescue_ext.live_migration.transfer.copy', fail)
+        self.assert_fails()
+        self.assertIn('disk.eph0', self.folder('compute1'))
+        self.assert_cleaned('compute2')
+        self.patch('nova_rescue_ext.live_migration.transfer.copy', copy)
+        with open(self.path(self.server['id'], 'compute1', 'disk.eph0'),
+                  'wb') as file:
+            file.write(b'newer')
+        os.unlink(self.path(self.server['id'], 'compute1', 'disk.swap'))
+        self.migrate()
+        with open(self.path(self.server['id'], 'compute2', 'disk.eph0'),
+                  'rb') as file:
+            self.assertEqual(b'newer', file.read())
+        self.assertNotIn('disk.swap', self.files('compute2'))
+
+    def test_another_manifest_is_no_proof(self):
+        """The source has checked once more since the files were copied."""
+        copy = transfer.copy
+
+        def check_again(*args):
+            copy(*args)
+            path = self.path(self.server['id'], 'compute1', transfer.FOLDER,
+                             transfer.MANIFEST)
+            with open(path, 'a') as file:
+                file.write(' ')
+
+        self.patch('nova_rescue_ext.live_migration.transfer.copy',
+                   check_again)
+        self.assert_fails()
+        self.assert_cleaned('compute2')
+
+    def test_unrescue_removes_what_is_left(self):
+        def fail(*args):
+            raise OSError('out of order')
+
+        self.patch('nova_rescue_ext.live_migration.transfer.copy', fail)
+        self.assert_fails()
+        self.unrescue(self.server)
+        self.assertIsNone(self.folder('compute1'))
