@@ -66,19 +66,17 @@ def rebuild(original, self, context, instance, image_href, admin_password,
     asked = microversion.is_requested(
         context, microversion.REBUILD_NEVER_BOOTED)
     if not asked or not feature.never_booted(instance):
-        if image_href == wsgi.NO_IMAGE:
-            raise exception.InstanceInvalidState(
-                attr='vm_state', instance_uuid=instance.uuid,
-                state=instance.vm_state, method='rebuild')
+        wsgi.check_for_nova(context)
         return original(context, instance, image_href, admin_password,
                         files_to_inject=files_to_inject,
                         reimage_boot_volume=reimage_boot_volume, **kwargs)
+    wishes = wsgi.wishes(context)
     with answers.translated():
         _rebuild_never_booted(
             self, context, instance, _Wanted(
-                image_href if image_href != wsgi.NO_IMAGE else None,
-                admin_password, files_to_inject or [], reimage_boot_volume,
-                wsgi.wishes(context).networks, kwargs))
+                image_href if wishes.has_image else None, admin_password,
+                files_to_inject or [], reimage_boot_volume, wishes.networks,
+                kwargs))
 
 
 class _Wanted:
@@ -104,6 +102,7 @@ class _Found:
         if mapping.cell_mapping is None:
             answers.conflict(_('The server is being built.'))
         self.cell = mapping.cell_mapping
+        self._min_comp_ver = None
         with nova_context.target_cell(context, self.cell) as cctxt:
             self.instance = objects.Instance.get_by_uuid(
                 cctxt, uuid, expected_attrs=clone.ATTRIBUTES)
@@ -120,6 +119,17 @@ class _Found:
         self.is_bfv = compute_utils.is_volume_backed_instance(
             context, self.instance,
             objects.BlockDeviceMappingList(objects=self.bdms))
+
+    def call(self, method, context, *args):
+        """Call a method of Nova that takes min_comp_ver since Nova 31."""
+        kwargs = {}
+        if 'min_comp_ver' in inspect.signature(method).parameters:
+            if self._min_comp_ver is None:
+                self._min_comp_ver = (
+                    objects.service.get_minimum_version_all_cells(
+                        context, ['nova-compute']))
+            kwargs['min_comp_ver'] = self._min_comp_ver
+        return method(context, *args, **kwargs)
 
 
 # Nova's wrapper is outermost there, too: a locked server answers 409 whatever
@@ -140,7 +150,7 @@ def _rebuild_never_booted(self, context, instance, wanted):
     bdms = clone.block_device_mappings(context, found.bdms)
     image = _choose_image(self, context, found, wanted, new, bdms)
     _change(self, context, wanted, new, image, found)
-    _request_resources(self, context, found.spec, new, image, networks)
+    _request_resources(self, context, found, new, image, networks)
     found.spec.requested_destination = kept.kept_destination(found.kept)
     # Step 1.
     block_devices.repair(context, self.volume_api, found.instance, found.bdms,
@@ -258,15 +268,12 @@ def _change(self, context, wanted, new, image, found):
     """
     changes = wanted.changes
     auto_disk_config = changes.pop('auto_disk_config', None)
-    min_comp_ver = objects.service.get_minimum_version_all_cells(
-        context, ['nova-compute'])
     self._check_auto_disk_config(image=image,
                                  auto_disk_config=auto_disk_config)
     self._check_image_arch(image=image)
-    _call(self._checks_for_create_and_rebuild, min_comp_ver, context,
-          new.image_ref or None, image, new.flavor,
-          changes.get('metadata', {}), wanted.files,
-          found.root_bdm)
+    found.call(self._checks_for_create_and_rebuild, context,
+               new.image_ref or None, image, new.flavor,
+               changes.get('metadata', {}), wanted.files, found.root_bdm)
     if 'key_name' in changes:
         _change_key(context, new, changes.pop('key_name'))
     if 'trusted_certs' in changes:
@@ -305,12 +312,13 @@ def _change_trusted_certs(self, context, found, new, certificates):
         context, certificates, rebuild=True)
 
 
-def _request_resources(self, context, spec, new, image, networks):
+def _request_resources(self, context, found, new, image, networks):
     """Make anew what depends on image, ports and device profiles.
 
     Nova stores only a part of it with the RequestSpec, and the ports may have
     been changed in the meantime.
     """
+    spec = found.spec
     flavor = new.flavor
     image_meta = objects.ImageMeta.from_dict(image)
     self._check_requested_networks(context, networks, 1)
@@ -320,9 +328,7 @@ def _request_resources(self, context, spec, new, image, networks):
     network_metadata, port_groups, level = (
         self.network_api.create_resource_requests(
             context, networks, pci_requests, affinity_policy=affinity))
-    _call(self._check_support_vnic_accelerator,
-          objects.service.get_minimum_version_all_cells(
-              context, ['nova-compute']), context, networks)
+    found.call(self._check_support_vnic_accelerator, context, networks)
     self._check_support_vnic_remote_managed(context, networks)
     new.pci_requests = spec.pci_requests = pci_requests
     new.numa_topology = spec.numa_topology = hardware.numa_get_constraints(
@@ -429,10 +435,3 @@ def _undo(context, found):
         except (exception.ConstraintNotMet, exception.InstanceNotFound):
             pass
     database.forget(context, uuid)
-
-
-def _call(method, min_comp_ver, *args):
-    """Call a method of Nova that takes min_comp_ver since Nova 31."""
-    if 'min_comp_ver' in inspect.signature(method).parameters:
-        return method(*args, min_comp_ver=min_comp_ver)
-    return method(*args)

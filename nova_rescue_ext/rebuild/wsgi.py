@@ -22,18 +22,27 @@ import typing
 
 from nova.api.openstack import api_version_request
 from nova import exception
-from nova.policies import servers as server_policies
 
 from nova_rescue_ext import microversion
-from nova_rescue_ext import rebuild
 
 # Nova's schema wants an image; the compute API does not look at this one.
-NO_IMAGE = '00000000-0000-0000-0000-000000000000'
+_NO_IMAGE = '00000000-0000-0000-0000-000000000000'
+
+
+class ForNova(exception.ValidationError):
+    """The server is not one that never booted.
+
+    A ValidationError, as Nova's controllers let that pass.
+    """
+
+    msg_fmt = 'Not a server that never booted'
 
 
 class Wishes(typing.NamedTuple):
     """What a caller said beyond Nova's schema."""
 
+    # Whether there is an image that the caller wants.
+    has_image: bool = True
     # The NetworkRequestList to build with, None: those that were kept.
     networks: typing.Any = None
 
@@ -43,47 +52,53 @@ def wishes(context):
     return getattr(context, 'rebuild_never_booted', Wishes())
 
 
+def check_for_nova(context):
+    """See that Nova gets a request as its caller has said it.
+
+    :raises: ForNova
+    """
+    if wishes(context) != Wishes():
+        raise ForNova()
+
+
 def dispatch(original, self, method, request, action_args):
-    """Let a rebuild request of a server that never booted pass."""
-    if getattr(method, 'wsgi_action', None) == 'rebuild':
-        _prepare(method.__self__, request, action_args)
-    return original(method, request, action_args)
+    """Let a rebuild request of a server that never booted pass.
+
+    Only the compute API knows whether the server is one. If it is not, Nova
+    gets what the caller said, and answers as always.
+    """
+    adjusted = (_adjust(method.__self__, request, action_args)
+                if getattr(method, 'wsgi_action', None) == 'rebuild' else None)
+    if adjusted is None:
+        return original(method, request, action_args)
+    try:
+        return original(method, request, adjusted)
+    except ForNova:
+        del request.environ['nova.context'].rebuild_never_booted
+        return original(method, request, action_args)
 
 
-def _prepare(controller, request, action_args):
+def _adjust(controller, request, action_args):
+    """Leave on the context what Nova's schema refuses.
+
+    :returns: what Nova is to see, or None if there is nothing to adjust
+    """
     body = action_args.get('body')
     wanted = body.get('rebuild') if isinstance(body, dict) else None
     context = request.environ['nova.context']
     if (not isinstance(wanted, dict)
             or ('imageRef' in wanted and 'networks' not in wanted)
             or not microversion.is_requested(
-                context, microversion.REBUILD_NEVER_BOOTED)
-            or not _is_ours(controller, context, action_args['id'])):
-        return
+                context, microversion.REBUILD_NEVER_BOOTED)):
+        return None
     wanted = dict(wanted)
     networks = None
     if ('networks' in wanted
             and api_version_request.is_supported(request, '2.37')):
         networks = _networks(controller, request, wanted.pop('networks'))
-    wanted.setdefault('imageRef', NO_IMAGE)
-    context.rebuild_never_booted = Wishes(networks)
-    action_args['body'] = dict(body, rebuild=wanted)
-
-
-def _is_ours(controller, context, instance_id):
-    """Whether the caller may rebuild the server and it never booted.
-
-    If not, Nova answers as always.
-    """
-    try:
-        instance = controller.compute_api.get(context, instance_id)
-    except exception.InstanceNotFound:
-        return False
-    allowed = context.can(
-        server_policies.SERVERS % 'rebuild', fatal=False,
-        target={'user_id': instance.user_id,
-                'project_id': instance.project_id})
-    return allowed and rebuild.never_booted(instance)
+    context.rebuild_never_booted = Wishes('imageRef' in wanted, networks)
+    wanted.setdefault('imageRef', _NO_IMAGE)
+    return dict(action_args, body=dict(body, rebuild=wanted))
 
 
 def _networks(controller, request, networks):

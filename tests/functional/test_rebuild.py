@@ -72,7 +72,7 @@ class RebuildTest(rebuild_base.RebuildTestCase):
         other = self.api_of('other')
         answers = [self.rebuild(server, api=other),
                    self.rebuild(server, api=other, imageRef=self.IMAGE)]
-        self.assertEqual([400, 404], [
+        self.assertEqual([404, 404], [
             answer.status_code for answer in answers])
         self.assert_untouched(server)
 
