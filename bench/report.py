@@ -113,6 +113,38 @@ def write_section(path, heading, text):
            + ['%s\n\n%s' % (heading, text)])
 
 
+def write_rows(path, heading, text, rows):
+    """Write rows of the table in a section.
+
+    What else the section says, and other rows of the table, stay.
+
+    :param heading: with its "# "
+    :param text: Markdown of a new section, which ends with an empty table
+    :param rows: lines of the table. The first two columns tell which they are
+    """
+    sections = _sections(path)
+    section = next((section for section in sections
+                    if section.startswith(heading)), None)
+    if section is None:
+        section = '%s\n\n%s' % (heading, text)
+        sections.append(section)
+    lines = section.rstrip('\n').split('\n')
+    table = [number for number, line in enumerate(lines)
+             if line.startswith('|')]
+    first, end = table[0] + 2, table[-1] + 1
+    merged = {tuple(_which(row)): row for row in lines[first:end] + rows}
+    lines[first:end] = [row for _key, row in sorted(merged.items())]
+    sections[sections.index(section)] = '\n'.join(lines) + '\n'
+    _write(path, sections)
+
+
+def _which(row):
+    """The first two columns, so that 9 is before 10."""
+    cells = [cell.strip() for cell in row.split('|')[1:3]]
+    return [(int(re.match(r'\d*', cell).group() or 0), cell)
+            for cell in cells]
+
+
 def _sections(path):
     try:
         with open(path, encoding='utf-8') as existing:

@@ -22,6 +22,7 @@ from nova.db.main import models as main_models
 from nova.db import migration
 from oslo_config import cfg
 from oslo_db.sqlalchemy import provision
+from oslo_utils import uuidutils
 from placement import db_api as placement_db
 from placement.tests import fixtures as placement_fixtures
 import sqlalchemy as sa
@@ -114,6 +115,40 @@ class OwnDatabases:
                 fixture._default_ctxt_mgr = manager
 
         return add
+
+    def add_crowd(self, number):
+        """Add servers of another project to cell0, which failed, too."""
+        uuids = [uuidutils.generate_uuid() for _number in range(number)]
+        if not uuids:
+            return
+        with self.server.engine('nova_cell0').begin() as cell0:
+            for model, values in (
+                    (main_models.Instance, {
+                        'project_id': 'other', 'user_id': 'other',
+                        'vm_state': 'error'}),
+                    (main_models.InstanceExtra, {}),
+                    (main_models.InstanceInfoCache, {'network_info': '[]'}),
+                    (main_models.InstanceMetadata, {'key': 'a', 'value': 'b'}),
+                    (main_models.InstanceSystemMetadata, {
+                        'key': 'a', 'value': 'b'}),
+                    (main_models.InstanceFault, {'code': 500}),
+                    (main_models.BlockDeviceMapping, {'boot_index': 0}),
+                    (main_models.InstanceAction, {'action': 'create'})):
+                key = ('uuid' if model is main_models.Instance
+                       else 'instance_uuid')
+                cell0.execute(model.__table__.insert(), [
+                    dict(values, **{key: uuid}, deleted=0)
+                    for uuid in uuids])
+        with self.server.engine('nova_api').begin() as api:
+            cell = api.execute(sa.select(api_models.CellMapping.id).filter_by(
+                name='cell0')).scalar()
+            for model, values in (
+                    (api_models.InstanceMapping, {
+                        'cell_id': cell, 'project_id': 'other',
+                        'queued_for_delete': False}),
+                    (api_models.RequestSpec, {'spec': '{}'})):
+                api.execute(model.__table__.insert(), [
+                    dict(values, instance_uuid=uuid) for uuid in uuids])
 
     def _empty(self):
         for name, models in self.models.items():
