@@ -45,6 +45,10 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 		test_rescued_is_refused_by_stock) \
 	$(addprefix tests.lab.test_migration.LiveMigrationOfRescued., \
 		test_legacy_ephemeral_and_swap test_cdrom_root) \
+	$(addprefix tests.lab.test_migration.LiveMigrationOfRescuedAtWork., \
+		test_there_and_back_twice_stable test_writer_stable \
+		test_delete_meanwhile) \
+	tests.lab.test_uefi.Uefi.test_migration_stable \
 	tests.lab.test_rebuild.RebuildNeverBooted.test_after_capacity_was_added \
 	$(addprefix tests.lab.test_faults.Faults., \
 		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
