@@ -18,9 +18,9 @@ table (doc/source/contributor/lab-faults.rst) when LAB_FAULTS_TABLE=1.
 """
 
 import itertools
+import json
 import os
 import pathlib
-import re
 import signal
 import time
 
@@ -33,8 +33,7 @@ from tests.lab.cloud import settings
 
 _TABLE = settings.CHECKOUT / 'doc/source/contributor/lab-faults.rst'
 # Beside the results of Tempest: it outlives the lab.
-_HEADER = ['During', 'Fault', 'When', 'State after', 'Left by',
-           'Disks whole']
+_KEPT = settings.ROOT / 'faults.json'
 
 
 class _Fault:
@@ -378,34 +377,27 @@ for _stage, _faults in STAGES.items():
 
 
 def _note(stage, fault, moment, outcome):
-    """Put an outcome into the table, beside those of earlier runs."""
+    """Keep an outcome beside those of earlier runs, and write the table."""
     if os.environ.get('LAB_FAULTS_TABLE') != '1':
         return
     shape = str(settings.Shape.current())
-    rows = _read_table(shape)
-    rows[tuple(name.replace('_', ' ')
-               for name in (stage, fault, moment))] = outcome
-    _write_table(shape, rows)
+    kept = json.loads(_KEPT.read_text()) if _KEPT.exists() else {}
+    kept.setdefault(shape, {})[f'{stage} {fault} {moment}'] = outcome
+    _KEPT.write_text(json.dumps(kept, indent=1))
+    _write_table(shape, kept[shape])
 
 
-def _read_table(shape):
-    """The outcomes of a lab of this shape: {(stage, fault, moment): ...}."""
-    text = _TABLE.read_text() if _TABLE.exists() else ''
-    if f'``{shape}``' not in text:
-        return {}
-    cells = re.findall(r'^   [* ] - (.*)$', text, re.MULTILINE)
-    rows = [cells[begin:begin + len(_HEADER)]
-            for begin in range(0, len(cells), len(_HEADER))]
-    return {tuple(row[:3]): row[3:] for row in rows if row != _HEADER}
-
-
-def _write_table(shape, rows):
+def _write_table(shape, outcomes):
     lines = [
         'Faults and what became of the server', '=' * 36, '',
         f'Written by ``make lab-faults`` with ``{shape}``.', '',
-        '.. list-table::', '   :header-rows: 1', '']
-    for row in (_HEADER, *([*key, *rows[key]] for key in sorted(rows))):
-        lines.append(f'   * - {row[0]}')
-        lines += [f'     - {cell}' for cell in row[1:]]
+        '.. list-table::', '   :header-rows: 1', '',
+        '   * - During', '     - Fault', '     - When', '     - State after',
+        '     - Left by', '     - Disks whole']
+    for name, outcome in sorted(outcomes.items()):
+        stage, *cells = name.split()
+        lines.append(f'   * - {stage}')
+        lines += [f'     - {cell.replace("_", " ")}'
+                  for cell in (*cells, *outcome)]
     _TABLE.parent.mkdir(parents=True, exist_ok=True)
     _TABLE.write_text('\n'.join(lines) + '\n')
