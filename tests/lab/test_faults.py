@@ -18,13 +18,13 @@ table (doc/source/contributor/lab-faults.rst) when LAB_FAULTS_TABLE=1.
 """
 
 import itertools
-import json
 import os
 import pathlib
 import signal
 import time
 
 from tests.lab import base
+from tests.lab import fault_table
 from tests.lab.cloud import hypervisor
 from tests.lab.cloud import namespace
 from tests.lab.cloud import nova
@@ -32,8 +32,6 @@ from tests.lab.cloud import process
 from tests.lab.cloud import settings
 
 _TABLE = settings.CHECKOUT / 'doc/source/contributor/lab-faults.rst'
-# Beside the results of Tempest: it outlives the lab.
-_KEPT = settings.ROOT / 'faults.json'
 
 
 class _Fault:
@@ -377,27 +375,9 @@ for _stage, _faults in STAGES.items():
 
 
 def _note(stage, fault, moment, outcome):
-    """Keep an outcome beside those of earlier runs, and write the table."""
-    if os.environ.get('LAB_FAULTS_TABLE') != '1':
-        return
-    shape = str(settings.Shape.current())
-    kept = json.loads(_KEPT.read_text()) if _KEPT.exists() else {}
-    kept.setdefault(shape, {})[f'{stage} {fault} {moment}'] = outcome
-    _KEPT.write_text(json.dumps(kept, indent=1))
-    _write_table(shape, kept[shape])
-
-
-def _write_table(shape, outcomes):
-    lines = [
-        'Faults and what became of the server', '=' * 36, '',
-        f'Written by ``make lab-faults`` with ``{shape}``.', '',
-        '.. list-table::', '   :header-rows: 1', '',
-        '   * - During', '     - Fault', '     - When', '     - State after',
-        '     - Left by', '     - Disks whole']
-    for name, outcome in sorted(outcomes.items()):
-        stage, *cells = name.split()
-        lines.append(f'   * - {stage}')
-        lines += [f'     - {cell.replace("_", " ")}'
-                  for cell in (*cells, *outcome)]
-    _TABLE.parent.mkdir(parents=True, exist_ok=True)
-    _TABLE.write_text('\n'.join(lines) + '\n')
+    """Write an outcome to the table, if this run is to do so."""
+    if os.environ.get('LAB_FAULTS_TABLE') == '1':
+        fault_table.note(
+            _TABLE, str(settings.Shape.current()),
+            [word.replace('_', ' ') for word in (stage, fault, moment)],
+            outcome)
