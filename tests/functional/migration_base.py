@@ -151,7 +151,8 @@ class MigrationTestCase(base.RescueTestCase):
             self._copy_and_start(domain, params)
         except Exception:
             # Nova's double, before Nova 34, goes on with the job for ever.
-            domain._job_type = libvirt.VIR_DOMAIN_JOB_NONE
+            if domain._job_type == libvirt.VIR_DOMAIN_JOB_UNBOUNDED:
+                domain._job_type = libvirt.VIR_DOMAIN_JOB_NONE
             raise
 
     def _copy_and_start(self, domain, params):
