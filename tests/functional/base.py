@@ -87,6 +87,15 @@ class Domains(fixtures.Fixture):
         return etree.fromstring(
             self._xml.get(uuid, '<domain/>')).findall('devices/interface')
 
+    def serials(self, uuid):
+        """The serials of a server's disks, by target.
+
+        :param uuid: the UUID of the server
+        """
+        return {disk.find('target').get('dev'): disk.findtext('serial')
+                for disk in etree.fromstring(
+                    self._xml.get(uuid, '<domain/>')).findall('devices/disk')}
+
     def find(self, server, path):
         """The elements of a server's domain with this path."""
         return etree.fromstring(self._xml[server['id']]).findall(path)

@@ -62,7 +62,7 @@ class MigrationTestCase(base.RescueTestCase):
                    '_check_shared_storage_test_file',
                    lambda *args, **kwargs: self.SHARED)
         self._make_cdroms_readonly()
-        self._keep_models_of_interfaces()
+        self._keep_models_and_serials()
         self.before_migration = lambda: None
 
     def patch(self, name, replacement):
@@ -76,12 +76,17 @@ class MigrationTestCase(base.RescueTestCase):
                        r"(<disk type='\w+' device='cdrom'>)",
                        r'\1<readonly/>', describe(itself, flags)))
 
-    def _keep_models_of_interfaces(self):
-        """As libvirt does."""
+    def _keep_models_and_serials(self):
+        """Of interfaces and of disks, as libvirt does."""
         describe = libvirt.Domain.XMLDesc
 
         def describe_with_models(itself, flags):
             domain = etree.fromstring(describe(itself, flags))
+            serials = self.domains.serials(itself.UUIDString())
+            for disk in domain.findall('devices/disk'):
+                serial = serials.get(disk.find('target').get('dev'))
+                if serial and disk.find('serial') is None:
+                    etree.SubElement(disk, 'serial').text = serial
             defined = {interface.find('mac').get('address'): interface
                        for interface in self.domains.interfaces(
                            itself.UUIDString())}

@@ -78,15 +78,22 @@ class StorageTestCase(test_live_migration.LiveMigrationTestCase):
         return {name for target, _, _, _, name in self.rescue_disks
                 if target in targets}
 
-    def migrate_and_unrescue(self):
+    def migrate(self, *args, **kwargs):
         before = self.attachments()
+        super().migrate(*args, **kwargs)
+        self.assertEqual(before, self.attachments())
+
+    def unrescue(self, server):
+        before = self.attachments()
+        super().unrescue(server)
+        self.assertEqual(before, self.attachments())
+
+    def migrate_and_unrescue(self):
         self.rescue_disks = self.domains.disks(self.server)
         self.migrate()
         self.assert_files(self.server, *self.OWN, *self.RESCUE)
-        self.assertEqual(before, self.attachments())
         self.unrescue(self.server)
         self.assert_files(self.server, *self.OWN)
-        self.assertEqual(before, self.attachments())
 
     def attachments(self):
         return {attachment['volumeId'] for attachment in self.api.api_get(
