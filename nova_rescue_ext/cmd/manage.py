@@ -115,7 +115,9 @@ def _positive(text):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog='nova-rescue-ext-manage', description=__doc__)
+        prog='nova-rescue-ext-manage',
+        description='Rebuild servers that never booted, and finish or undo '
+                    'rebuilds that were interrupted.')
     parser.add_argument('--version', action='version',
                         version=activation.version())
     commands = parser.add_subparsers(required=True, dest='command')
@@ -133,18 +135,23 @@ def _parser():
 
     failed = commands.add_parser(
         'rebuild-failed', help='rebuild servers that never booted')
-    failed.add_argument('--os-cloud', help='of clouds.yaml; default: the '
-                                           'environment, as openstack does')
+    failed.add_argument('--os-cloud', metavar='NAME',
+                        help='of clouds.yaml; default: the environment, as '
+                             'openstack does')
     failed.add_argument('--compute-version', default='2.94',
-                        help='microversion of the compute API (2.94)')
-    failed.add_argument('--project', help='only of this project (id)')
-    failed.add_argument('--reason', help='only where the fault has this text')
-    failed.add_argument('--flavor', help='only of this flavor (name)')
-    failed.add_argument('--aggregate',
+                        metavar='VERSION', help='microversion of the compute '
+                                                'API (default 2.94)')
+    failed.add_argument('--project', metavar='ID',
+                        help='only of this project')
+    failed.add_argument('--reason', metavar='TEXT',
+                        help='only where the fault has this text')
+    failed.add_argument('--flavor', metavar='NAME',
+                        help='only of this flavor')
+    failed.add_argument('--aggregate', metavar='NAME',
                         help='only those that may get a host of this host '
                              'aggregate (name or id), after capacity was '
                              'added to it')
-    failed.add_argument('--availability-zone',
+    failed.add_argument('--availability-zone', metavar='NAME',
                         help='only those that asked for this zone')
     failed.add_argument(
         '--older-than', type=int, default=0, metavar='SECONDS',
@@ -152,12 +159,14 @@ def _parser():
     failed.add_argument(
         '--failed-before', type=_time, metavar='TIME',
         help='only those that failed before (UTC, ISO 8601): to resume')
-    failed.add_argument('--limit', type=int, help='at most so many')
+    failed.add_argument('--limit', type=int, metavar='NUMBER',
+                        help='at most so many')
     failed.add_argument('--rate', type=_positive, default=60,
-                        metavar='PER_MINUTE', help='(60)')
+                        metavar='NUMBER', help='at most so many requests a '
+                                               'minute (default 60)')
     failed.add_argument('--timeout', type=_positive, default=600,
                         metavar='SECONDS', help='wait so long for the last '
-                                                'to be built (600)')
+                                                'to be built (default 600)')
     failed.set_defaults(action=rebuild_failed_servers, local=False)
 
     for command in (interrupted, failed):

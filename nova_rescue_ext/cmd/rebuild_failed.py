@@ -151,7 +151,16 @@ class Client:
         response = self._adapter.post(
             '/servers/%s/action' % server_id, json={'rebuild': {}},
             headers=self._headers)
-        return None if response.ok else response.text
+        return None if response.ok else _words(response)
+
+
+def _words(response):
+    """The reason of a refusal, without Nova's JSON around it."""
+    try:
+        fault, = response.json().values()
+        return fault['message']
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return response.text  # of a proxy, perhaps
 
 
 def reason(server):

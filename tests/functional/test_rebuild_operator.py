@@ -19,6 +19,8 @@ import os
 import re
 import socketserver
 import threading
+import time
+from unittest import mock
 from wsgiref import simple_server
 
 import fixtures
@@ -126,6 +128,8 @@ class ManageTest(rebuild_base.RebuildTestCase):
                                            project='other')
         self.assertEqual(1, code)
         self.assertIn('1 ERROR, 1 refused', output)
+        # In words: Nova's JSON is for programs.
+        self.assertIn('| A volume of the server is made', output)
         for server in (failing, locked):
             self.assertIn(server['id'], output)
 
@@ -175,13 +179,28 @@ class ManageTest(rebuild_base.RebuildTestCase):
             self.make_untouched_for(server, seconds=60)
         _code, output = self.rebuild_failed('--limit', '2')
         self.assertIn('2 ERROR', output)
-        time = re.search('--failed-before (.*)', output).group(1)
+        before = re.search('--failed-before (.*)', output).group(1)
         self.add_capacity()
-        _code, output = self.rebuild_failed('--failed-before', time)
+        _code, output = self.rebuild_failed('--failed-before', before)
         self.assertIn('1 ACTIVE', output)
         self.assertEqual(
             ['ACTIVE', 'ERROR', 'ERROR'],
             sorted(server['status'] for server in self.api.get_servers()))
+
+    def test_rate(self):
+        for _number in range(2):
+            self.create_failed()
+        slept = []
+
+        def sleep(seconds):
+            slept.append(seconds)
+            time.sleep(0.02)
+
+        self.patch('nova_rescue_ext.cmd.rebuild_failed.time',
+                   mock.Mock(sleep=sleep))
+        self.rebuild_failed('--failed-before', FAR, '--rate', '30')
+        # After each request, before the servers are waited for.
+        self.assertEqual([2, 2], slept[:2])
 
     def test_still_being_built(self):
         server = self.create_failed()
