@@ -147,7 +147,7 @@ class _Images:
         self._instance = instance
         self.image_api = api.image_api
         self.volume_api = api.volume_api
-        self.offered = False
+        self.offered = None  # the id of the operator's image
 
     def read(self, image_id):
         """Read an image as the caller.
@@ -163,7 +163,7 @@ class _Images:
         metadata = image.find(self._context, self._instance, self.image_api,
                               image_id)
         if metadata is None:
-            self.offered = True
+            self.offered = image_id
             self._context = image.operator_context(self._instance)
             metadata = image.get(self._context, self._instance,
                                  self.image_api, image_id)

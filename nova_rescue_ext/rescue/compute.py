@@ -53,7 +53,7 @@ def get_rescue_image(original, self, context, instance,
         rescue_image_ref = image.of_root_volume(
             context.elevated(), instance, bdms, self.volume_api,
             self.image_api)
-    if request.is_offered_image(instance):
+    if request.is_offered_image(instance, rescue_image_ref):
         context = image.operator_context(instance)
     image_meta = original(context, instance, rescue_image_ref)
     if volume_backed or _stable_devices_always(instance):

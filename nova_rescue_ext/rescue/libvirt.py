@@ -160,7 +160,7 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
     if (not request.asked_for(instance, microversion.RESCUE)
             or image_id == instance.image_ref):
         return instance.kernel_id, instance.ramdisk_id
-    if request.is_offered_image(instance):
+    if request.is_offered_image(instance, image_id):
         context = image.operator_context(instance)
     properties = image.get(context, instance, driver._image_api,
                            image_id)['properties']
@@ -171,9 +171,10 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
 
 def create_image(original, self, context, instance, *args, **kwargs):
     """Download the operator's rescue image with the operator's rights."""
-    if (progress.of(instance) is not None
-            and request.is_offered_image(instance)):
-        context = image.operator_context(instance)
+    if progress.of(instance) is not None:
+        images = kwargs.get('disk_images') or {}
+        if request.is_offered_image(instance, images.get('image_id')):
+            context = image.operator_context(instance)
     return original(context, instance, *args, **kwargs)
 
 

@@ -26,18 +26,18 @@ _VERSION = 'rescue_ext_version'
 _OFFERED = 'rescue_ext_offered_image'
 
 
-def write(instance, version, offered_image=False):
+def write(instance, version, offered_image=None):
     """Tell nova-compute what was asked for. Nova saves the instance.
 
     :param instance: the Instance
     :param version: the ``compute-rescue`` version of the request
-    :param offered_image: whether the image is the operator's offer, which
+    :param offered_image: the id of the operator's image, if it is one that
         the caller cannot see
     """
     forget(instance)
     instance.system_metadata[_VERSION] = str(version)
     if offered_image:
-        instance.system_metadata[_OFFERED] = 'True'
+        instance.system_metadata[_OFFERED] = offered_image
 
 
 def forget(instance):
@@ -62,6 +62,14 @@ def asked_for(instance, version):
         microversion_parse.parse_version_string(asked) >= version)
 
 
-def is_offered_image(instance):
-    """Whether the rescue image is to be read with the operator's rights."""
-    return _OFFERED in instance.system_metadata
+def is_offered_image(instance, image_id):
+    """Whether an image is to be read with the operator's rights.
+
+    Only the one that was offered: a nova-api without the package checks no
+    image, and knows nothing of an offer of an earlier rescue.
+
+    :param instance: the Instance
+    :param image_id: the id of the image, or None
+    """
+    return bool(image_id) and (
+        instance.system_metadata.get(_OFFERED) == image_id)

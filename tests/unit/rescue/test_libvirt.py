@@ -38,13 +38,15 @@ class CreateImageTest(testtools.TestCase):
             'nova_rescue_ext.rescue.image.operator_context',
             lambda instance: 'operator'))
 
-    def _context(self):
+    def _context(self, image_id=uuids.image):
         original = mock.Mock()
-        libvirt.create_image(original, None, 'user', self.instance, {})
+        libvirt.create_image(original, None, 'user', self.instance, {},
+                             disk_images={'image_id': image_id})
         return original.call_args[0][0]
 
     def test_offered_image(self):
-        request.write(self.instance, microversion.RESCUE, offered_image=True)
+        request.write(self.instance, microversion.RESCUE,
+                      offered_image=uuids.image)
         with progress.track(self.instance):
             self.assertEqual('operator', self._context())
 
@@ -53,9 +55,16 @@ class CreateImageTest(testtools.TestCase):
         with progress.track(self.instance):
             self.assertEqual('user', self._context())
 
+    def test_another_image_than_the_offered(self):
+        request.write(self.instance, microversion.RESCUE,
+                      offered_image=uuids.image)
+        with progress.track(self.instance):
+            self.assertEqual('user', self._context(uuids.other))
+
     def test_not_in_a_rescue(self):
         """What an earlier rescue was asked for means nothing later."""
-        request.write(self.instance, microversion.RESCUE, offered_image=True)
+        request.write(self.instance, microversion.RESCUE,
+                      offered_image=uuids.image)
         self.assertEqual('user', self._context())
 
 
