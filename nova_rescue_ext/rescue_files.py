@@ -50,6 +50,25 @@ def remove_stock_domain(instance):
         return
 
 
+def remove_all(driver, instance):
+    """Remove all that a rescue left, for a server that does without it.
+
+    What cannot be removed is logged, and costs nothing else.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance; its domain must not use them any more
+    """
+    try:
+        remove_stock_domain(instance)
+        remove(driver, instance)
+    except Exception:
+        LOG.exception('The server is not in rescue and has its own disks, '
+                      'but not all of its *%s files or volumes could be '
+                      'removed. They take space until the server is rescued '
+                      'again or deleted, and may be removed by hand.',
+                      SUFFIX, instance=instance)
+
+
 def remove(driver, instance):
     """Remove the disks, kernel and config drive of a rescue.
 

@@ -13,6 +13,8 @@
 
 """Rescue in nova-compute's manager."""
 
+import contextlib
+
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
@@ -73,10 +75,42 @@ def rescue_instance(original, self, context, instance, *args, **kwargs):
     The domain that was kept for the way back goes when the server is RESCUED:
     unrescue does without (4-live-migrate-rescued.rst).
     """
-    with progress.track(instance):
-        result = original(context, instance, *args, **kwargs)
-    _forget_way_back(self, instance)
-    return result
+    with progress.track(instance) as current:
+        try:
+            with _undone_if_unfinished(self, context, instance, current):
+                return original(context, instance, *args, **kwargs)
+        finally:
+            _forget_way_back(self, instance)
+
+
+@contextlib.contextmanager
+def _undone_if_unfinished(manager, context, instance, current):
+    """In here, no server is saved as it was while its rescue guest runs.
+
+    That is what Nova does if it fails after the driver has done its part.
+    Before the task is saved as ended, as nothing else must begin until then.
+    """
+    save = instance.save
+
+    def save_after_roll_back(*args, **kwargs):
+        if (current.rescue_guest_runs and instance.task_state is None
+                and instance.vm_state != vm_states.RESCUED):
+            _roll_back(manager, context, instance, current)
+            if not current.rolled_back:
+                instance.vm_state = vm_states.ERROR
+        return save(*args, **kwargs)
+
+    instance.save = save_after_roll_back
+    try:
+        yield
+    finally:
+        del instance.save
+
+
+def _roll_back(manager, context, instance, current):
+    from nova_rescue_ext.rescue import libvirt
+
+    libvirt.roll_back(manager.driver, context, instance, current)
 
 
 def _forget_way_back(manager, instance):
@@ -97,11 +131,15 @@ def power_off_instance(original, self, *args, **kwargs):
     current = progress.of(instance)
     if current is None:
         return original(*args, **kwargs)
+    if _is_libvirt(self.driver):
+        from nova_rescue_ext.rescue import libvirt
+
+        current.was_running = libvirt.is_running(self.driver, instance)
+        current.has_shares = _has_shares(instance)
+        if not current.has_shares:
+            current.power_off = lambda: original(*args, **kwargs)
+            return None
     current.guest_touched = True
-    if _is_libvirt(self.driver) and not _has_shares(instance):
-        current.guest_touched = False
-        current.power_off = lambda: original(*args, **kwargs)
-        return None
     return original(*args, **kwargs)
 
 
@@ -119,7 +157,11 @@ def _has_shares(instance):
 def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
     """A rescue that was rolled back leaves the server in its state."""
     current = progress.of(instance)
-    if current is None or not current.rolled_back:
+    if current is None:
+        return original(instance, *args, **kwargs)
+    if _is_libvirt(self.driver) and not current.driver_called:
+        _roll_back(self, instance._context, instance, current)
+    if not current.rolled_back:
         return original(instance, *args, **kwargs)
     LOG.warning('The rescue failed and was rolled back: the server is as it '
                 'was before. The reason is above, and in the events of its '

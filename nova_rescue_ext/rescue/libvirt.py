@@ -58,12 +58,15 @@ def rescue(original, self, context, instance, network_info, image_meta,
     (hazard 11). The properties of the server's image stay as they were
     (hazard 17).
     """
-    current = progress.of(instance) or progress.Progress()
-    was_running = _is_running(self, instance)
-    rescue_files.remove(self, instance)
+    current = progress.of(instance)
+    if current is None:
+        current = progress.Progress()
+        current.was_running = is_running(self, instance)
+    current.driver_called = True
     properties = _image_properties(instance)
     kernel_id, ramdisk_id = instance.kernel_id, instance.ramdisk_id
     try:
+        rescue_files.remove(self, instance)
         _choose_bus(instance, image_meta)
         _refuse_unfit_bus(instance, image_meta)
         kernel = _kernel_and_ramdisk(self, context, instance, image_meta)
@@ -76,10 +79,10 @@ def rescue(original, self, context, instance, network_info, image_meta,
         instance.kernel_id, instance.ramdisk_id = kernel
         original(context, instance, network_info, image_meta,
                  rescue_password, block_device_info, *args, **kwargs)
+        current.rescue_guest_runs = True
     except Exception:
         with excutils.save_and_reraise_exception():
-            current.rolled_back = _roll_back(self, context, instance, current,
-                                             was_running)
+            roll_back(self, context, instance, current)
     finally:
         for key in _image_properties(instance):
             del instance.system_metadata[key]
@@ -87,7 +90,12 @@ def rescue(original, self, context, instance, network_info, image_meta,
         instance.kernel_id, instance.ramdisk_id = kernel_id, ramdisk_id
 
 
-def _is_running(driver, instance):
+def is_running(driver, instance):
+    """Whether a server's guest is up.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
     try:
         return driver._host.get_guest(instance).is_active()
     except exception.InstanceNotFound:
@@ -209,26 +217,38 @@ def get_guest_disk_config(original, self, instance, name, disk_mapping,
         del disk_mapping[name]
 
 
-def _roll_back(driver, context, instance, current, was_running):
+def roll_back(driver, context, instance, current):
     """Put a server back as it was before its rescue.
 
-    :returns: whether the server is as it was
+    Whether that has worked is in its Progress.
+
+    :param driver: the LibvirtDriver
+    :param context: a RequestContext
+    :param instance: the Instance
+    :param current: its Progress
     """
+    current.rescue_guest_runs = False
     try:
         rescue_record.clear(instance)
         if current.guest_touched:
-            _restore_guest(driver, context, instance, was_running)
-        rescue_files.remove(driver, instance)
-        rescue_files.remove_stock_domain(instance)
-        return True
+            _restore_guest(driver, context, instance, current)
     except Exception:
         LOG.exception('The rescue failed, and so did the way back. No disk '
                       'of the server was changed: hard reboot it.',
                       instance=instance)
-        return False
+        return
+    current.rolled_back = True
+    rescue_files.remove_all(driver, instance)
 
 
-def _restore_guest(driver, context, instance, start):
+def _restore_guest(driver, context, instance, current):
+    if current.has_shares and current.was_running:
+        driver.unrescue(context, instance)  # mounts them
+    elif current.driver_called:
+        _restore_stock_domain(driver, context, instance, current.was_running)
+
+
+def _restore_stock_domain(driver, context, instance, start):
     with open(rescue_files.stock_domain_path(instance),
               encoding='utf-8') as domain:
         xml = domain.read()
@@ -242,7 +262,7 @@ def rescue_guest_is_running(driver, instance):
     :param driver: the LibvirtDriver
     :param instance: the Instance
     """
-    return _is_running(driver, instance) and _has_rescue_disk(driver, instance)
+    return is_running(driver, instance) and _has_rescue_disk(driver, instance)
 
 
 def _has_rescue_disk(driver, instance):
@@ -266,7 +286,7 @@ def roll_back_interrupted(driver, context, instance):
         pass
     elif (instance.vm_state != vm_states.ACTIVE
             and os.path.exists(rescue_files.stock_domain_path(instance))):
-        _restore_guest(driver, context, instance, start=False)
+        _restore_stock_domain(driver, context, instance, start=False)
     else:
         # From the database: the host may have been rebooted, and in the domain
         # of before a device path may be another volume (hazard 12).
@@ -283,7 +303,7 @@ def _is_untouched(driver, instance):
     except exception.InstanceNotFound:
         return False
     return (instance.vm_state != vm_states.ACTIVE
-            or _is_running(driver, instance)
+            or is_running(driver, instance)
             # Made before anything else is.
             or not os.path.exists(rescue_files.stock_domain_path(instance)))
 
@@ -297,7 +317,7 @@ def resume_state_on_host_boot(original, self, context, instance,
     path of before the reboot may be another volume by now (hazard 12).
     """
     if (instance.vm_state != vm_states.RESCUED
-            or _is_running(self, instance)
+            or is_running(self, instance)
             or not _rescue_domain_exists(self, instance)):
         return original(context, instance, network_info, *args, **kwargs)
     block_device_info = kwargs.get('block_device_info') or next(

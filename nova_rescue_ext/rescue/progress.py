@@ -19,15 +19,25 @@ import contextlib
 class Progress:
     """How far a rescue has come.
 
+    :ivar was_running: whether the guest was up before the rescue
+    :ivar has_shares: whether the manager has powered the guest off at once,
+        and unmounted its shares
     :ivar power_off: powers the guest off cleanly, as the manager would have
         done before the rescue disk was ready; None if nothing is put off
+    :ivar driver_called: whether the driver has taken over, the way back
+        included
     :ivar guest_touched: whether the guest may be down already
+    :ivar rescue_guest_runs: whether the driver has done its part
     :ivar rolled_back: whether a failed rescue has left the server as it was
     """
 
     def __init__(self):
+        self.was_running = False
+        self.has_shares = False
         self.power_off = None
+        self.driver_called = False
         self.guest_touched = False
+        self.rescue_guest_runs = False
         self.rolled_back = False
 
 

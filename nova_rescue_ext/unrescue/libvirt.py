@@ -62,7 +62,8 @@ def unrescue(original, self, context, instance):
         # Nova 29 and 30 leave that of the rescue (hazard 28).
         instance.device_metadata = self._build_device_metadata(
             context, instance)
-        _remove_rescue(self, instance)
+        rescue_record.clear(instance)
+        rescue_files.remove_all(self, instance)
 
     rebuild_domain()
 
@@ -123,7 +124,8 @@ def _repair_machine_type(instance):
     image, which a rebuilt domain would take for the server's. The domain that
     stock Nova saved has the right one.
     """
-    if rescue_record.read(instance):
+    if (instance.vm_state != vm_states.RESCUED
+            or rescue_record.read(instance)):
         return
     try:
         with open(rescue_files.stock_domain_path(instance), 'rb') as domain:
@@ -143,20 +145,6 @@ def _repair_machine_type(instance):
                  'rescue, is restored.', {'machine': machine},
                  instance=instance)
         instance.system_metadata[_MACHINE_TYPE] = machine
-
-
-def _remove_rescue(driver, instance):
-    """Remove what the rescue left. The server runs without it already."""
-    rescue_record.clear(instance)
-    try:
-        rescue_files.remove_stock_domain(instance)
-        rescue_files.remove(driver, instance)
-    except Exception:
-        LOG.exception('The server is unrescued and runs from its own disks, '
-                      'but not all of its *%s files or volumes could be '
-                      'removed. They take space until the server is rescued '
-                      'again or deleted, and may be removed by hand.',
-                      rescue_files.SUFFIX, instance=instance)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@
 """A failed rescue costs nothing, and one that was interrupted is not stuck."""
 
 import glob
-import importlib
+import itertools
 import os
+import pkgutil
 import struct
 import time
 
@@ -29,13 +30,11 @@ from tests.functional import base
 
 DRIVER = 'nova.virt.libvirt.driver.LibvirtDriver.'
 GUEST = 'nova.virt.libvirt.guest.Guest.'
+MANAGER = 'nova.compute.manager.ComputeManager.'
 
 
-def resolve(name):
-    """The method that a dotted name stands for."""
-    module, class_name, method = name.rsplit('.', 2)
-    return getattr(getattr(importlib.import_module(module), class_name),
-                   method)
+# What a dotted name stands for.
+resolve = pkgutil.resolve_name
 
 
 class Injected(Exception):
@@ -71,6 +70,11 @@ class RescueHostTestCase(base.RescueTestCase):
     def is_running(self, server):
         return self.driver._host.get_guest(
             self.instance(server)).is_active()
+
+    def disk_names(self, server):
+        guest = self.driver._host.get_guest(self.instance(server))
+        return [os.path.basename(disk.source_path)
+                for disk in guest.get_all_disks()]
 
     def leave_rescue_files(self, server):
         for name in ('disk.rescue', 'kernel.rescue'):
@@ -129,10 +133,9 @@ class OrderTest(RescueHostTestCase):
                          self._events(server))
 
 
-class FailureTest(RescueHostTestCase):
-    """Whatever fails, the server is as it was, and says why."""
+class FailureTestCase(RescueHostTestCase):
 
-    def _assert_as_before(self, server, reason='Injected'):
+    def assert_as_before(self, server, reason='Injected'):
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None,
                      'status': server['status']})
@@ -144,30 +147,37 @@ class FailureTest(RescueHostTestCase):
         self.assertIn(reason, fault.message)
         self.assertEqual(server['status'] == 'ACTIVE',
                          self.is_running(server))
-        self.assertEqual(['disk'], self._disk_names(server))
+        self.assertEqual(['disk'], self.disk_names(server))
         self.assertEqual([], self.rescue_files(server))
         self.assertEqual({}, {
             key: value for key, value
             in self.instance(server).system_metadata.items()
             if key in ('rescue_ext_image_id', 'rescue_ext_mode')})
 
-    def _disk_names(self, server):
-        guest = self.driver._host.get_guest(self.instance(server))
-        return [os.path.basename(disk.source_path)
-                for disk in guest.get_all_disks()]
+    def failing(self, name, times=1, passed=0):
+        """Let a function of Nova fail, the first few times.
 
-    def _fail(self, name, times=1):
-        """Let a function of Nova fail, the first few times."""
-        left = [times]
+        :param name: its dotted name
+        :param times: how often
+        :param passed: how many calls come before that, and pass
+        :returns: a fixture
+        """
+        calls = itertools.count()
         inner = resolve(name)
 
         def fail(*args, **kwargs):
-            if left[0]:
-                left[0] -= 1
+            if passed <= next(calls) < passed + times:
                 raise Injected('Injected into %s' % name)
             return inner(*args, **kwargs)
 
-        self.patch(name, fail)
+        return fixtures.MonkeyPatch(name, fail)
+
+
+class FailureTest(FailureTestCase):
+    """Whatever fails, the server is as it was, and says why."""
+
+    def _fail(self, name, times=1):
+        self.useFixture(self.failing(name, times))
 
     def _test(self, name, stopped=False):
         server = self.create_server()
@@ -177,7 +187,7 @@ class FailureTest(RescueHostTestCase):
         self.leave_rescue_files(server)  # of an earlier one
         self._fail(name)
         self.rescue_opted_in(server)
-        self._assert_as_before(server)
+        self.assert_as_before(server)
 
     def test_domain_cannot_be_read(self):
         self._test(DRIVER + '_get_existing_domain_xml')
@@ -225,7 +235,7 @@ class FailureTest(RescueHostTestCase):
         server = self.create_server()
         self._fail(DRIVER + '_create_image')
         self.rescue_opted_in(server)
-        self._assert_as_before(server)
+        self.assert_as_before(server)
         self.assertNotIn('fault', self.api.get_server(server['id']))
         action, = [action for action
                    in self.api.get_instance_actions(server['id'])
@@ -259,7 +269,7 @@ class FailureTest(RescueHostTestCase):
         server = self.create_server()
         self._fail(GUEST + 'launch')
         self.rescue_opted_in(server)
-        self._assert_as_before(server)
+        self.assert_as_before(server)
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'RESCUE')
 
@@ -358,6 +368,20 @@ class RestartTestCase(RescueHostTestCase):
         self.restart_compute_service('compute1')
         self.driver = self.computes['compute1'].driver
 
+    def kill_at(self, name):
+        """Let nova-compute go no further than a function of Nova."""
+        self.killed = False
+
+        def kill(*args, **kwargs):
+            self.killed = True
+            raise Killed(name)
+
+        return fixtures.MonkeyPatch(name, kill)
+
+    def wait_until_killed(self):
+        while not self.killed:  # the time-out of the test ends it
+            time.sleep(0.1)
+
     def assert_rolled_back(self, server, status='ACTIVE'):
         server = self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': status})
@@ -400,9 +424,14 @@ class RestartTest(RestartTestCase):
 
     def test_while_the_guest_was_down(self):
         server = self.create_server()
+        before = self.instance(server).system_metadata[
+            'image_hw_machine_type']
         self._interrupted(server).poweroff()
         self.restart()
         self.assert_rolled_back(server)
+        # Not what libvirt made of it in the saved domain.
+        self.assertEqual(before, self.instance(server).system_metadata[
+            'image_hw_machine_type'])
 
     def test_of_a_stopped_server(self):
         server = self.create_server()
@@ -452,21 +481,10 @@ class RestartTest(RestartTestCase):
 class KilledTest(RestartTestCase):
     """The same, with what is in the database at that moment."""
 
-    def _kill_at(self, name):
-        """Let nova-compute go no further than a function of Nova."""
-        self.killed = False
-
-        def kill(*args, **kwargs):
-            self.killed = True
-            raise Killed(name)
-
-        return fixtures.MonkeyPatch(name, kill)
-
     def _rescue_and_kill(self, server, name):
-        with self._kill_at(name):
+        with self.kill_at(name):
             self.rescue_opted_in(server)
-            while not self.killed:  # the time-out of the test ends it
-                time.sleep(0.1)
+            self.wait_until_killed()
             self.assertEqual('rescuing', self.instance(server).task_state)
 
     def _test_rolled_back(self, name):
@@ -526,6 +544,45 @@ class KilledTest(RestartTestCase):
         self.assertEqual(before, instance.kernel_id)
         self.assertEqual(kernel,
                          instance.system_metadata['rescue_ext_kernel_id'])
+
+
+class KilledInUnrescueTest(RestartTestCase):
+    """It is finished when nova-compute is started again."""
+
+    def _test(self, name):
+        server = self.create_server()
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self.leave_rescue_files(server)
+        with self.kill_at(name):
+            self.api.post_server_action(server['id'], {'unrescue': None})
+            self.wait_until_killed()
+        self.assertEqual('unrescuing', self.instance(server).task_state)
+        self.restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+        self.assertTrue(self.is_running(server))
+        self.assertEqual([], self.rescue_files(server))
+        self.assertEqual(['disk'], self.disk_names(server))
+        self.assertEqual([], [
+            key for key in self.instance(server).system_metadata
+            if key.startswith('rescue_ext_') and key not in (
+                'rescue_ext_version')])
+
+    def test_before_the_rescue_guest_is_destroyed(self):
+        self._test(GUEST + 'poweroff')
+
+    def test_before_the_domain_is_made(self):
+        self._test(DRIVER + '_get_guest_xml')
+
+    def test_before_the_guest_is_started(self):
+        self._test(GUEST + 'launch')
+
+    def test_before_the_files_are_removed(self):
+        self._test('nova_rescue_ext.rescue_files.remove')
+
+    def test_before_it_is_saved(self):
+        self._test(MANAGER + '_get_power_state')
 
 
 class HostBootTest(RescueHostTestCase):
