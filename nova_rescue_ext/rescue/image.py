@@ -197,6 +197,7 @@ def _objections(instance, image, compute_node):
     except ValueError as exc:
         yield _('has a property that is not valid: %s') % exc
     yield from _hardware_objections(meta.properties, compute_node)
+    yield from _device_objections(instance, meta.properties)
 
 
 def _hardware_objections(properties, compute_node):
@@ -206,6 +207,9 @@ def _hardware_objections(properties, compute_node):
         yield (_('is for %(arch)s, and the host of the server is for '
                  '%(known)s')
                % {'arch': architecture, 'known': ', '.join(sorted(known))})
+
+
+def _device_objections(instance, properties):
     device = properties.get('hw_rescue_device', 'disk')
     bus = properties.get('hw_rescue_bus')
     if device not in BUSES:
@@ -217,6 +221,11 @@ def _hardware_objections(properties, compute_node):
                  '%(known)s')
                % {'bus': bus, 'device': device,
                   'known': ', '.join(BUSES[device])})
+    elif (device == 'floppy' and 'uefi' ==
+            instance.image_meta.properties.get('hw_firmware_type')):
+        yield _('has hw_rescue_device floppy, which the UEFI firmware of the '
+                'server does not boot from: the server would come up from '
+                'its own disk. A rescue disk can be disk or cdrom')
 
 
 def _refuse_unreadable(instance, image_id):

@@ -38,6 +38,15 @@ from nova_rescue_ext import rescue_record
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
+# Part of the name of a machine type -> the buses that it lacks; the first that
+# fits counts. Type pc has all of them.
+_MISSING_BUSES = {
+    'q35': ('ide',),
+    's390-ccw-virtio': ('ide', 'fdc', 'sata', 'usb'),
+    'virt': ('ide', 'fdc'),
+    'pseries': ('ide', 'fdc'),
+}
+
 
 def get_available_resource(original, self, nodename):
     """Report what this host can do with the rest of its resources."""
@@ -130,24 +139,28 @@ def _choose_bus(instance, image_meta):
 
 
 def _refuse_unfit_bus(instance, image_meta):
-    """Refuse a bus that the machine type does not have.
+    """Refuse a bus that the virt type or the machine type does not have.
 
     libvirt says so when the domain is defined, with the guest down.
 
-    :raises: InstanceNotRescuable
+    :raises: InstanceNotRescuable, UnsupportedRescueBus
     """
-    if image_meta.properties.get('hw_rescue_bus') != 'ide':
+    if not hardware.check_hw_rescue_props(image_meta):
         return
-    device = image_meta.properties.get('hw_rescue_device', 'disk')
+    device = blockinfo.get_rescue_device(image_meta)
+    bus = blockinfo.get_rescue_bus(instance, CONF.libvirt.virt_type,
+                                   image_meta, device)
     machine = libvirt_utils.get_machine_type(instance.image_meta) or ''
-    if 'q35' in machine:
+    missing = next((buses for name, buses in _MISSING_BUSES.items()
+                    if name in machine), ())
+    if bus in missing:
         image.refuse(instance, _(
-            'its machine type %(machine)s has no ide bus, which '
-            'hw_rescue_bus of the rescue image asks for. A %(device)s can be '
-            'on %(buses)s') % {
-                'machine': machine, 'device': device, 'buses': ', '.join(
-                    other for other in image.BUSES[device]
-                    if other != 'ide')})
+            'its machine type %(machine)s has no %(bus)s bus, which a '
+            '%(device)s of the rescue image is for. A disk can be on '
+            '%(buses)s') % {
+                'machine': machine, 'bus': bus, 'device': device,
+                'buses': ', '.join(other for other in image.BUSES['disk']
+                                   if other not in missing)})
 
 
 def _write_record(instance, image_meta, kernel_id, ramdisk_id):

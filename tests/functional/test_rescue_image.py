@@ -14,8 +14,10 @@
 """Which image a server is rescued with, and whether it will do."""
 
 import fixtures
+from nova.api.metadata import base as metadata
 from nova import exception
 from nova import objects
+from oslo_serialization import jsonutils
 
 from tests.functional import base
 
@@ -112,6 +114,31 @@ class PrivateOfferTest(base.RescueTestCase):
         # own code, and in nova-compute.
         self.assertFalse(self.readers[0])
         self.assertEqual({True}, set(self.readers[1:]))
+
+    def test_an_offer_is_of_one_image(self):
+        """One of an earlier rescue gives nobody the operator's rights.
+
+        A nova-api without the package takes any image, and leaves what ours
+        has told nova-compute before.
+        """
+        self._have_credentials('operator')
+        self.flags(default_rescue_image=self.private, group='rescue_ext')
+        with self.opted_in():
+            self.assert_rescued(self.server, self.rescue(self.server))
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.private = self.create_image(is_public=False, owner='operator')
+        self.readers.clear()
+        instance = objects.Instance.get_by_uuid(self.context,
+                                                self.server['id'])
+        instance.task_state = 'rescuing'
+        instance.save()
+        manager = self.computes['compute1'].manager
+        self.assertRaises(
+            exception.ImageNotFound, manager.compute_rpcapi.rescue_instance,
+            self.context, instance, 'password',
+            rescue_image_ref=self.private)
+        self.assertEqual([False], self.readers)
 
     def test_asked_for(self):
         """Naming the operator's image gives nobody the operator's rights."""
@@ -228,10 +255,54 @@ class CheckTest(base.RescueTestCase):
             server['status'], server['OS-EXT-STS:task_state']))
         self.assertEqual(domains, self.domains.disks(self.server))
 
-    def _rescue_by_rpc(self, image):
+    def test_buses_of_other_machine_types(self):
+        for machine, bus, words in (
+                ('virt-6.2', 'ide', 'virtio, scsi, sata, usb'),
+                ('pseries', 'ide', 'virtio, scsi, sata, usb'),
+                ('s390-ccw-virtio', 'usb', 'virtio, scsi'),
+                ('s390-ccw-virtio', 'sata', 'virtio, scsi')):
+            error = self.assertRaises(
+                exception.InstanceNotRescuable, self._rescue_by_rpc,
+                self.create_image({'hw_rescue_bus': bus}), machine)
+            self.assertIn('%s has no %s bus' % (machine, bus), str(error))
+            self.assertIn('A disk can be on %s' % words, str(error))
+        error = self.assertRaises(
+            exception.InstanceNotRescuable, self._rescue_by_rpc,
+            self.create_image({'hw_rescue_device': 'floppy'}), 'virt-6.2')
+        self.assertIn('has no fdc bus', str(error))
+        self.assertTrue(self._guest_runs())
+
+    def _guest_runs(self):
+        driver = self.computes['compute1'].driver
+        return driver._host.get_guest(objects.Instance.get_by_uuid(
+            self.context, self.server['id'])).is_active()
+
+    def test_virt_types(self):
+        """Known to the host only, too."""
+        for virt_type, properties, words in (
+                ('lxc', {'hw_rescue_device': 'disk'}, 'virt_type'),
+                ('parallels', {'hw_rescue_bus': 'virtio'}, 'virtio')):
+            self.flags(virt_type=virt_type, group='libvirt')
+            error = self.assertRaises(
+                exception.InstanceNotRescuable, self._rescue_by_rpc,
+                self.create_image(properties), 'pc')
+            self.assertIn(words, str(error))
+            self.assertTrue(self._guest_runs())
+            self.assertEqual('ACTIVE', self.api.get_server(
+                self.server['id'])['status'])
+
+    def test_floppy_and_uefi(self):
+        """It would boot its own disk without a word."""
         instance = objects.Instance.get_by_uuid(self.context,
                                                 self.server['id'])
-        instance.system_metadata['image_hw_machine_type'] = 'pc-q35-6.2'
+        instance.system_metadata['image_hw_firmware_type'] = 'uefi'
+        instance.save()
+        self._refused('UEFI firmware', {'hw_rescue_device': 'floppy'})
+
+    def _rescue_by_rpc(self, image, machine='pc-q35-6.2'):
+        instance = objects.Instance.get_by_uuid(self.context,
+                                                self.server['id'])
+        instance.system_metadata['image_hw_machine_type'] = machine
         instance.task_state = 'rescuing'
         instance.save()
         self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
@@ -241,25 +312,60 @@ class CheckTest(base.RescueTestCase):
 class StableDevicesTest(base.RescueTestCase):
     """3-stable-device-rescue.rst: all disks where they were."""
 
+    SERVER = {}  # the properties of the server's image
+
     def _disks(self, properties=None):
-        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        server = self._create_server(
+            image_uuid=self.create_image(self.SERVER) if self.SERVER
+            else self.IMAGE, networks='none')
         before = self.domains.disks(server)
         with self.opted_in():
             self.assert_rescued(server, self.rescue(
                 server, self.create_image(properties)))
         return before, self.domains.disks(server)
 
+    # Device, its bus, and what the guest calls it.
+    VALUES = (
+        ('disk', 'virtio', 'vdb'), ('disk', 'scsi', 'sda'),
+        ('disk', 'sata', 'sda'), ('disk', 'usb', 'sda'),
+        ('disk', 'ide', 'hda'), ('cdrom', 'sata', 'sda'),
+        ('cdrom', 'scsi', 'sda'), ('cdrom', 'ide', 'hda'),
+        ('cdrom', 'usb', 'sda'), ('floppy', 'fdc', 'fda'))
+
     def test_every_value(self):
-        for device, bus, target in (
-                ('disk', 'virtio', 'vdb'), ('disk', 'scsi', 'sda'),
-                ('disk', 'sata', 'sda'), ('disk', 'usb', 'sda'),
-                ('disk', 'ide', 'hda'), ('cdrom', 'sata', 'sda'),
-                ('cdrom', 'scsi', 'sda'), ('cdrom', 'ide', 'hda'),
-                ('cdrom', 'usb', 'sda'), ('floppy', 'fdc', 'fda')):
+        for device, bus, target in self.VALUES:
             before, disks = self._disks({'hw_rescue_device': device,
                                          'hw_rescue_bus': bus})
             self.assertEqual(before + [
                 (target, bus, device, '1', 'disk.rescue')], disks)
+
+    def test_every_disk(self):
+        """Volumes, ephemeral disks, swap and config drive, where they were."""
+        self.flags(force_config_drive=True)
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.configdrive.ConfigDriveBuilder.make_drive'))
+        server = self._create_server(
+            image_uuid=self.create_image(self.SERVER),
+            flavor_id=self._create_flavor(disk=1, ephemeral=2, swap=512),
+            networks='none')
+        self.api.post_server_volume(server['id'], {
+            'volumeAttachment': {'volumeId': self.VOLUME}})
+        self._wait_for_volume_attach(server['id'], self.VOLUME)
+        # As after any boot: an attached volume has an address by then.
+        self._reboot_server(server, hard=True)
+        before = self.domains.disks(server)
+        self.assertEqual(
+            {'disk', 'disk.config', 'disk.eph0', 'disk.swap', self.VOLUME},
+            {disk[-1] for disk in before})
+        with self.opted_in():
+            self.assert_rescued(server, self.rescue(
+                server, self.create_image({'hw_rescue_bus': 'usb'})))
+        *others, rescue = self.domains.disks(server)
+        self.assertEqual(('usb', 'disk', '1', 'disk.rescue'), rescue[1:])
+        # Nova puts volumes in the order in which the database answers.
+        self.assertEqual(
+            {disk[:-1] + (disk[-1].replace('config', 'config.rescue'),)
+             for disk in before}, set(others))
 
     def test_cdrom_alone_on_q35(self):
         """Which has no ide bus, whatever the rescue image is made for."""
@@ -302,6 +408,37 @@ class StableDevicesTest(base.RescueTestCase):
         self.assert_rescued(server, self.rescue(server, self.create_image()))
         self.assertEqual(['disk.rescue', 'disk'], [
             disk[-1] for disk in self.domains.disks(server)])
+
+
+class Q35Test(StableDevicesTest):
+    """The same with machine type q35, which has no ide bus."""
+
+    SERVER = {'hw_machine_type': 'q35'}
+    VALUES = [value for value in StableDevicesTest.VALUES
+              if value[1] != 'ide']
+
+
+class UEFITest(StableDevicesTest):
+    """The same with UEFI, which boots from no floppy."""
+
+    SERVER = {'hw_firmware_type': 'uefi'}
+    VALUES = [value for value in StableDevicesTest.VALUES
+              if value[0] != 'floppy']
+
+    def test_floppy_alone(self):
+        server = self._create_server(
+            image_uuid=self.create_image(self.SERVER), networks='none')
+        image = self.create_image({'hw_rescue_device': 'floppy'})
+        with self.opted_in():
+            self.assert_refused(server, self.rescue(server, image),
+                                'UEFI firmware')
+
+
+class UEFIOnQ35Test(UEFITest):
+    """The same with both."""
+
+    SERVER = {'hw_machine_type': 'q35', 'hw_firmware_type': 'uefi'}
+    VALUES = [value for value in UEFITest.VALUES if value[1] != 'ide']
 
 
 class KernelTest(base.RescueTestCase):
@@ -356,6 +493,48 @@ class PasswordTest(base.RescueTestCase):
         super().setUp()
         self.useFixture(fixtures.MockPatch(
             'nova.virt.configdrive.ConfigDriveBuilder.make_drive'))
+        self.on_config_drive = []
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.driver.LibvirtDriver._create_configdrive',
+            self._create_config_drive))
+
+    def _create_config_drive(self, driver, context, instance, injection_info,
+                             rescue=False):
+        """Nova puts what is given to it into meta_data.json, as admin_pass."""
+        self.on_config_drive.append((rescue, injection_info.admin_pass))
+
+    def _password_works(self, properties):
+        self.flags(force_config_drive=True)
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        with self.opted_in():
+            response = self.rescue(server, self.create_image(properties))
+        self.assert_rescued(server, response)
+        password = jsonutils.loads(response.text)['adminPass']
+        self.assertEqual((True, password), self.on_config_drive[-1])
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        self.assertNotIn(password, str(instance.system_metadata))
+
+    def test_it_is_the_one_that_was_returned(self):
+        self._password_works({})
+
+    def test_it_is_the_one_that_was_returned_with_stable_devices(self):
+        self._password_works({'hw_rescue_bus': 'usb'})
+
+    def test_not_from_the_metadata_service(self):
+        """Nova does not keep it, and the user guide says so."""
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        with self.opted_in():
+            response = self.rescue(server, self.create_image())
+        self.assert_rescued(server, response)
+        instance = objects.Instance.get_by_uuid(
+            self.context, server['id'], expected_attrs=[
+                'ec2_ids', 'flavor', 'info_cache', 'metadata',
+                'system_metadata', 'security_groups', 'keypairs',
+                'device_metadata'])
+        document = metadata.InstanceMetadata(instance).lookup(
+            '/openstack/latest/meta_data.json')
+        self.assertNotIn(jsonutils.loads(response.text)['adminPass'],
+                         str(document))
 
     def test_stable_devices(self):
         normal, found = self._config_drive({'hw_rescue_bus': 'usb'})
