@@ -34,6 +34,7 @@ from nova_rescue_ext.live_migration import transfer
 from nova_rescue_ext import microversion
 from nova_rescue_ext import rescue_files
 from nova_rescue_ext import rescue_record
+from nova_rescue_ext import whole_disks
 
 LOG = logging.getLogger(__name__)
 
@@ -326,8 +327,11 @@ def get_instance_disk_info_from_config(original, self, guest_config,
     """Tell volumes by their serial in a rescue (hazard 1).
 
     Nova takes a disk for a volume when it has the name that a volume has in
-    the server; in a rescue other disks have those names.
+    the server; in a rescue other disks have those names. Unrescue, too, comes
+    here.
     """
+    if whole_disks.need_nothing(guest_config):
+        return []
     if not _is_rescue(guest_config.devices):
         return original(guest_config, block_device_info)
     volumes = {volume['connection_info'].get('serial') or

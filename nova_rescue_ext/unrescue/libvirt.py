@@ -24,6 +24,7 @@ from oslo_log import log as logging
 
 from nova_rescue_ext import rescue_files
 from nova_rescue_ext import rescue_record
+from nova_rescue_ext import whole_disks
 
 LOG = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ def unrescue(original, self, context, instance):
     @utils.synchronized(instance.uuid)
     def rebuild_domain():
         _repair_machine_type(instance)
-        with _data_kept(), _left_off(_stays_off(instance)):
+        with _data_kept(), whole_disks.left_alone(), _left_off(
+                _stays_off(instance)):
             _hard_reboot(self, context, instance)
         # Nova 29 and 30 leave that of the rescue (hazard 28).
         instance.device_metadata = self._build_device_metadata(

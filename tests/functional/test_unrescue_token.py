@@ -20,11 +20,13 @@ here the image back end is Nova's own, on files without content.
 
 import hashlib
 import os
+import subprocess
 from unittest import mock
 
 import fixtures
 from nova.compute import rpcapi
 from nova import exception
+from nova.tests.functional.api import client
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import utils as libvirt_utils
@@ -151,6 +153,53 @@ class TokenTest(TokenTestCase):
 
     def test_stable_devices(self):
         self._test(hw_rescue_device='disk', hw_rescue_bus='virtio')
+
+    def put_qcow2(self):
+        """A disk of the server, based on its image."""
+        subprocess.run(('qemu-img', 'create', '-q', '-f', 'qcow2', '-u', '-F',
+                        'raw', '-b', cached(self.image), self.path('disk'),
+                        '1M'), check=True)
+
+    def rescue_whole_server(self):
+        self.create_server()
+        self.rescue_now()
+        self.put_qcow2()
+        self.delete_images()
+
+    def test_whole_disks(self):
+        """Nova need not look at them: it takes long, and the server waits."""
+        self.rescue_whole_server()
+        with mock.patch('nova.virt.images.qemu_img_info') as look:
+            self.unrescue()
+        look.assert_not_called()
+        self.assertEqual([], self.looked_at)
+
+    def test_no_base(self):
+        """As after a migration (hazard 44)."""
+        self.create_server()
+        self.rescue_now()
+        subprocess.run(('qemu-img', 'create', '-q', '-f', 'qcow2',
+                        self.path('disk'), '1M'), check=True)
+        self.unrescue()
+        self.assertEqual([], self.looked_at)
+
+    def test_base_is_missing(self):
+        self.create_server()
+        self.rescue_now()
+        self.put_qcow2()
+        os.unlink(cached(self.image))
+        self.unrescue()
+        self.assertEqual([(self.image, cached(self.image))], self.fetched)
+
+    def test_disk_is_missing(self):
+        """Nova says so, as in a hard reboot."""
+        self.rescue_whole_server()
+        os.unlink(self.path('disk'))
+        with mock.patch('nova.virt.images.qemu_img_info',
+                        side_effect=exception.DiskNotFound(
+                            location='disk')) as look:
+            self.assertRaises(client.OpenStackApiException, self.unrescue)
+        look.assert_called()
 
     def test_boot_from_volume(self):
         self.server = self.create_bfv_server()
