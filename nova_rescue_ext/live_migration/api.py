@@ -24,6 +24,7 @@ import wrapt
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
+from nova_rescue_ext import races
 
 
 class NodeCannotMigrateRescued(exception.ExtendedResourceRequestOldCompute):
@@ -61,7 +62,10 @@ def live_migrate(original, self, context, instance, block_migration,
     """
     if _is_ours(context, instance):
         _check(self, context, instance, host_name)
-        instance = _AsActive(instance)
+        with races.loser_is_refused(instance, 'live_migrate'):
+            return original(context, _AsActive(instance), block_migration,
+                            disk_over_commit, host_name, force=force,
+                            async_=async_)
     return original(context, instance, block_migration, disk_over_commit,
                     host_name, force=force, async_=async_)
 

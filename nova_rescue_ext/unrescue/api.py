@@ -17,10 +17,12 @@ nova-compute comes here, too, for servers that have been in rescue for
 ``rescue_timeout``.
 """
 
+from nova.compute import task_states
 from nova import exception
 from oslo_log import log as logging
 
 from nova_rescue_ext import microversion
+from nova_rescue_ext import races
 from nova_rescue_ext import rescue_record
 
 LOG = logging.getLogger(__name__)
@@ -34,7 +36,9 @@ def unrescue(original, self, context, instance):
     """
     rescue_record.ask_to_go_back(instance, _goes_back(context))
     try:
-        return original(context, instance)
+        with races.loser_is_refused(instance, 'unrescue',
+                                    task_states.MIGRATING):
+            return original(context, instance)
     except exception.InstanceInvalidState as exc:
         if not _is_timeout(context):
             raise

@@ -125,6 +125,36 @@ class NoDestinationTest(ApiTestCase):
             self.assert_refused_both_ways('Host compute2', 'no room')
 
 
+class RaceTest(ApiTestCase):
+    """Two requests that both saw the server without a task."""
+
+    def win(self, task_state):
+        """Let another request take the server at the last moment."""
+        save = objects.Instance.save
+
+        def lose(itself, *args, **kwargs):
+            if kwargs.get('expected_task_state') == [None]:
+                winner = self.instance(self.server)
+                winner.task_state = task_state
+                save(winner)
+            return save(itself, *args, **kwargs)
+
+        self.patch('nova.objects.Instance.save', lose)
+
+    def assert_lost(self, response, task_state):
+        self.assertEqual(409, response.status_code, response.text)
+        self.assertIn('task_state %s' % task_state, response.text)
+        self.assertEqual(task_state, self.instance(self.server).task_state)
+
+    def test_migration_loses(self):
+        self.win('unrescuing')
+        self.assert_lost(self.ask_migration(self.server), 'unrescuing')
+
+    def test_unrescue_loses(self):
+        self.win('migrating')
+        self.assert_lost(self.act('unrescue', version='1.0'), 'migrating')
+
+
 class StockWordsTest(test_live_migration.LiveMigrationTestCase):
 
     def test_active_server(self):
