@@ -95,7 +95,7 @@ lab-faults:
 		$(if $(STAGE),-k Faults.test_$(STAGE)_)
 
 lab-bench:
-	@$(lab_unittest) tests.lab.benchmarks
+	@$(lab_unittest) $(or $(TESTS),tests.lab.benchmarks)
 
 lab-tempest: lab-install
 	@$(lab_cloud) tempest install

@@ -74,6 +74,11 @@ class _Result:
 
 class Benchmarks(base.LabTest):
 
+    def setUp(self):
+        super().setUp()
+        # After each: what comes later may fail, or be given up.
+        self.addCleanup(_write_results)
+
     # -- rescue and unrescue: hv1 has the package, hv2 is stock
 
     def _boot_pair(self):
@@ -313,7 +318,7 @@ def _down_time(server, ask):
     return time.monotonic() - seen[0]
 
 
-def tearDownModule():
+def _write_results():
     results = [result for result in _RESULTS if result.pairs]
     if results:
         _plot(results)
