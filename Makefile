@@ -9,12 +9,14 @@
 #   NOVA=34             the Nova series in it (29 to 34)
 #   DEMO=               stories for "make demo", all if empty
 #   TESTS=              for unit and functional: a regular expression
+#   SELECT=quick        which of Nova's own tests: quick or full (hours)
 
 PYTHON ?= python3.11
 NOVA ?= 34
 VENV ?= .venv
 DEMO ?=
 TESTS ?=
+SELECT ?= quick
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PYTHONWARNINGS ?= ignore
@@ -67,7 +69,7 @@ test-databases: venv
 		'rebuild_(databases|on_mariadb|killed)'
 
 nova-suite: venv
-	python -m tests.nova_suite --select quick
+	python -m tests.nova_suite --select $(SELECT)
 
 samples: venv
 	oslo-config-generator --config-file etc/nova-rescue-ext/config-generator.conf
