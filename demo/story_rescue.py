@@ -14,7 +14,8 @@
 """Rescue done right (compute-rescue 1.1)
 
 The image is chosen and checked before anything happens, a rescue that fails
-costs nothing, and every disk stays where it was.
+costs nothing, every disk stays where it was, and a server that was stopped is
+stopped again.
 """
 
 from demo import stage as demo_stage
@@ -35,6 +36,7 @@ def tell(stage):
     offer(plot, before)
     failure(plot, before)
     stable_devices(plot, before)
+    stopped(plot, before)
 
 
 def refusals(plot):
@@ -102,6 +104,21 @@ def stable_devices(plot, before):
         'The rescue disk is the last one, on the bus that its image names, '
         'and booted from.')
     plot.unrescue(before)
+
+
+def stopped(plot, before):
+    plot.script.step('A server that was stopped before its rescue')
+    plot.alice.compute.stop_server(plot.server)
+    plot.wait('SHUTOFF')
+    rescue(plot)
+    plot.script.say('Alice has not repaired all of it yet. She ends the '
+                    'rescue, and the server must not run until she is done.')
+    plot.alice.compute.unrescue_server(plot.server)
+    plot.wait('SHUTOFF')
+    plot.script.check(plot.disks('after the rescue') == before
+                      and not plot.stage.backstage('is_running',
+                                                   server_id=plot.server.id),
+                      'It has its own disks, and is off as it was before.')
 
 
 def rescue(plot, **parameters):
