@@ -169,7 +169,8 @@ def remove_staged(instance):
     :param instance: the Instance, on its source
     """
     folder = os.path.join(libvirt_utils.get_instance_path(instance), FOLDER)
-    with contextlib.suppress(FileNotFoundError):
+    # What is left goes with the files of the rescue.
+    with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if name != MANIFEST:
                 os.unlink(os.path.join(folder, name))
