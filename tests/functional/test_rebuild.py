@@ -15,6 +15,7 @@
 
 from nova import exception
 from nova import objects
+from nova.tests import fixtures as nova_fixtures
 from oslo_serialization import base64
 
 from nova_rescue_ext.rebuild import kept
@@ -226,6 +227,58 @@ class PreservedTest(rebuild_base.RebuildTestCase):
             self.context, server['id']).num_instances
             for server in (first, second)]
         self.assertEqual([1, 2], stored)
+
+    def test_what_a_flavor_requests(self):
+        """Devices: as at creation, each once; bound ones are given up."""
+        self.flags(pci_in_placement=True, group='filter_scheduler')
+        self.flags(alias=['{"name": "card", "vendor_id": "8086", '
+                          '"product_id": "1563", "device_type": "type-PCI"}'],
+                   group='pci')
+        self.useFixture(nova_fixtures.CyborgFixture())
+        self.admin_api.post_extra_spec('1', {'extra_specs': {
+            'pci_passthrough:alias': 'card:2',
+            'accel:device_profile': 'fakedev-dp'}})
+        given_up = []
+        self.patch('nova.accelerator.cyborg._CyborgClient.'
+                   'delete_arqs_for_instance',
+                   lambda client, uuid: given_up.append(uuid))
+        asked = self.record_scheduling()
+        server = self.create_failed()
+        for _round in range(2):
+            self.failed_again(server)
+        for devices in (
+                [sorted(str((group.resources, group.required_traits))
+                        for group in spec.requested_resources)
+                 for spec in asked],
+                [[(request.count, request.alias_name, request.spec)
+                  for request in spec.pci_requests.requests]
+                 for spec in asked]):
+            at_creation, *later = devices
+            self.assertTrue(at_creation)
+            self.assertEqual([at_creation] * 2, later)
+        self.assertEqual([server['id']] * 2, given_up)
+
+    def test_what_ports_request(self):
+        """All that Neutron says of them reaches the scheduler."""
+        server = self.create_failed(networks=[{'port': self.PORT}])
+        group = objects.RequestGroup(resources={'CUSTOM_A': 1},
+                                     requester_id='port')
+        self.patch(
+            'nova.network.neutron.API.create_resource_requests',
+            lambda *args, **kwargs: (
+                objects.NetworkMetadata(physnets={'net'}, tunneled=True),
+                [group],
+                objects.RequestLevelParams(same_subtree=[{'a', 'b'}])))
+        asked = self.record_scheduling()
+        self.failed_again(server)
+        spec, = asked
+        self.assertEqual(
+            ({'net'}, [{'CUSTOM_A': 1}], [{'a', 'b'}], [self.PORT]),
+            (spec.network_metadata.physnets,
+             [group.resources for group in spec.requested_resources],
+             [set(group) for group
+              in spec.request_level_params.same_subtree],
+             [network.port_id for network in spec.requested_networks]))
 
     def record_scheduling(self):
         """The RequestSpecs that the scheduler is asked to find hosts for."""

@@ -17,9 +17,11 @@ from nova import context as nova_context
 from nova.db.main import models
 from nova import exception
 from nova import objects
+from oslo_db import exception as db_exc
 
 from nova_rescue_ext.rebuild import api as rebuild_api
 from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import kept
 from nova_rescue_ext.rebuild import recovery
 from tests.functional import rebuild_base
 
@@ -85,6 +87,18 @@ class RacesTest(_TestCase):
             lambda: self.api.delete_server(server['id']))
         self.assert_refused(404, self.rebuild(server))
         self.assert_gone(server)
+        self.assert_nothing_is_left(server)
+
+    def assert_nothing_is_left(self, server):
+        """Of what a rebuild has begun."""
+        self.assertEqual(0, self.count_rows(server))
+        self.assertRaises(
+            exception.InstanceMappingNotFound,
+            objects.InstanceMapping.get_by_instance_uuid, self.context,
+            server['id'])
+        self.assertRaises(exception.RequestSpecNotFound, kept.read,
+                          self.context, server['id'])
+        self.assertEqual([], recovery.find(self.context, 0))
 
     def test_delete_before_the_message(self):
         """The last look: nothing is sent for a server that is deleted."""
@@ -105,11 +119,7 @@ class RacesTest(_TestCase):
         self.assert_refused(404, self.rebuild(server))
         self.assertEqual([], sent)
         self.assert_gone(server)
-        self.assertRaises(
-            exception.InstanceMappingNotFound,
-            objects.InstanceMapping.get_by_instance_uuid, self.context,
-            server['id'])
-        self.assertEqual([], recovery.find(self.context, 0))
+        self.assert_nothing_is_left(server)
 
     def test_delete_that_has_the_old_row_in_between(self):
         """It saves its task state: the hard delete must not happen."""
@@ -121,6 +131,50 @@ class RacesTest(_TestCase):
         self.assertEqual(('ERROR', 1), (
             self.api.get_server(server['id'])['status'],
             self.count_rows(server)))
+
+    def test_delete_that_begins_meanwhile(self):
+        """The row is read once more, and nothing is begun."""
+        server = self.create_failed()
+        found = rebuild_api._Found
+
+        def change_and_find(*args):
+            self.change_row(server, task_state='deleting')
+            return found(*args)
+
+        begun = []
+        self.patch('nova_rescue_ext.rebuild.api._Found', change_and_find)
+        self.patch('nova_rescue_ext.rebuild.api._take_over',
+                   lambda *args: begun.append(args))
+        self.assert_refused(409, self.rebuild(server), 'deleting')
+        self.assertEqual([], begun)
+
+    def test_answer_of_the_hard_delete_is_lost(self):
+        """The row is gone: the rebuild goes on."""
+        server = self.create_failed()
+        destroy_row = database.destroy_row
+
+        def destroy_and_fail(*args):
+            destroy_row(*args)
+            raise db_exc.DBConnectionError()
+
+        self.patch('nova_rescue_ext.rebuild.database.destroy_row',
+                   destroy_and_fail)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_hard_delete_that_fails(self):
+        """The row is there: it is the server again."""
+        def fail(*args):
+            raise db_exc.DBConnectionError()
+
+        server = self.create_failed()
+        patch = self.patch('nova_rescue_ext.rebuild.database.destroy_row',
+                           fail)
+        self.assert_refused(500, self.rebuild(server))
+        self.assert_untouched(server)
+        patch.stop()
+        self.add_capacity()
+        self.rebuilt(server)
 
     def test_delete_that_has_the_old_row_afterwards(self):
         server = self.create_failed()
