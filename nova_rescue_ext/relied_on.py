@@ -39,6 +39,8 @@ CALLABLES = (
     'nova.virt.libvirt.blockinfo:get_rescue_bus',
     'nova.virt.libvirt.blockinfo:_get_stable_device_rescue_mapping',
     # The rescue disk is prepared before the guest goes down, and the way back.
+    'nova.compute.manager:reverts_task_state',
+    'nova.compute.manager:ComputeManager._instance_update',
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
     'nova.virt.libvirt.driver:LibvirtDriver._create_configdrive',
