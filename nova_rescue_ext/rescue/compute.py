@@ -25,6 +25,7 @@ from nova.i18n import _
 from nova import objects
 from oslo_log import log as logging
 
+from nova_rescue_ext import last_save
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import progress
@@ -75,7 +76,7 @@ def rescue_instance(original, self, context, instance, *args, **kwargs):
     The domain that was kept for the way back goes when the server is RESCUED:
     unrescue does without (4-live-migrate-rescued.rst).
     """
-    with progress.track(instance) as current:
+    with last_save.ensured(instance), progress.track(instance) as current:
         try:
             with _undone_if_unfinished(self, context, instance, current):
                 return original(context, instance, *args, **kwargs)

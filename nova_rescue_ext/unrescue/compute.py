@@ -18,6 +18,7 @@ import contextlib
 from nova.compute import power_state
 from nova.compute import vm_states
 
+from nova_rescue_ext import last_save
 from nova_rescue_ext import rescue_record
 
 
@@ -26,10 +27,11 @@ def unrescue_instance(original, self, context, instance):
 
     From compute-rescue 1.1. The libvirt driver has left its guest off.
     """
-    if _goes_back_to_stopped(instance):
-        with _saved_as_stopped(instance):
-            return original(context, instance)
-    return original(context, instance)
+    as_it_was = (_saved_as_stopped(instance)
+                 if _goes_back_to_stopped(instance)
+                 else contextlib.nullcontext())
+    with last_save.ensured(instance), as_it_was:
+        return original(context, instance)
 
 
 def _goes_back_to_stopped(instance):

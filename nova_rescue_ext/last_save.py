@@ -1,0 +1,83 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The end of a task that nova-compute could not save.
+
+The database, or the way to it, may be away for a while. Nova tries once to
+take the task from the server; if that fails, too, the server stays in it until
+nova-compute is restarted.
+"""
+
+import contextlib
+import time
+
+from nova import exception
+from oslo_log import log as logging
+from oslo_utils import excutils
+
+LOG = logging.getLogger(__name__)
+
+# Somebody else has deleted the server, or taken the task from it.
+_OVERTAKEN = (exception.InstanceNotFound, exception.UnexpectedTaskStateError)
+
+# Ten minutes. A thread that serves RPC calls waits, of which there are many.
+TRIES = 120
+SECONDS = 5
+
+
+@contextlib.contextmanager
+def ensured(instance):
+    """Save the end of the task in this block, also if it fails to.
+
+    Whatever Nova would have saved is still to be seen in the object.
+
+    :param instance: the Instance that the block saves
+    :raises: what the block raises
+    """
+    task_state = instance.task_state
+    try:
+        yield
+    except _OVERTAKEN:
+        raise
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            unsaved = instance.obj_what_changed()
+            if 'task_state' in unsaved:
+                _save(instance, task_state, task_state)
+            elif 'vm_state' in unsaved:
+                _save(instance, task_state, None)
+
+
+def _save(instance, task_state, expected):
+    LOG.warning('The end of %(task)s could not be saved. Trying again, at '
+                'most %(tries)d times in steps of %(seconds)d s. Look at the '
+                'database, the message bus and nova-conductor.',
+                {'task': task_state, 'tries': TRIES, 'seconds': SECONDS},
+                instance=instance)
+    for _ in range(TRIES):
+        time.sleep(SECONDS)
+        try:
+            instance.save(expected_task_state=[expected])
+        except _OVERTAKEN as exc:
+            LOG.info('The end of %(task)s needs not be saved any more: '
+                     '%(reason)s', {'task': task_state, 'reason': exc},
+                     instance=instance)
+            return
+        except Exception as exc:
+            LOG.debug('Not saved yet: %s', exc, instance=instance)
+        else:
+            LOG.info('The end of %s is saved.', task_state, instance=instance)
+            return
+    LOG.error('The end of %s could not be saved: restart nova-compute on this '
+              'host when its database can be reached.', task_state,
+              instance=instance)

@@ -1,0 +1,152 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A server is not stuck when the database was gone at the end of a task."""
+
+import threading
+from unittest import mock
+
+from nova.db.main import api as main_api
+from oslo_db import exception as db_exc
+
+from nova_rescue_ext import last_save
+from tests.functional import test_rescue_failure
+
+DRIVER = test_rescue_failure.DRIVER
+
+
+class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.gone = threading.Event()
+        self.saved = threading.Event()
+        for name in ('instance_update_and_get_original',
+                     'instance_get_by_uuid', 'instance_fault_create',
+                     'action_event_finish'):
+            self._let_fail(name)
+        self.waits = 0
+        self.meanwhile = self._come_back_later
+        self.patch('nova_rescue_ext.last_save.time', mock.Mock(
+            sleep=lambda seconds: self.meanwhile()))
+        self._watch_end()
+
+    def _let_fail(self, name):
+        function = getattr(main_api, name)
+
+        def fail(*args, **kwargs):
+            if self.gone.is_set():
+                raise db_exc.DBConnectionError('gone')
+            return function(*args, **kwargs)
+
+        self.patch(f'nova.db.main.api.{name}', fail)
+
+    def _watch_end(self):
+        save = last_save._save
+
+        def watched(*args):
+            try:
+                save(*args)
+            finally:
+                self.gone.clear()
+                self.saved.set()
+
+        self.patch('nova_rescue_ext.last_save._save', watched)
+
+    def _come_back_later(self):
+        """The first attempt fails."""
+        self.waits += 1
+        if self.waits > 1:
+            self.gone.clear()
+
+    def _go_after(self, name):
+        function = test_rescue_failure.resolve(name)
+
+        def end(*args, **kwargs):
+            result = function(*args, **kwargs)
+            self.gone.set()
+            return result
+
+        self.patch(name, end)
+
+    def _rescue_without_end(self):
+        server = self.create_server()
+        self._go_after(DRIVER + 'rescue')
+        self.rescue_opted_in(server)
+        return server
+
+    def _assert_rest(self, server, status):
+        self.assertTrue(self.saved.wait(60), 'nothing was saved')
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': status})
+
+    def _assert_leaves_rescue(self, server):
+        self.api.post_server_action(server['id'], {'unrescue': None})
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+        self.assertEqual([], self.rescue_files(server))
+
+    def test_after_the_rescue(self):
+        server = self._rescue_without_end()
+        self._assert_rest(server, 'RESCUE')
+        self.assertEqual(2, self.waits)
+        self._assert_leaves_rescue(server)
+
+    def test_before_the_rescue(self):
+        server = self.create_server()
+        self._go_after('nova.compute.manager.ComputeManager.'
+                       '_get_rescue_image')
+        self.rescue_opted_in(server)
+        self._assert_rest(server, 'ACTIVE')
+        self.assertTrue(self.is_running(server))
+        self.assertEqual([], self.rescue_files(server))
+
+    def test_after_the_unrescue(self):
+        server = self.create_server()
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self._go_after(DRIVER + 'unrescue')
+        self.api.post_server_action(server['id'], {'unrescue': None})
+        self._assert_rest(server, 'ACTIVE')
+        self.assertEqual(2, self.waits)
+        self.assertEqual([], self.rescue_files(server))
+
+    def test_after_the_unrescue_of_a_stopped_server(self):
+        server = self.create_server()
+        self.api.post_server_action(server['id'], {'os-stop': None})
+        self._wait_for_state_change(server, 'SHUTOFF')
+        self.rescue_opted_in(server)
+        self._wait_for_state_change(server, 'RESCUE')
+        self._go_after(DRIVER + 'unrescue')
+        with self.opted_in():
+            self.api.post_server_action(server['id'], {'unrescue': None})
+        self._assert_rest(server, 'SHUTOFF')
+        self.assertFalse(self.is_running(server))
+
+    def test_somebody_else_was_first(self):
+        """What an operator has reset meanwhile is not overwritten."""
+        def reset():
+            self.gone.clear()
+            self.set(server, vm_state='active', task_state=None)
+
+        self.meanwhile = reset
+        server = self._rescue_without_end()
+        self._assert_rest(server, 'ACTIVE')
+
+    def test_never_comes_back(self):
+        self.patch('nova_rescue_ext.last_save.TRIES', 3)
+        self.meanwhile = lambda: None
+        server = self._rescue_without_end()
+        self.assertTrue(self.saved.wait(60), 'nothing was saved')
+        self.assertEqual('rescuing', self.instance(server).task_state)
+        self.restart()
+        self._assert_rest(server, 'RESCUE')
