@@ -24,12 +24,12 @@ import signal
 import time
 
 from tests.lab import base
-from tests.lab import fault_table
 from tests.lab.cloud import hypervisor
 from tests.lab.cloud import namespace
 from tests.lab.cloud import nova
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
+from tests.lab import fault_table
 
 _TABLE = settings.CHECKOUT / 'doc/source/contributor/lab-faults.rst'
 
