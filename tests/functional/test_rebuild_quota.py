@@ -114,3 +114,13 @@ class UnifiedLimitsTest(rebuild_base.RebuildTestCase):
         self.api.delete_server(other['id'])
         self._wait_until_deleted(other)
         self.assert_untouched(server)
+
+    def test_limits_of_the_servers_project(self):
+        server = self.create_failed()
+        self.limits.projlimits[self.api.project_id] = {'class:MEMORY_MB': 100}
+        self.assert_refused(403, self.rebuild(
+            server, api=self.admin_of('other')), 'class:MEMORY_MB')
+        self.limits.projlimits.clear()
+        self.limits.projlimits['other'] = {'class:MEMORY_MB': 100}
+        self.add_capacity()
+        self.rebuilt(server, api=self.admin_of('other'))
