@@ -102,7 +102,7 @@ class _Found:
         if mapping.cell_mapping is None:
             answers.conflict(_('The server is being built.'))
         self.cell = mapping.cell_mapping
-        self._min_comp_ver = None
+        self._versions = {}
         with nova_context.target_cell(context, self.cell) as cctxt:
             self.instance = objects.Instance.get_by_uuid(
                 cctxt, uuid, expected_attrs=clone.ATTRIBUTES)
@@ -122,14 +122,13 @@ class _Found:
 
     def call(self, method, context, *args):
         """Call a method of Nova that takes min_comp_ver since Nova 31."""
-        kwargs = {}
-        if 'min_comp_ver' in inspect.signature(method).parameters:
-            if self._min_comp_ver is None:
-                self._min_comp_ver = (
-                    objects.service.get_minimum_version_all_cells(
-                        context, ['nova-compute']))
-            kwargs['min_comp_ver'] = self._min_comp_ver
-        return method(context, *args, **kwargs)
+        if 'min_comp_ver' not in inspect.signature(method).parameters:
+            return method(context, *args)
+        if not self._versions:
+            self._versions['min_comp_ver'] = (
+                objects.service.get_minimum_version_all_cells(
+                    context, ['nova-compute']))
+        return method(context, *args, **self._versions)
 
 
 # Nova's wrapper is outermost there, too: a locked server answers 409 whatever
