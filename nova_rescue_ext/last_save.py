@@ -22,6 +22,7 @@ import contextlib
 import time
 
 from nova import exception
+from nova import objects
 from oslo_log import log as logging
 from oslo_utils import excutils
 
@@ -81,3 +82,20 @@ def _save(instance, task_state, expected):
     LOG.error('The end of %s could not be saved: restart nova-compute on this '
               'host when its database can be reached.', task_state,
               instance=instance)
+
+
+def wait_for_database(instance):
+    """Return when an instance can be read, or not after ten minutes.
+
+    :param instance: the Instance, about to be saved
+    """
+    for _ in range(TRIES):
+        try:
+            objects.Instance.get_by_uuid(instance._context, instance.uuid)
+        except exception.InstanceNotFound:
+            return
+        except Exception as exc:
+            LOG.debug('Waiting for the database: %s', exc, instance=instance)
+            time.sleep(SECONDS)
+        else:
+            return

@@ -82,7 +82,6 @@ CALLABLES = (
     'nova.compute.manager:ComputeManager.pre_live_migration',
     'nova.compute.resource_tracker:ResourceTracker._get_traits',
     'nova.conductor.manager:ComputeTaskManager._live_migrate',
-    'nova.conductor.tasks.live_migrate:LiveMigrationTask._execute',
     'nova.virt.libvirt.driver:LibvirtDriver._create_images_and_backing',
     'nova.virt.libvirt.driver:LibvirtDriver._live_migration',
     'nova.virt.libvirt.driver:LibvirtDriver._live_migration_monitor',

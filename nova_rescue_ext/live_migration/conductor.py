@@ -17,9 +17,56 @@ from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
 from nova import objects
+from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import last_save
 from nova_rescue_ext import microversion
+
+LOG = logging.getLogger(__name__)
+
+
+# After these Nova leaves the server as it is, and its API has words for them.
+_KNOWN = (
+    exception.ComputeHostNotFound,
+    exception.ComputeServiceUnavailable,
+    exception.DestinationHypervisorTooOld,
+    exception.HypervisorUnavailable,
+    exception.InstanceInvalidState,
+    exception.InvalidCPUInfo,
+    exception.InvalidHypervisorType,
+    exception.InvalidLocalStorage,
+    exception.InvalidSharedStorage,
+    exception.MigrationPreCheckError,
+    exception.MigrationSchedulerRPCError,
+    exception.NoValidHost,
+    exception.UnableToMigrateToSelf,
+)
+
+
+def execute(original, self):
+    """Whatever goes wrong before a host has begun is a refusal (hazard 30).
+
+    Nova sets the server to ERROR, out of which only a hard reboot leads. That
+    ends the rescue.
+
+    :raises: what Nova raises for refusals
+    """
+    try:
+        return original()
+    except _KNOWN:
+        raise
+    except Exception as exc:
+        if self.instance.vm_state != vm_states.RESCUED:
+            raise
+        LOG.exception('The live migration failed before a host had begun '
+                      'with it. The server is in rescue as before: migrate '
+                      'it again.', instance=self.instance)
+        # Nova tries once to take the task from the server.
+        last_save.wait_for_database(self.instance)
+        raise exception.MigrationPreCheckError(reason=_(
+            'the migration could not be begun: %(type)s: %(error)s')
+            % {'type': type(exc).__name__, 'error': exc})
 
 
 def get_request_spec(original, self, attempted_hosts=None):

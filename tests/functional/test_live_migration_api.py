@@ -14,10 +14,15 @@
 """What a caller sees of the live migration of a rescued server."""
 
 import os
+import threading
 from unittest import mock
 
+import fixtures
+from nova.db.main import api as main_api
+from nova import exception
 from nova import objects
 from nova.tests.fixtures import libvirt
+from oslo_db import exception as db_exc
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext import capabilities
@@ -153,6 +158,69 @@ class RaceTest(ApiTestCase):
     def test_unrescue_loses(self):
         self.win('migrating')
         self.assert_lost(self.act('unrescue', version='1.0'), 'migrating')
+
+
+class UnexpectedTest(ApiTestCase):
+    """Something is gone before a host has begun."""
+
+    def lose_placement(self):
+        self.useFixture(fixtures.MockPatch(
+            'nova.conductor.tasks.migrate.replace_allocation_with_migration',
+            side_effect=exception.ConsumerAllocationRetrievalFailed(
+                consumer_uuid=self.server['id'], error='no database')))
+
+    def test_rescued(self):
+        self.lose_placement()
+        response = self.ask_migration(self.server, compute=ASYNCHRONOUS)
+        self.assertEqual(202, response.status_code, response.text)
+        self._wait_for_action_fail_completion(
+            self.server, 'live-migration', 'conductor_live_migrate_instance')
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertIn('no database', '; '.join(self.event_details()))
+        self.assertEqual([], self.migrations)
+
+    def test_rescued_synchronously(self):
+        self.lose_placement()
+        response = self.ask_migration(self.server, compute=SYNCHRONOUS)
+        self.assertEqual(400, response.status_code, response.text)
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def test_database(self):
+        """It comes back after the second look."""
+        gone, looks = threading.Event(), []
+
+        def come_back(seconds):
+            looks.append(seconds)
+            if len(looks) == 2:
+                gone.clear()
+
+        def lose_it(*args):
+            gone.set()
+            raise db_exc.DBConnectionError('no database')
+
+        self.useFixture(fixtures.MockPatch(
+            'nova.conductor.tasks.migrate.replace_allocation_with_migration',
+            side_effect=lose_it))
+        self.useFixture(fixtures.MockPatch(
+            'nova_rescue_ext.last_save.time', mock.Mock(sleep=come_back)))
+        for name in ('instance_update_and_get_original',
+                     'instance_get_by_uuid'):
+            self.useFixture(fixtures.MockPatch(
+                f'nova.db.main.api.{name}',
+                self.failing(getattr(main_api, name), gone)))
+        self.ask_migration(self.server, compute=ASYNCHRONOUS)
+        self._wait_for_action_fail_completion(
+            self.server, 'live-migration', 'conductor_live_migrate_instance')
+        self.assertEqual(2, len(looks))
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    @staticmethod
+    def failing(function, gone):
+        def fail(*args, **kwargs):
+            if gone.is_set():
+                raise db_exc.DBConnectionError('no database')
+            return function(*args, **kwargs)
+        return fail
 
 
 class StockWordsTest(test_live_migration.LiveMigrationTestCase):
