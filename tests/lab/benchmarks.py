@@ -113,12 +113,10 @@ class Benchmarks(base.LabTest):
         self.addCleanup(conf.write_text, text)
         self._restart_compute(host)
 
-    def _restart_compute(self, host):
-        before = self._service(host).updated_at
+    @staticmethod
+    def _restart_compute(host):
         process.restart(f'nova-compute-{host}')
-        process.wait_for(
-            lambda: self._service(host).updated_at != before,
-            f'nova-compute on {host}', base.PATIENCE, 1)
+        nova.wait_for_reports('nova-compute')
 
     def test_down_time_of_rescue(self):
         """The image is one that the host does not have yet."""

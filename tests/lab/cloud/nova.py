@@ -96,13 +96,16 @@ def switch_package(on, hosts_only=False):
         list(pool.map(process.restart, [
             name for name in process.names() if name.startswith(
                 'nova-compute-' if hosts_only else 'nova-')]))
-    begin = datetime.datetime.now(datetime.timezone.utc)
     process.wait_port('nova-api')
-    _wait_for_reports(begin, 'nova-compute' if hosts_only else None)
+    wait_for_reports('nova-compute' if hosts_only else None)
 
 
-def _wait_for_reports(begin, binary):
-    """Wait until all services have reported after a time."""
+def wait_for_reports(binary=None):
+    """Wait until all services, or all of a binary, have reported once more.
+
+    Those that were restarted are at work then.
+    """
+    begin = datetime.datetime.now(datetime.timezone.utc)
     cloud = _connect()
 
     def have_reported():
