@@ -25,6 +25,7 @@ from nova_rescue_ext import capabilities
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext import races
+from nova_rescue_ext import rescue_record
 
 
 class NodeCannotMigrateRescued(exception.ExtendedResourceRequestOldCompute):
@@ -109,7 +110,9 @@ def delete(original, self, context, instance):
 
     :raises: RescuedServerMigrates, answered with 409; all that Nova raises
     """
-    if instance.vm_state == vm_states.RESCUED:
+    # No other server can be migrated in rescue. Nova has read the metadata.
+    if (instance.obj_attr_is_set('system_metadata')
+            and rescue_record.read(instance)):
         _refuse_while_migrating(self, context, instance)
     return original(context, instance)
 

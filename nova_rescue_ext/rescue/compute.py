@@ -13,8 +13,6 @@
 
 """Rescue in nova-compute's manager."""
 
-import contextlib
-
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
@@ -31,6 +29,7 @@ from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import progress
 from nova_rescue_ext.rescue import request
 from nova_rescue_ext import rescue_record
+from nova_rescue_ext import saving
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -84,28 +83,20 @@ def rescue_instance(original, self, context, instance, *args, **kwargs):
             _forget_way_back(self, instance)
 
 
-@contextlib.contextmanager
 def _undone_if_unfinished(manager, context, instance, current):
     """In here, no server is saved as it was while its rescue guest runs.
 
     That is what Nova does if it fails after the driver has done its part.
     Before the task is saved as ended, as nothing else must begin until then.
     """
-    save = instance.save
-
-    def save_after_roll_back(*args, **kwargs):
+    def undo():
         if (current.rescue_guest_runs and instance.task_state is None
                 and instance.vm_state != vm_states.RESCUED):
             _roll_back(manager, context, instance, current)
             if not current.rolled_back:
                 instance.vm_state = vm_states.ERROR
-        return save(*args, **kwargs)
 
-    instance.save = save_after_roll_back
-    try:
-        yield
-    finally:
-        del instance.save
+    return saving.before_each_save(instance, undo)
 
 
 def _roll_back(manager, context, instance, current):

@@ -145,11 +145,14 @@ def _refuse_unfit_bus(instance, image_meta):
 
     :raises: InstanceNotRescuable, UnsupportedRescueBus
     """
-    if not hardware.check_hw_rescue_props(image_meta):
+    if (not hardware.check_hw_rescue_props(image_meta)
+            or CONF.libvirt.virt_type == 'lxc'):  # Nova refuses all of it
         return
     device = blockinfo.get_rescue_device(image_meta)
     bus = blockinfo.get_rescue_bus(instance, CONF.libvirt.virt_type,
                                    image_meta, device)
+    if bus in ('virtio', 'scsi'):  # all machine types have these
+        return
     machine = libvirt_utils.get_machine_type(instance.image_meta) or ''
     missing = next((buses for name, buses in _MISSING_BUSES.items()
                     if name in machine), ())

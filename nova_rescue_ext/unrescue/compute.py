@@ -20,6 +20,7 @@ from nova.compute import vm_states
 
 from nova_rescue_ext import last_save
 from nova_rescue_ext import rescue_record
+from nova_rescue_ext import saving
 
 
 def unrescue_instance(original, self, context, instance):
@@ -41,23 +42,15 @@ def _goes_back_to_stopped(instance):
             == vm_states.STOPPED)
 
 
-@contextlib.contextmanager
 def _saved_as_stopped(instance):
     """In here, an instance that is off is not saved as ACTIVE.
 
     Nova sets the state and saves it at once; afterwards would be too late:
     the power sync stops an ACTIVE server that is off, and users have seen it.
     """
-    save = instance.save
-
-    def save_as_stopped(*args, **kwargs):
+    def correct():
         if (instance.vm_state == vm_states.ACTIVE
                 and instance.power_state == power_state.SHUTDOWN):
             instance.vm_state = vm_states.STOPPED
-        return save(*args, **kwargs)
 
-    instance.save = save_as_stopped
-    try:
-        yield
-    finally:
-        del instance.save
+    return saving.before_each_save(instance, correct)
