@@ -329,9 +329,10 @@ def _write_page(results):
         f'Written by ``make lab-bench`` with ``{settings.Shape.current()}``:',
         f'medians of {len(results[0].pairs)} alternating pairs on '
         f'{os.cpu_count()} processors, guests emulated', '(no KVM), Glance at '
-        '100 MB/s for the rescue images. The load of the machine in the',
-        f'last five minutes was {os.getloadavg()[1]:.0f}: the busier it is '
-        'with other work, the less a ratio', 'says.', '',
+        '100 MB/s for the rescue images.', '',
+        'The load of the machine in the last five minutes was '
+        f'{os.getloadavg()[1]:.0f}: the busier it is', 'with other work, the '
+        'less a ratio says.', '',
         '.. list-table::', '   :header-rows: 1', '']
     rows = [('Measure', 'First', 'Second', 'Ratio', 'Goal')]
     for result in results:
