@@ -203,13 +203,7 @@ class RootVolumeTest(EncryptedTestCase):
     ENCRYPTED = EncryptedTestCase.VOLUME
 
     def boot(self):
-        body = self._build_server(networks='none', host='compute1')
-        body.pop('imageRef')
-        body['block_device_mapping_v2'] = [
-            {'boot_index': 0, 'uuid': self.VOLUME, 'source_type': 'volume',
-             'destination_type': 'volume'}]
-        server = self.api.post_server({'server': body})
-        return self._wait_for_state_change(server, 'ACTIVE')
+        return self.create_bfv_server(host='compute1')
 
     @ddt.data(storage.LEGACY, storage.STABLE, storage.STABLE_CDROM)
     def test_migration(self, properties):
