@@ -180,7 +180,7 @@ class Server:
     def wait_for(self, status, host=None, patience=PATIENCE):
         """Wait until the server is in a state and at rest there."""
         seen = []
-        for _ in process.wait_steps(patience, 0.5):
+        for _ in process.wait_steps(patience, self.story.step):
             server = self.show_as_admin()
             now = (server['status'], server['OS-EXT-STS:task_state'],
                    server['OS-EXT-SRV-ATTR:host'])
@@ -273,7 +273,7 @@ class Server:
 
         return process.wait_for(
             reached, f'the migration of {self.id} to be one of {statuses}',
-            PATIENCE, 0.5)
+            PATIENCE, self.story.step)
 
     def wait_for_migration(self):
         migration = self.wait_for_migration_to_be(
@@ -317,7 +317,12 @@ class Server:
 
 
 class LabTest(unittest.TestCase):
-    """A story; everything that it makes is taken away after it."""
+    """A story; everything that it makes is taken away after it.
+
+    :cvar step: how often a state is asked for, in seconds
+    """
+
+    step = 0.5
 
     @classmethod
     def setUpClass(cls):

@@ -46,6 +46,7 @@ GLANCE_RATE = '800mbit'  # 100 MB/s
 _FOLDER = settings.CHECKOUT / 'doc/source/contributor'
 _PAGE = _FOLDER / 'lab-benchmarks.rst'
 _PLOT = _FOLDER / 'lab-benchmarks.png'
+_COLUMNS = 4
 _RESULTS = []
 
 
@@ -73,6 +74,8 @@ class _Result:
 
 
 class Benchmarks(base.LabTest):
+
+    step = 0.1
 
     def setUp(self):
         super().setUp()
@@ -161,11 +164,23 @@ class Benchmarks(base.LabTest):
     # -- live migration: both hosts have the package
 
     def test_live_migration(self):
+        self._live_migration('Live migration', self.boot()[0])
+
+    @base.in_profiles('qcow2')
+    def test_live_migration_of_data(self):
+        """With 512 MB that the server wrote."""
         server, _ = self.boot()
+        server.stop()
+        process.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 170 256M 512M',
+                    nova.INSTANCES / server.id / 'disk', host=server.host)
+        server.start()
+        self._live_migration('Live migration, 512 MB', server)
+
+    def _live_migration(self, measure, server):
         names = 'running', 'in rescue'
-        total = _Result('Live migration: request to the other host', *names,
+        total = _Result(f'{measure}: request to the other host', *names,
                         goal=1.05)
-        down = _Result('Live migration: guest down', *names)
+        down = _Result(f'{measure}: guest down', *names)
         with _GuestWatch() as watch:
             pairs = self._alternate(
                 functools.partial(self._migrate, server, watch),
@@ -349,10 +364,13 @@ def _write_page(results):
 
 
 def _plot(results):
+    rows = -(-len(results) // _COLUMNS)
     figure, axes = pyplot.subplots(
-        1, len(results), figsize=(2.4 * len(results), 3.6),
+        rows, _COLUMNS, figsize=(2.4 * _COLUMNS, 3.6 * rows), squeeze=False,
         layout='constrained')
-    for axis, result in zip(axes if len(results) > 1 else [axes], results):
+    for axis in axes.flat[len(results):]:
+        axis.set_axis_off()
+    for axis, result in zip(axes.flat, results):
         for pair in result.pairs:
             axis.plot(result.names, pair, 'o-', color='tab:blue', alpha=.4)
         axis.plot(result.names, result.medians, 'ks', label='median')
