@@ -84,6 +84,9 @@ class _Kill(_Fault):
 class _KillQemu(_Fault):
     """kill -9 of the server's own QEMU, which nobody starts again."""
 
+    # nova-compute takes a guest that ended for stopped after 15.
+    seconds = 20
+
     def __init__(self, destination=False):
         self.destination = destination
 
