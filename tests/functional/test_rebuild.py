@@ -14,9 +14,11 @@
 """Rebuild of servers that never booted, from HTTP to the hypervisor."""
 
 from nova import exception
+from nova.network import model as network_model
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from oslo_serialization import base64
+from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.rebuild import kept
 from tests.functional import rebuild_base
@@ -307,6 +309,20 @@ class PreservedTest(rebuild_base.RebuildTestCase):
         self.assertEqual('host2', self.admin_api.get_server(server['id'])[
             'OS-EXT-SRV-ATTR:host'])
 
+    def test_security_groups(self):
+        self.patch('nova.network.security_group_api.validate_name',
+                   lambda context, name: uuids.group)
+        server = self.create_failed(security_groups=[{'name': 'web'}],
+                                    networks='auto')
+        seen = []
+        self.patch('nova.network.neutron.API.allocate_for_instance',
+                   lambda *args, security_groups=None, **kwargs: (
+                       seen.append(security_groups)
+                       or network_model.NetworkInfo()))
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual([[uuids.group]], seen)
+
     def test_created_at_in_between(self):
         server = self.create_failed()
         self.make_older(server, days=3)
@@ -445,6 +461,45 @@ class NetworksTest(rebuild_base.RebuildTestCase):
             server, networks=[{'port': self.PORT}, {'port': self.PORT}]),
             'twice')
         self.assert_untouched(server)
+
+    def test_networks_in_the_body_by_version(self):
+        """As for a new server: there since 2.37, tags again since 2.42."""
+        server = self.create_failed()
+        tagged = [{'port': self.PORT, 'tag': 'front'}]
+        for version, networks in (('2.36', 'none'), ('2.41', tagged)):
+            self.opt_in(version)
+            self.assert_refused(
+                400, self.rebuild(server, networks=networks))
+        self.opt_in()
+        self.failed_again(server, networks=tagged)
+
+    def test_external_network_that_is_forbidden(self):
+        server = self.create_failed()
+
+        def forbid(*args, **kwargs):
+            raise exception.ExternalNetworkAttachForbidden(
+                network_uuid=self.NETWORK)
+
+        self.patch('nova.network.neutron.API.validate_networks', forbid)
+        self.assert_refused(403, self.rebuild(server, networks='auto'),
+                            self.NETWORK)
+
+    def test_ports_that_old_hosts_cannot_attach(self):
+        server = self.create_failed(networks=[{'port': self.PORT}])
+
+        def request(itself, context, networks, *args, **kwargs):
+            for network in networks:
+                network.device_profile = profile
+            return None, [], None
+
+        self.patch('nova.objects.service.get_minimum_version_all_cells',
+                   lambda *args: 1)
+        self.patch('nova.network.neutron.API.create_resource_requests',
+                   request)
+        self.patch('nova.network.neutron.API.is_remote_managed_port',
+                   lambda *args: profile is None)
+        for profile in ('profile', None):
+            self.assert_refused(400, self.rebuild(server), 'upgrade')
 
     def test_port_that_is_gone(self):
         server = self.create_failed(networks=[{'port': self.PORT}])

@@ -31,6 +31,19 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         self.rebuilt(server)
         self.assertEqual('cell2', self.cell_of(server))
 
+    def test_nothing_is_made_in_the_old_cell(self):
+        """Nova targets the context of a request when it finds the server."""
+        server = self.create_failed()
+        contexts = []
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0',
+                   lambda api, context, *args: contexts.append(context))
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.api.delete_server(server['id'])
+        context, = contexts
+        self.assertEqual((None, None), (
+            context.cell_uuid, context.db_connection))
+
     def test_from_the_first_cell_to_the_second(self):
         def fail(*args, **kwargs):
             raise exception.ComputeResourcesUnavailable(reason='broken')

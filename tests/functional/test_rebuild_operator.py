@@ -27,6 +27,7 @@ import fixtures
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext.cmd import manage
+from nova_rescue_ext.cmd import rebuild_failed
 from tests.functional import rebuild_base
 
 FAR = '2100-01-01T00:00:00'
@@ -144,6 +145,7 @@ class ManageTest(rebuild_base.RebuildTestCase):
         for failing in (['--reason', 'other'], ['--flavor', 'other'],
                         ['--project', 'other'], ['--older-than', '99'],
                         ['--availability-zone', 'other'], ['--limit', '0'],
+                        ['--failed-before', server['updated']],
                         ['--failed-before', '2000-01-01T00:00:00']):
             self.assertNotIn(server['id'], self.rebuild_failed(
                 *everything, *failing)[1], failing)
@@ -212,13 +214,41 @@ class ManageTest(rebuild_base.RebuildTestCase):
         self.assertIn('1 BUILD', output)
         self.api.delete_server(server['id'])
 
+    def test_deleted_while_it_is_built(self):
+        self.create_failed()
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0', lambda *args: None)
+        show = rebuild_failed.Client.show
+
+        def delete_and_show(client, server_id):
+            self.api.delete_server(server_id)
+            return show(client, server_id)
+
+        self.patch('nova_rescue_ext.cmd.rebuild_failed.Client.show',
+                   delete_and_show)
+        code, output = self.rebuild_failed('--failed-before', FAR)
+        self.assertEqual(1, code)
+        self.assertIn('1 deleted', output)
+
+    def test_being_built_already(self):
+        server = self.create_failed()
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0', lambda *args: None)
+        self.rebuild(server)
+        self.assertNotIn(server['id'], self.rebuild_failed(
+            '--dry-run', '--failed-before', FAR)[1])
+        self.api.delete_server(server['id'])
+
+    def test_rate_that_is_not_one(self):
+        for rate in ('0', '-1'):
+            self.assertRaises(SystemExit, self.rebuild_failed,
+                              '--rate', rate)
+            self.assertIn('not positive', self.stderr.getvalue())
+
     def test_aggregate(self):
         """After capacity was added to some hosts."""
         self.add_capacity()
         rack = self.aggregate('rack', 'zone')
-        self.admin_api.post_flavor({'flavor': {
-            'id': 'huge', 'name': 'huge', 'vcpus': 1, 'ram': 512,
-            'disk': 1 << 30}})
         anywhere = self.create_failed_for_lack_of_disk()
         there = self.create_failed_for_lack_of_disk(
             availability_zone='zone')
@@ -241,6 +271,16 @@ class ManageTest(rebuild_base.RebuildTestCase):
         self.assertNotIn(server['id'], self.candidates('rack'))
         self.set_metadata(rack, ssd='true')
         self.assertIn(server['id'], self.candidates('rack'))
+
+    def test_aggregate_without_the_hosts_of_a_zone(self):
+        self.add_capacity()
+        self.aggregate('rack', 'zone')
+        self.admin_api.post_aggregate({'aggregate': {
+            'name': 'empty', 'availability_zone': 'zone'}})
+        server = self.create_failed_for_lack_of_disk(
+            availability_zone='zone')
+        self.assertIn(server['id'], self.candidates('rack'))
+        self.assertNotIn(server['id'], self.candidates('empty'))
 
     def test_unknown_aggregate(self):
         server = self.create_failed()
@@ -267,6 +307,10 @@ class ManageTest(rebuild_base.RebuildTestCase):
             aggregate['id'], {'set_metadata': {'metadata': metadata}})
 
     def create_failed_for_lack_of_disk(self, **request):
+        if 'huge' not in {flavor['id'] for flavor in self.api.get_flavors()}:
+            self.admin_api.post_flavor({'flavor': {
+                'id': 'huge', 'name': 'huge', 'vcpus': 1, 'ram': 512,
+                'disk': 1 << 30}})
         return self.create_failed(flavorRef='huge', **request)
 
     def test_rebuild_interrupted(self):

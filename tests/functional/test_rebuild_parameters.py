@@ -96,6 +96,39 @@ class ParametersTest(rebuild_base.RebuildTestCase):
                             'key_name')
         self.assert_untouched(server)
 
+    def test_image_that_the_caller_may_not_see(self):
+        server = self.create_failed()
+
+        def forbid(*args, **kwargs):
+            raise exception.ImageNotAuthorized(image_id=self.IMAGE)
+
+        self.patch('nova.image.glance.API.get', forbid)
+        self.assert_refused(400, self.rebuild(server), 'imageRef')
+
+    def test_more_metadata_and_files_than_allowed(self):
+        server = self.create_failed()
+        self.opt_in('2.56')
+        self.flags(metadata_items=0, injected_files=0, group='quota')
+        for wanted in ({'metadata': {'a': 'b'}}, {'personality': [
+                {'path': '/a', 'contents': base64.encode_as_text('x')}]}):
+            self.assert_refused(403, self.rebuild(server, **wanted))
+
+    def test_certificates_changed(self):
+        server = self.create_failed()
+        self.add_capacity()
+        after = self.rebuilt(server, trusted_image_certificates=['one'])
+        self.assertEqual(['one'], after['trusted_image_certificates'])
+
+    def test_key_changed(self):
+        for name in ('old', 'new'):
+            self.api.post_keypair({'keypair': {
+                'name': name, 'type': 'ssh',
+                'public_key': rebuild_base.PUBLIC_KEY}})
+        server = self.create_failed(key_name='old')
+        self.add_capacity()
+        self.assertEqual('new', self.rebuilt(server, key_name='new')[
+            'key_name'])
+
     def test_key_removed(self):
         self.api.post_keypair({'keypair': {
             'name': 'key', 'type': 'ssh',
@@ -183,6 +216,30 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.set_status('in-use')
         self.assert_refused(409, self.rebuild(server), ROOT['uuid'], 'in-use')
 
+    def test_multiattach_volume_in_use(self):
+        """By another server: it can be reserved for this one, too."""
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        self.set_status('in-use', multiattach=True)
+        self.failed_again(server)
+        self.assertEqual(1, len(self.attachments(server)))
+
+    def test_cinder_does_not_answer(self):
+        server = self.create_failed(bdms=[ROOT])
+
+        def fail(*args, **kwargs):
+            raise exception.CinderConnectionFailed(reason='none')
+
+        self.patch('nova.volume.cinder.API.attachment_get', fail)
+        self.assert_refused(409, self.rebuild(server), 'again later')
+        self.assert_untouched(server)
+
+    def test_boot_volume_forgotten(self):
+        server = self.create_failed(bdms=[ROOT])
+        self.patch('nova_rescue_ext.rebuild.block_devices.read',
+                   lambda *args: [])
+        self.assert_refused(409, self.rebuild(server), 'boot volume')
+
     def test_volume_deleted(self):
         server = self.create_failed(bdms=[ROOT])
         self.patch('nova.volume.cinder.API.get', self.no_volume)
@@ -190,14 +247,7 @@ class VolumesTest(rebuild_base.RebuildTestCase):
 
     def test_data_volume_deleted(self):
         server = self.create_failed(bdms=[ROOT, DATA])
-        get = self.cinder.fake_get
-
-        def lose(itself, context, volume_id, microversion=None):
-            if volume_id == DATA['uuid']:
-                self.no_volume(itself, context, volume_id)
-            return get(context, volume_id, microversion)
-
-        self.patch('nova.volume.cinder.API.get', lose)
+        self.lose(DATA['uuid'])
         self.assert_refused(409, self.rebuild(server), DATA['uuid'])
 
     def test_volume_to_be_made(self):
@@ -284,6 +334,28 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.assert_refused(409, self.rebuild(
             server, api=self.admin_of('other')), server['tenant_id'])
 
+    def test_lost_volume_is_not_made_with_the_operators_token(self):
+        """One that Nova had made, and that is gone without its row."""
+        server = self.create_failed(bdms=[ROOT, TO_BE_MADE[2]])
+        self.change_block_device(server, source_type='blank',
+                                 volume_id=DATA['uuid'])
+        self.lose(DATA['uuid'])
+        self.assert_refused(409, self.rebuild(
+            server, api=self.admin_of('other')), server['tenant_id'])
+        made = self.record_volumes()
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual([None], made)
+
+    def change_block_device(self, server, source_type, **values):
+        cell = self.cell_mappings['cell0']
+        with nova_context.target_cell(self.context, cell) as context:
+            for row in objects.BlockDeviceMappingList.get_by_instance_uuid(
+                    context, server['id']):
+                if row.source_type == source_type:
+                    row.update(values)
+                    row.save()
+
     def attachments(self, server):
         return set(self.cinder.attachment_ids_for_instance(server['id']))
 
@@ -292,12 +364,23 @@ class VolumesTest(rebuild_base.RebuildTestCase):
             for attachment in attachments:
                 known.pop(attachment, None)
 
-    def set_status(self, status):
+    def lose(self, lost):
+        """Cinder does not know a volume any more."""
+        get = self.cinder.fake_get
+
+        def lose(itself, context, volume_id, microversion=None):
+            if volume_id == lost:
+                self.no_volume(itself, context, volume_id)
+            return get(context, volume_id, microversion)
+
+        self.patch('nova.volume.cinder.API.get', lose)
+
+    def set_status(self, status, multiattach=False):
         get = self.cinder.fake_get
 
         def change(itself, context, volume_id, microversion=None):
             return dict(get(context, volume_id, microversion),
-                        status=status, multiattach=False)
+                        status=status, multiattach=multiattach)
 
         self.patch('nova.volume.cinder.API.get', change)
 

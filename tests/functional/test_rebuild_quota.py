@@ -15,6 +15,8 @@
 
 from nova import exception
 from nova.limit import local as local_limit
+from nova.limit import placement as placement_limits
+from nova import objects
 from oslo_limit import fixture as limit_fixture
 
 from tests.functional import rebuild_base
@@ -44,6 +46,15 @@ class QuotaTest(rebuild_base.RebuildTestCase):
     def test_quota_of_the_servers_project(self):
         server = self.create_failed()
         self.set_quota(cores=0)
+        self.assert_refused(403, self.rebuild(
+            server, api=self.admin_of('other')))
+        self.assert_untouched(server)
+
+    def test_quota_of_the_servers_user(self):
+        server = self.create_failed()
+        self.admin_api.update_quota(
+            {'cores': 0, 'force': True}, project_id=server['tenant_id'],
+            user_id=server['user_id'])
         self.assert_refused(403, self.rebuild(
             server, api=self.admin_of('other')))
         self.assert_untouched(server)
@@ -114,6 +125,28 @@ class UnifiedLimitsTest(rebuild_base.RebuildTestCase):
         self.api.delete_server(other['id'])
         self._wait_until_deleted(other)
         self.assert_untouched(server)
+
+    def test_disk_on_a_volume_is_not_counted(self):
+        self.admin_api.post_flavor({'flavor': {
+            'id': 'disk', 'name': 'disk', 'vcpus': 1, 'ram': 512,
+            'disk': 2}})
+        server = self.create_failed(flavorRef='disk', bdms=[{
+            'boot_index': 0, 'uuid': self.VOLUME, 'source_type': 'volume',
+            'destination_type': 'volume'}])
+        self.limits.reglimits['class:DISK_GB'] = 1
+        self.failed_again(server)
+
+    def test_what_ports_request_is_counted(self):
+        if not hasattr(placement_limits,
+                       'enforce_num_instances_and_resources'):
+            self.skipTest('Nova 34 is the first that counts it')
+        server = self.create_failed()
+        self.limits.reglimits['class:CUSTOM_A'] = 1
+        group = objects.RequestGroup(resources={'CUSTOM_A': 2},
+                                     requester_id='port')
+        self.patch('nova.network.neutron.API.create_resource_requests',
+                   lambda *args, **kwargs: (None, [group], None))
+        self.assert_refused(403, self.rebuild(server), 'CUSTOM_A')
 
     def test_limits_of_the_servers_project(self):
         server = self.create_failed()

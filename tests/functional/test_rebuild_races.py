@@ -65,6 +65,22 @@ class RacesTest(_TestCase):
             after['status'], self.count_rows(server),
             len(self.allocations(server))))
 
+    def test_rebuild_that_has_begun_meanwhile(self):
+        server = self.create_failed()
+        self.patch('nova_rescue_ext.rebuild.task_api.'
+                   'rebuild_instance_in_cell0', lambda *args: None)
+        found = rebuild_api._Found
+
+        def be_overtaken(*args):
+            patch.stop()
+            self.assertEqual(202, self.rebuild(server).status_code)
+            return found(*args)
+
+        patch = self.patch('nova_rescue_ext.rebuild.api._Found',
+                           be_overtaken)
+        self.assert_refused(409, self.rebuild(server), 'being built')
+        self.api.delete_server(server['id'])
+
     def test_delete_just_before(self):
         server = self.create_failed()
         self.add_capacity()
@@ -99,6 +115,19 @@ class RacesTest(_TestCase):
         self.assertRaises(exception.RequestSpecNotFound, kept.read,
                           self.context, server['id'])
         self.assertEqual([], recovery.find(self.context, 0))
+
+    def test_delete_while_it_is_refused(self):
+        """There is nothing to go back to."""
+        server = self.create_failed()
+
+        def delete_and_refuse(*args):
+            self.api.delete_server(server['id'])
+            raise exception.OverQuota(overs='cores')
+
+        self.patch('nova_rescue_ext.rebuild.quota.check', delete_and_refuse)
+        self.assert_refused(403, self.rebuild(server))
+        self.assert_gone(server)
+        self.assert_nothing_is_left(server)
 
     def test_delete_before_the_message(self):
         """The last look: nothing is sent for a server that is deleted."""
@@ -314,6 +343,16 @@ class CrashesTest(_TestCase):
         self.assertEqual('BUILD', self.status())
         self.remedy_interrupted(recovery.BURY)
         self.assert_rebuildable()
+
+    def test_conductor_before_the_history_is_restored(self):
+        """The next rebuild restores it, too."""
+        old = self.api.get_instance_actions(self.server['id'])
+        self.kill_in('nova_rescue_ext.rebuild.conductor._settle',
+                     in_api=False)
+        self.assertEqual('ERROR', self.status())
+        self.assert_rebuildable()
+        self.assertEqual(old, self.api.get_instance_actions(
+            self.server['id'])[-len(old):])
 
     def test_young_ones_are_left_alone(self):
         self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
