@@ -187,6 +187,8 @@ def read_history(context, instance_uuid):
     """
     actions = context.session.query(main_models.InstanceAction).filter_by(
         instance_uuid=instance_uuid).order_by(
+            # Not by id: those that were written again have higher ones.
+            main_models.InstanceAction.created_at.desc(),
             main_models.InstanceAction.id.desc()).limit(HISTORY_LENGTH).all()
     events = context.session.query(main_models.InstanceActionEvent).filter(
         main_models.InstanceActionEvent.action_id.in_(

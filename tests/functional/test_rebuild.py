@@ -13,6 +13,7 @@
 
 """Rebuild of servers that never booted, from HTTP to the hypervisor."""
 
+from nova import context as nova_context
 from nova import exception
 from nova.network import model as network_model
 from nova import objects
@@ -20,6 +21,7 @@ from nova.tests import fixtures as nova_fixtures
 from oslo_serialization import base64
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import kept
 from tests.functional import rebuild_base
 
@@ -369,6 +371,20 @@ class PreservedTest(rebuild_base.RebuildTestCase):
         events = self.admin_api.get_instance_action_details(
             server['id'], old[0]['request_id'])['events']
         self.assertEqual(['Error'], [event['result'] for event in events])
+
+    def test_newest_actions_stay(self):
+        self.patch('nova_rescue_ext.rebuild.database.HISTORY_LENGTH', 2)
+        server = self.create_failed()
+        for _round in range(2):
+            self.failed_again(server)
+        cell0 = self.cell_mappings['cell0']
+        with nova_context.target_cell(self.context, cell0) as context:
+            history = database.read_history(context, server['id'])
+        newest = self.actions(server)[:2]
+        self.assertEqual([action['request_id'] for action in newest],
+                         [past['request_id'] for past in reversed(history)])
+        self.failed_again(server)
+        self.assertEqual(newest, self.actions(server)[1:])
 
     def actions(self, server):
         return self.api.get_instance_actions(server['id'])
