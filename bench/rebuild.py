@@ -16,7 +16,7 @@
     python -m bench.rebuild [--rounds 3] [--database sqlite] [--write]
                             [--requests] [N ...]
 
-N servers fail for lack of hosts, a host is added, and one client, one request
+N servers fail for lack of hosts, hosts are added, and one client, one request
 at a time, gets them to ACTIVE in one of two ways. Pairs of runs alternate in
 their order. Nova's services run in this process on Nova's own fixtures, with
 the databases of a MariaDB of their own, a fake hypervisor and no network: what
@@ -51,6 +51,9 @@ from tests.functional import rebuild_base
 WAYS = ('rebuild', 'delete and create')
 # How many servers of others are in cell0.
 CROWDS = (0, 10000)
+# For each server that comes to a host Nova asks placement for the allocations
+# of all that are there.
+_SERVERS_PER_HOST = 25
 SERVERS = {'mariadb': database_servers.MariaDB,
            'sqlite': database_servers.SQLite}
 
@@ -60,7 +63,8 @@ Written by `python -m bench.rebuild --write`: rebuild, and delete-and-create,
 by one client, one request at a time, until all are ACTIVE. Medians of
 alternating pairs on MariaDB, per server; a ratio above 1 is for rebuild.
 All of Nova is in one process, whose CPU time it is; the hypervisor and the
-broker are doubles. Statements are those of Nova's cells and API database.
+broker are doubles. Statements are those of Nova's cells and API database. There
+is one host for 25 servers.
 
 | Servers | Others in cell0 | Pairs | Time | Ratio | CPU | Ratio | Statements |
 |---|---|---|---|---|---|---|---|
@@ -113,7 +117,8 @@ class Run(own_databases.OwnDatabases, rebuild_base.RebuildTestCase):
         for _server in range(self._number):
             self.api.post_server(self._body())
         failed = self._await('cell0', 'error', self._number)
-        self.add_capacity()
+        for host in range(max(1, self._number // _SERVERS_PER_HOST)):
+            self.add_capacity('host%d' % host)
         # A host may have reported itself, but not yet all of itself.
         while self.create()['status'] != 'ACTIVE':
             pass
