@@ -188,17 +188,19 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
             self.context, server['id'])
         return mapping.cell_mapping and mapping.cell_mapping.name
 
-    def count_rows(self, server, model=models.Instance, key='uuid'):
-        """How many rows there are of a server in all cells."""
-        return sum(self._count_in(cell, server, model, key)
+    def count_rows(self, server, model=models.Instance, key='uuid',
+                   **values):
+        """How many rows with these values a server has in all cells."""
+        values[key] = server['id']
+        return sum(self._count_in(cell, model, values)
                    for cell in self.cell_mappings.values())
 
-    def _count_in(self, cell, server, model, key):
+    def _count_in(self, cell, model, values):
         with nova_context.target_cell(self.context, cell) as context:
             with main_db_api.get_context_manager(context).reader.using(
                     context):
                 return context.session.query(model).filter_by(
-                    **{key: server['id']}).count()
+                    **values).count()
 
     def change_row(self, server, **values):
         """Change a server's row, wherever it is, behind Nova's back."""
