@@ -63,8 +63,8 @@ Written by `python -m bench.rebuild --write`: rebuild, and delete-and-create,
 by one client, one request at a time, until all are ACTIVE. Medians of
 alternating pairs on MariaDB, per server; a ratio above 1 is for rebuild.
 All of Nova is in one process, whose CPU time it is; the hypervisor and the
-broker are doubles. Statements are those of Nova's cells and API database. There
-is one host for 25 servers.
+broker are doubles. Statements are those of Nova's cells and API database.
+There is one host for 25 servers.
 
 | Servers | Others in cell0 | Pairs | Time | Ratio | CPU | Ratio | Statements |
 |---|---|---|---|---|---|---|---|
