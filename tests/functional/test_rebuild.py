@@ -148,6 +148,7 @@ class PreservedTest(rebuild_base.RebuildTestCase):
             accessIPv6='2001:db8::1',
             **{'OS-DCF:diskConfig': 'MANUAL'})
         self.make_older(server, days=3)
+        self.make_untouched_for(server, days=2)
         server = self.api.get_server(server['id'])
         self.assertEqual([server['id']], self.api.get_server_group(
             group['id'])['members'])
