@@ -205,13 +205,14 @@ class MigrationTestCase(base.RescueTestCase):
                 self.assertEqual(b'%s of the server' % name.encode() * 9,
                                  file.read(), name)
 
-    def ask_migration(self, server, version='1.3', compute='2.87',
+    def ask_migration(self, server, version='1.3', compute='2.87', api=None,
                       **parameters):
         """Ask for a live migration; the response is returned."""
+        api = api or self.api
         parameters = dict({'host': None, 'block_migration': 'auto'},
                           **parameters)
-        with self.opted_in(version, compute):
-            return self.api.api_request(
+        with self.opted_in(version, compute, api=api):
+            return api.api_request(
                 '/servers/%s/action' % server['id'], method='POST',
                 headers={'Content-Type': 'application/json'},
                 body=jsonutils.dumps({'os-migrateLive': parameters}))

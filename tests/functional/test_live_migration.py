@@ -21,7 +21,9 @@ from unittest import mock
 
 from nova import exception
 from nova import objects
+from nova.policies import migrate_server
 from nova.tests.fixtures import libvirt
+from nova.tests.functional.api import client
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext.live_migration import transfer
@@ -521,6 +523,27 @@ class RefusalTest(RefusalTestCase):
             {'rescue_ext:migrate_live:rescued': '!'}, overwrite=False)
         response = self.ask_migration(self.server)
         self.assertEqual(403, response.status_code, response.text)
+
+    def test_manager_of_the_project(self):
+        """By default as for other servers: since Nova 32, to no named host.
+
+        Such a caller has no rights of an administrator.
+        """
+        api = self.as_manager()
+        response = self.ask_migration(self.server, api=api, host='compute2')
+        self.assertEqual(403, response.status_code, response.text)
+        response = self.ask_migration(self.server, api=api)
+        if 'os_compute_api:os-migrate-server:migrate_live:host' not in [
+                rule.name for rule in migrate_server.list_rules()]:
+            self.assertEqual(403, response.status_code, response.text)
+            return
+        self.assertEqual(202, response.status_code, response.text)
+        self.assert_migrated(self.server)
+
+    def as_manager(self):
+        return client.TestOpenStackClient(
+            'manager', self.api.base_url, project_id=self.api.project_id,
+            roles=['manager', 'member', 'reader'])
 
 
 class StateTest(LiveMigrationTestCase):
