@@ -13,9 +13,16 @@
 
 """What the stories have in common: a user, a server, its disks."""
 
+import json
+import os
+import shlex
+import subprocess
+import tempfile
 import time
 
 import openstack.exceptions
+
+from demo import users
 
 
 class Story:
@@ -86,6 +93,26 @@ class Story:
         self.script.check(
             (server.status, server.task_state) == ('ACTIVE', None),
             'The server has not been touched: it is ACTIVE.')
+
+    def manage(self, *arguments):
+        """Run nova-rescue-ext-manage with the operator's token.
+
+        :returns: its exit status and its output
+        """
+        command = ['nova-rescue-ext-manage', *arguments]
+        self.script.say('The operator runs, with a clouds.yaml: %s'
+                        % shlex.join(command))
+        cloud = {'auth_type': 'admin_token', 'auth': {
+            'endpoint': self.stage.url, 'token': users.OPERATOR}}
+        with tempfile.NamedTemporaryFile('w', suffix='.yaml') as clouds:
+            json.dump({'clouds': {'demo': cloud}}, clouds)
+            clouds.flush()
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, text=True,
+                env=dict(os.environ, NO_PROXY='*',
+                         OS_CLIENT_CONFIG_FILE=clouds.name))
+        print(done.stdout)
+        return done.returncode, done.stdout
 
     def unrescue(self, before):
         """End the rescue."""

@@ -97,6 +97,7 @@ def tell(stage):
         plot.files(plot.host()),
         'Its disks have the bytes that they had on %s.' % source)
 
+    drain(plot)
     no_other_host(plot)
 
 
@@ -132,10 +133,22 @@ def migrate(plot, source, files):
         'Nothing is left on %s.' % source)
 
 
-def no_other_host(plot):
-    plot.script.step('When no other host can take it')
+def drain(plot):
+    plot.script.step('The operator empties a host of all servers in rescue')
     plot.alice.compute.rescue_server(plot.server, image=plot.rescue_image)
     plot.wait('RESCUE')
+    source = plot.host()
+    status, output = plot.manage('migrate-rescued', source, '--os-cloud',
+                                 'demo')
+    plot.script.check(status == 0 and '1 moved' in output,
+                      'The one that there was has moved.')
+    plot.wait('RESCUE')
+    plot.script.check(plot.host() != source,
+                      'It is on %s, and in rescue.' % plot.host())
+
+
+def no_other_host(plot):
+    plot.script.step('When no other host can take it')
     source = plot.host()
     other = {'compute1': 'compute2', 'compute2': 'compute1'}[source]
     plot.stage.backstage('remove_package', host=other)

@@ -18,14 +18,8 @@ under its own UUID, with its port and its address, at its owner's request or
 by the operator for everybody.
 """
 
-import json
-import os
-import subprocess
-import tempfile
-
 from demo import stage as demo_stage
 from demo import story
-from demo import users
 
 VERSION = '1.2'
 
@@ -125,31 +119,10 @@ def operator(plot, image):
         create(plot, image)
         failed.append(plot.server)
     set_hosts(plot, 'enable_service')
-    plot.script.say('The operator runs, with a clouds.yaml: '
-                    'nova-rescue-ext-manage rebuild-failed --os-cloud demo '
-                    '--reason "No valid host" --rate 120')
-    status, output = manage(plot, 'rebuild-failed', '--os-cloud', 'demo',
-                            '--reason', 'No valid host', '--rate', '120',
-                            '--failed-before', '2100-01-01T00:00:00')
-    print(output)
+    status, output = plot.manage(
+        'rebuild-failed', '--os-cloud', 'demo', '--reason', 'No valid host',
+        '--rate', '120', '--failed-before', '2100-01-01T00:00:00')
     plot.script.check(status == 0 and '2 ACTIVE' in output,
                       'Both are ACTIVE.')
     for plot.server in failed:
         plot.wait('ACTIVE')
-
-
-def manage(plot, *arguments):
-    """Run nova-rescue-ext-manage with the operator's token.
-
-    :returns: its exit status and its output
-    """
-    cloud = {'auth_type': 'admin_token', 'auth': {
-        'endpoint': plot.stage.url, 'token': users.OPERATOR}}
-    with tempfile.NamedTemporaryFile('w', suffix='.yaml') as clouds:
-        json.dump({'clouds': {'demo': cloud}}, clouds)
-        clouds.flush()
-        done = subprocess.run(
-            ['nova-rescue-ext-manage', *arguments], stdout=subprocess.PIPE,
-            text=True, env=dict(os.environ, NO_PROXY='*',
-                                OS_CLIENT_CONFIG_FILE=clouds.name))
-    return done.returncode, done.stdout

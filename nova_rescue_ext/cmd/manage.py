@@ -11,24 +11,21 @@
 # under the License.
 
 
-"""``nova-rescue-ext-manage``: what operators do about failed builds."""
+"""``nova-rescue-ext-manage``: what operators do about rescue and rebuild.
+
+``rebuild-interrupted`` works on Nova's databases; the others are clients of
+the compute API.
+"""
 
 import argparse
 import sys
 
-from oslo_utils import timeutils
-import prettytable
+from keystoneauth1 import exceptions as ks_exc
 
 from nova_rescue_ext import activation
+from nova_rescue_ext.cmd import compute_api
+from nova_rescue_ext.cmd import migrate_rescued
 from nova_rescue_ext.cmd import rebuild_failed
-
-
-def _table(columns, rows):
-    table = prettytable.PrettyTable(columns)
-    table.align = 'l'
-    for row in rows:
-        table.add_row(row)
-    return table
 
 
 def rebuild_interrupted(arguments):
@@ -46,9 +43,10 @@ def rebuild_interrupted(arguments):
 
     context = nova_context.get_admin_context()
     found = recovery.find(context, arguments.older_than)
-    print(_table(['Server', 'Project', 'Since (UTC)', 'Remedy'], [
-        [one.instance_uuid, one.project_id, one.since, one.remedy]
-        for one in found]))
+    print(compute_api.table(
+        ['Server', 'Project', 'Since (UTC)', 'Remedy'], [
+            [one.instance_uuid, one.project_id, one.since, one.remedy]
+            for one in found]))
     if arguments.dry_run:
         return 0
     failed = 0
@@ -63,61 +61,12 @@ def rebuild_interrupted(arguments):
     return int(bool(failed))
 
 
-def rebuild_failed_servers(arguments):
-    """Find servers that never booted, and rebuild them.
-
-    :returns: the exit code: 0, or 1 if one was refused or failed again
-    """
-    client = rebuild_failed.Client(rebuild_failed.connect(
-        arguments.os_cloud), arguments.compute_version)
-    before = arguments.failed_before or timeutils.utcnow()
-    try:
-        aggregate = arguments.aggregate and client.aggregate(
-            arguments.aggregate)
-    except rebuild_failed.NoAggregate as exc:
-        print(exc)
-        return 1
-    servers = [server for server in client.list_failed(arguments.project)
-               if rebuild_failed.matches(server, arguments, before,
-                                         aggregate)]
-    servers = servers[:arguments.limit]
-    print(_table(['Server', 'Name', 'Project', 'Flavor', 'Failed (UTC)',
-                  'Reason'], [
-        [server['id'], server['name'], server['tenant_id'],
-         server['flavor'].get('original_name'), server['updated'],
-         rebuild_failed.reason(server)] for server in servers]))
-    if arguments.dry_run or not servers:
-        return 0
-    print('If this is interrupted, go on with those that are left: '
-          '--failed-before %s' % before.isoformat(timespec='seconds'),
-          flush=True)
-    results = rebuild_failed.rebuild_all(client, servers, arguments.rate,
-                                         arguments.timeout)
-    print(_table(['Server', 'Result', 'Reason'], [
-        [result.server_id, result.state, result.reason]
-        for result in results]))
-    states = [result.state for result in results]
-    print(', '.join('%d %s' % (states.count(state), state)
-                    for state in sorted(set(states))))
-    return int(any(state != 'ACTIVE' for state in states))
-
-
-def _time(text):
-    return timeutils.normalize_time(timeutils.parse_isotime(text))
-
-
-def _positive(text):
-    number = float(text)
-    if number <= 0:
-        raise argparse.ArgumentTypeError('%s is not positive' % text)
-    return number
-
-
 def _parser():
     parser = argparse.ArgumentParser(
         prog='nova-rescue-ext-manage',
-        description='Rebuild servers that never booted, and finish or undo '
-                    'rebuilds that were interrupted.')
+        description='Rebuild servers that never booted, finish or undo '
+                    'rebuilds that were interrupted, and move servers that '
+                    'are in rescue to other hosts.')
     parser.add_argument('--version', action='version',
                         version=activation.version())
     commands = parser.add_subparsers(required=True, dest='command')
@@ -133,43 +82,8 @@ def _parser():
              'them (default 3600)')
     interrupted.set_defaults(action=rebuild_interrupted, local=True)
 
-    failed = commands.add_parser(
-        'rebuild-failed', help='rebuild servers that never booted')
-    failed.add_argument('--os-cloud', metavar='NAME',
-                        help='of clouds.yaml; default: the environment, as '
-                             'openstack does')
-    failed.add_argument('--compute-version', default='2.94',
-                        metavar='VERSION', help='microversion of the compute '
-                                                'API (default 2.94)')
-    failed.add_argument('--project', metavar='ID',
-                        help='only of this project')
-    failed.add_argument('--reason', metavar='TEXT',
-                        help='only where the fault has this text')
-    failed.add_argument('--flavor', metavar='NAME',
-                        help='only of this flavor')
-    failed.add_argument('--aggregate', metavar='NAME',
-                        help='only those that may get a host of this host '
-                             'aggregate (name or id), after capacity was '
-                             'added to it')
-    failed.add_argument('--availability-zone', metavar='NAME',
-                        help='only those that asked for this zone')
-    failed.add_argument(
-        '--older-than', type=int, default=0, metavar='SECONDS',
-        help='only those that failed so long ago')
-    failed.add_argument(
-        '--failed-before', type=_time, metavar='TIME',
-        help='only those that failed before (UTC, ISO 8601): to resume')
-    failed.add_argument('--limit', type=int, metavar='NUMBER',
-                        help='at most so many')
-    failed.add_argument('--rate', type=_positive, default=60,
-                        metavar='NUMBER', help='at most so many requests a '
-                                               'minute (default 60)')
-    failed.add_argument('--timeout', type=_positive, default=600,
-                        metavar='SECONDS', help='wait so long for the last '
-                                                'to be built (default 600)')
-    failed.set_defaults(action=rebuild_failed_servers, local=False)
-
-    for command in (interrupted, failed):
+    for command in (interrupted, rebuild_failed.add_parser(commands),
+                    migrate_rescued.add_parser(commands)):
         command.add_argument('--dry-run', action='store_true',
                              help='only show what would be done')
     return parser
@@ -198,7 +112,11 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     if arguments.local:
         _start_as_nova(arguments.config_file)
-    return arguments.action(arguments)
+    try:
+        return arguments.action(arguments)
+    except ks_exc.ClientException as exc:
+        sys.exit('The cloud cannot be asked (%s). If the command had begun, '
+                 'run it again: it goes on.' % exc)
 
 
 if __name__ == '__main__':

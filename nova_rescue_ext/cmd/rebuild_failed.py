@@ -11,23 +11,16 @@
 # under the License.
 
 
-"""Rebuild servers that never booted, as a client of the compute API.
+"""``nova-rescue-ext-manage rebuild-failed``: servers that never booted."""
 
-An operator's rights never become a user's: Nova's policies, locks and quotas
-decide, as for everybody.
-"""
-
-import contextlib
-import itertools
-import sys
 import time
 import typing
 
 from oslo_utils import timeutils
 
+from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext import microversion
 
-PAGE = 200
 _EXTRA_SPEC = 'aggregate_instance_extra_specs:'
 _TENANTS = 'filter_tenant_id'
 
@@ -63,143 +56,145 @@ class Aggregate(typing.NamedTuple):
                     for key, value in wanted.items()))
 
 
-class Result(typing.NamedTuple):
-    """What became of a server."""
+def add_parser(commands):
+    """Add the command to those of the program."""
+    parser = commands.add_parser(
+        'rebuild-failed', help='rebuild servers that never booted')
+    compute_api.add_arguments(parser)
+    parser.add_argument('--project', metavar='ID',
+                        help='only of this project')
+    parser.add_argument('--reason', metavar='TEXT',
+                        help='only where the fault has this text')
+    parser.add_argument('--flavor', metavar='NAME',
+                        help='only of this flavor')
+    parser.add_argument('--aggregate', metavar='NAME',
+                        help='only those that may get a host of this host '
+                             'aggregate (name or id), after capacity was '
+                             'added to it')
+    parser.add_argument('--availability-zone', metavar='NAME',
+                        help='only those that asked for this zone')
+    parser.add_argument(
+        '--older-than', type=int, default=0, metavar='SECONDS',
+        help='only those that failed so long ago')
+    parser.add_argument(
+        '--failed-before', type=_time, metavar='TIME',
+        help='only those that failed before (UTC, ISO 8601): to resume')
+    parser.add_argument('--limit', type=int, metavar='NUMBER',
+                        help='at most so many')
+    parser.add_argument(
+        '--rate', type=compute_api.positive(float), default=60,
+        metavar='NUMBER',
+        help='at most so many requests a minute (default 60)')
+    parser.add_argument(
+        '--timeout', type=compute_api.positive(float), default=600,
+        metavar='SECONDS',
+        help='wait so long for the last to be built (default 600)')
+    parser.set_defaults(action=run, local=False)
+    return parser
 
-    server_id: str
-    state: str  # a status of the server, or 'refused'
-    reason: str
+
+def _time(text):
+    return timeutils.normalize_time(timeutils.parse_isotime(text))
 
 
-def connect(cloud):
-    """An adapter for the compute API of a cloud.
+def run(arguments):
+    """Find servers that never booted, and rebuild them.
 
-    :param cloud: a name in clouds.yaml, or None for the environment
+    :returns: the exit code: 0, or 1 if one was refused or failed again
     """
-    import openstack  # takes a second
-
-    return openstack.connect(cloud=cloud).compute
-
-
-class Client:
-    """The few calls that are needed.
-
-    :param adapter: a keystoneauth adapter for the compute API
-    :param compute_version: microversion of the compute API, as text
-    """
-
-    def __init__(self, adapter, compute_version):
-        self._adapter = adapter
-        self._headers = {'OpenStack-API-Version': 'compute %s, %s %s' % (
-            compute_version, microversion.SERVICE_TYPE,
-            microversion.REBUILD_NEVER_BOOTED)}
-
-    def list_failed(self, project_id=None):
-        """Yield the servers that never booted."""
-        query = '/servers/detail?all_tenants=1&status=ERROR&limit=%d' % PAGE
-        if project_id:
-            query += '&project_id=' + project_id
-        marker = ''
-        while True:
-            page = self._get(query + marker)['servers']
-            for server in page:
-                if server.get('OS-SRV-USG:launched_at'):
-                    continue
-                # Older Nova lists servers of cell0 without their fault.
-                yield (server if 'fault' in server
-                       else self.show(server['id']) or server)
-            if not page:
-                return
-            marker = '&marker=' + page[-1]['id']
-
-    def aggregate(self, name):
-        """An aggregate, with the zones of its hosts.
-
-        :param name: of the aggregate, or its id
-        :returns: an Aggregate
-        :raises: NoAggregate
-        """
-        found = [aggregate for aggregate in self._get(
-            '/os-aggregates')['aggregates']
-            if name in (aggregate['name'], str(aggregate['id']))]
-        if len(found) != 1:
-            raise NoAggregate('There are %d host aggregates called %s.' % (
-                len(found), name))
-        hosts, metadata = set(found[0]['hosts']), found[0]['metadata']
-        zones = self._get('/os-availability-zone/detail')[
-            'availabilityZoneInfo']
-        return Aggregate(
-            {zone['zoneName'] for zone in zones
-             if hosts & set(zone['hosts'] or ())}, metadata)
-
-    def _get(self, url):
-        response = self._adapter.get(url, headers=self._headers)
-        response.raise_for_status()
-        return response.json()
-
-    def show(self, server_id):
-        """A server, or None if it was deleted."""
-        response = self._adapter.get('/servers/' + server_id,
-                                     headers=self._headers)
-        return response.json()['server'] if response.ok else None
-
-    def rebuild(self, server_id):
-        """Ask for a rebuild.
-
-        :returns: the reason of a refusal, or None
-        """
-        response = self._adapter.post(
-            '/servers/%s/action' % server_id, json={'rebuild': {}},
-            headers=self._headers)
-        return None if response.ok else _words(response)
-
-
-def _words(response):
-    """The reason of a refusal, without Nova's JSON around it."""
+    client = compute_api.Client(
+        compute_api.connect(arguments.os_cloud), arguments.compute_version,
+        microversion.REBUILD_NEVER_BOOTED)
+    before = arguments.failed_before or timeutils.utcnow()
     try:
-        fault, = response.json().values()
-        return fault['message']
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return response.text  # of a proxy, perhaps
+        aggregate = arguments.aggregate and _aggregate(client,
+                                                       arguments.aggregate)
+    except NoAggregate as exc:
+        print(exc)
+        return 1
+    servers = [server for server in _list_failed(client, arguments.project)
+               if _matches(server, arguments, before, aggregate)]
+    servers = servers[:arguments.limit]
+    print(compute_api.table(
+        ['Server', 'Name', 'Project', 'Flavor', 'Failed (UTC)', 'Reason'], [
+            [server['id'], server['name'], server['tenant_id'],
+             server['flavor'].get('original_name'), server['updated'],
+             compute_api.reason(server)] for server in servers]))
+    if arguments.dry_run or not servers:
+        return 0
+    print('If this is interrupted, go on with those that are left: '
+          '--failed-before %s' % before.isoformat(timespec='seconds'),
+          flush=True)
+    return compute_api.report(
+        _rebuild_all(client, servers, arguments.rate, arguments.timeout),
+        'ACTIVE')
 
 
-def reason(server):
-    """Why a server failed, in words."""
-    return server.get('fault', {}).get('message', '')
+def _list_failed(client, project_id):
+    """Yield the servers that never booted."""
+    for server in client.list_servers(status='ERROR', project_id=project_id):
+        if server.get('OS-SRV-USG:launched_at'):
+            continue
+        # Older Nova lists servers of cell0 without their fault.
+        yield (server if 'fault' in server
+               else client.show(server['id']) or server)
 
 
-def matches(server, filters, before, aggregate=None):
+def _aggregate(client, name):
+    """An aggregate, with the zones of its hosts.
+
+    :param name: of the aggregate, or its id
+    :returns: an Aggregate
+    :raises: NoAggregate
+    """
+    found = [aggregate for aggregate
+             in client.get('/os-aggregates')['aggregates']
+             if name in (aggregate['name'], str(aggregate['id']))]
+    if len(found) != 1:
+        raise NoAggregate('There are %d host aggregates called %s.' % (
+            len(found), name))
+    hosts, metadata = set(found[0]['hosts']), found[0]['metadata']
+    zones = client.get('/os-availability-zone/detail')[
+        'availabilityZoneInfo']
+    return Aggregate(
+        {zone['zoneName'] for zone in zones
+         if hosts & set(zone['hosts'] or ())}, metadata)
+
+
+def _matches(server, filters, before, aggregate):
     """Whether a server is one that the operator means.
 
     :param filters: the arguments of the command
     :param before: it failed before, a datetime in UTC
-    :param aggregate: an Aggregate that may take it
+    :param aggregate: an Aggregate that may take it, or None
     """
     failed_at = timeutils.normalize_time(
         timeutils.parse_isotime(server['updated']))
     return (
         failed_at < before
         and timeutils.is_older_than(failed_at, filters.older_than)
-        and (not filters.reason or filters.reason in reason(server))
+        and (not filters.reason
+             or filters.reason in compute_api.reason(server))
         and filters.flavor in (None, server['flavor'].get('original_name'))
         and filters.availability_zone in (
             None, server.get('OS-EXT-AZ:availability_zone'))
         and (aggregate is None or aggregate.takes(server)))
 
 
-def rebuild_all(client, servers, rate, timeout):
+def _rebuild_all(client, servers, rate, timeout):
     """Rebuild servers and wait for what becomes of them.
 
     :param rate: at most so many a minute
     :param timeout: seconds to wait after the last request
-    :returns: a list of Result
+    :returns: a list of compute_api.Result
     """
     results, waiting = [], []
-    with _progress(len(servers)) as advance:
+    with compute_api.progress('Rebuilding', len(servers)) as advance:
         for server in servers:
-            refusal = client.rebuild(server['id'])
+            refusal = client.act(server['id'], 'rebuild', {})
             if refusal:
-                results.append(Result(server['id'], 'refused', refusal))
+                results.append(compute_api.Result(
+                    server['id'], 'refused', refusal))
                 advance()
             else:
                 waiting.append(server['id'])
@@ -216,26 +211,13 @@ def rebuild_all(client, servers, rate, timeout):
                 advance()
             if waiting:
                 time.sleep(1)
-    return results + [Result(server_id, 'BUILD', 'still being built')
-                      for server_id in waiting]
+    return results + [
+        compute_api.Result(server_id, 'BUILD', 'still being built')
+        for server_id in waiting]
 
 
 def _result(server_id, server):
     if server is None:
-        return Result(server_id, 'deleted', '')
-    return Result(server_id, server['status'], reason(server))
-
-
-@contextlib.contextmanager
-def _progress(total):
-    """A progress bar, or a line for each where nothing can draw one."""
-    try:
-        from rich import console
-        from rich import progress
-    except ImportError:
-        done = itertools.count(1)
-        yield lambda: print('%d of %d' % (next(done), total), file=sys.stderr)
-        return
-    with progress.Progress(console=console.Console(stderr=True)) as bar:
-        task = bar.add_task('Rebuilding', total=total)
-        yield lambda: bar.advance(task)
+        return compute_api.Result(server_id, 'deleted', '')
+    return compute_api.Result(server_id, server['status'],
+                              compute_api.reason(server))

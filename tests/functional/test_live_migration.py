@@ -46,10 +46,11 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
         self.assert_rescued(self.server, self.rescue(self.server,
                                                      self.rescue_image))
 
-    def put_raw_disks(self, *names):
+    def put_raw_disks(self, *names, server=None):
         """Write them, and what Nova writes for images_type raw."""
-        self.put_files(self.server, *names)
-        path = self.path(self.server['id'], 'compute1')
+        server = server or self.server
+        self.put_files(server, *names)
+        path = self.path(server['id'], 'compute1')
         with open(os.path.join(path, 'disk.info'), 'w') as file:
             file.write(jsonutils.dumps({
                 os.path.join(path, name): 'raw' for name in names}))

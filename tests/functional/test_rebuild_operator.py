@@ -13,83 +13,28 @@
 
 """What operators do about failed builds."""
 
-import contextlib
-import io
-import os
 import re
-import socketserver
-import threading
 import time
 from unittest import mock
-from wsgiref import simple_server
 
 import fixtures
-from oslo_serialization import jsonutils
 
-from nova_rescue_ext.cmd import manage
-from nova_rescue_ext.cmd import rebuild_failed
+from nova_rescue_ext.cmd import compute_api
+from tests.functional import operator_base
 from tests.functional import rebuild_base
 
 FAR = '2100-01-01T00:00:00'
 
 
-class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
-    daemon_threads = True
-
-
-class _RequestHandler(simple_server.WSGIRequestHandler):
-
-    def log_message(self, *args):
-        pass
-
-
-class ManageTest(rebuild_base.RebuildTestCase):
+class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
     """The command is a client over HTTP, with a cloud of clouds.yaml."""
 
     def setUp(self):
         super().setUp()
-        self.requests = []
-        clouds = {name: self.cloud(name)
-                  for name in (self.api.project_id, 'other')}
-        path = os.path.join(self.useFixture(fixtures.TempDir()).path,
-                            'clouds.yaml')
-        with open(path, 'w') as config:
-            config.write(jsonutils.dumps({'clouds': clouds}))
-        self.useFixture(fixtures.EnvironmentVariable(
-            'OS_CLIENT_CONFIG_FILE', path))
-        self.useFixture(fixtures.EnvironmentVariable('NO_PROXY', '*'))
+        self.serve_clouds(self.api.project_id, 'other')
         # This process is configured already.
         self.patch('nova_rescue_ext.cmd.manage._start_as_nova',
                    lambda config_files: None)
-
-    def cloud(self, project):
-        """Serve the API to an operator of a project.
-
-        :returns: the cloud in clouds.yaml
-        """
-        nova_api = self.api_fixture.app()
-
-        def as_operator(environ, start_response):
-            self.requests.append(environ)
-            return nova_api(dict(
-                environ, HTTP_X_AUTH_USER='admin', HTTP_X_ROLES='admin',
-                HTTP_X_AUTH_PROJECT_ID=project), start_response)
-
-        server = simple_server.make_server('127.0.0.1', 0, as_operator,
-                                           _Server, _RequestHandler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        url = 'http://127.0.0.1:%d/v2.1' % server.server_port
-        return {'auth_type': 'admin_token', 'compute_default_microversion':
-                '2.1', 'auth': {'endpoint': url, 'token': 'a-token'}}
-
-    def run_command(self, *argv):
-        output = io.StringIO()
-        with contextlib.redirect_stdout(output):
-            with contextlib.redirect_stderr(io.StringIO()) as self.stderr:
-                code = manage.main(argv)
-        return code, output.getvalue()
 
     def rebuild_failed(self, *argv, project=None):
         return self.run_command(
@@ -167,7 +112,7 @@ class ManageTest(rebuild_base.RebuildTestCase):
 
     def test_more_than_a_page(self):
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.cmd.rebuild_failed.PAGE', 1))
+            'nova_rescue_ext.cmd.compute_api.PAGE', 1))
         servers = [self.create_failed()['id'] for _number in range(3)]
         _code, output = self.rebuild_failed('--dry-run', '--failed-before',
                                             FAR)
@@ -218,13 +163,13 @@ class ManageTest(rebuild_base.RebuildTestCase):
         self.create_failed()
         self.patch('nova_rescue_ext.rebuild.task_api.'
                    'rebuild_instance_in_cell0', lambda *args: None)
-        show = rebuild_failed.Client.show
+        show = compute_api.Client.show
 
         def delete_and_show(client, server_id):
             self.api.delete_server(server_id)
             return show(client, server_id)
 
-        self.patch('nova_rescue_ext.cmd.rebuild_failed.Client.show',
+        self.patch('nova_rescue_ext.cmd.compute_api.Client.show',
                    delete_and_show)
         code, output = self.rebuild_failed('--failed-before', FAR)
         self.assertEqual(1, code)

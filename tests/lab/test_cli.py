@@ -20,11 +20,19 @@ from tests.lab.cloud import process
 from tests.lab.cloud import settings
 
 
-def openstack(*argv):
+def call(program, *argv):
     return process.run(
-        settings.VENV / 'bin/openstack', *argv,
+        settings.VENV / 'bin' / program, *argv,
         env={key: value for key, value in os.environ.items()
              if key.startswith('OS_')})
+
+
+def openstack(*argv):
+    return call('openstack', *argv)
+
+
+def manage(*argv):
+    return call('nova-rescue-ext-manage', *argv)
 
 
 class CommandLine(base.LabTest):
@@ -42,3 +50,32 @@ class CommandLine(base.LabTest):
         server.wait_for('ACTIVE')
         after = server.wait_for_guest('base', after=before.boot_id)
         self.assertDisksInPlace(before, after)
+
+
+class Operator(base.LabTest):
+
+    @base.with_package
+    def test_migrate_rescued(self):
+        self.get('/servers', base.MIGRATE)
+        server, before = self.boot(flavor='lab-disks')
+        server.rescue('rescue-stable', base.MIGRATE)
+        source = server.host
+        self.assertIn(server.id, manage('migrate-rescued', source,
+                                        '--dry-run'))
+        self.assertIn('1 moved', manage('migrate-rescued', source))
+        self.assertNotEqual(source, server.host)
+        self.assertDisksInPlace(before, server.unrescue(base.MIGRATE))
+
+    @base.with_package
+    def test_rebuild_failed(self):
+        self.get('/servers', base.REBUILD)
+        self.switch_hosts('disabled')
+        self.addCleanup(self.switch_hosts, 'enabled')
+        server = self.ask_boot()
+        server.wait_for('ERROR')
+        self.switch_hosts('enabled')
+        output = manage('rebuild-failed', '--failed-before',
+                        '2100-01-01T00:00:00')
+        self.assertIn('1 ACTIVE', output)
+        self.assertIn(server.id, output)
+        server.wait_for_guest('base')

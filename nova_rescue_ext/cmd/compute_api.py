@@ -1,0 +1,196 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The compute API, as the commands of ``nova-rescue-ext-manage`` use it.
+
+An operator's rights never become a user's: Nova's policies, locks and quotas
+decide, as for everybody.
+"""
+
+import argparse
+import contextlib
+import itertools
+import sys
+import typing
+
+from keystoneauth1 import exceptions as ks_exc
+import prettytable
+
+from nova_rescue_ext import microversion
+
+PAGE = 200
+
+# What passes while nova-api or its proxy is restarted is asked again, for
+# half a minute. A request that changes something is not.
+_PATIENCE = {'connect_retries': 6, 'status_code_retries': 6,
+             'retriable_status_codes': [502, 503, 504]}
+
+
+class Result(typing.NamedTuple):
+    """What became of a server."""
+
+    server_id: str
+    state: str
+    reason: str
+
+
+def add_arguments(parser):
+    """The arguments by which a command finds the API."""
+    parser.add_argument('--os-cloud', metavar='NAME',
+                        help='of clouds.yaml; default: the environment, as '
+                             'openstack does')
+    parser.add_argument('--compute-version', default='2.94',
+                        metavar='VERSION', help='microversion of the compute '
+                                                'API (default 2.94)')
+
+
+def positive(number):
+    """The type of an argument that is more than zero.
+
+    :param number: int or float
+    """
+    def parse(text):
+        if number(text) <= 0:
+            raise argparse.ArgumentTypeError('%s is not positive' % text)
+        return number(text)
+
+    return parse
+
+
+def connect(cloud):
+    """An adapter for the compute API of a cloud.
+
+    :param cloud: a name in clouds.yaml, or None for the environment
+    :raises: SystemExit if there is no such cloud; keystoneauth1's
+        ClientException
+    """
+    import openstack  # takes a second
+    from openstack import exceptions
+
+    try:
+        return openstack.connect(cloud=cloud).compute
+    except exceptions.SDKException as exc:
+        sys.exit(str(exc))
+
+
+class Client:
+    """The few calls that are needed.
+
+    :param adapter: a keystoneauth adapter for the compute API
+    :param compute_version: microversion of the compute API, as text
+    :param rescue_version: version of compute-rescue
+    """
+
+    def __init__(self, adapter, compute_version, rescue_version):
+        self._adapter = adapter
+        self._headers = {'OpenStack-API-Version': 'compute %s, %s %s' % (
+            compute_version, microversion.SERVICE_TYPE, rescue_version)}
+
+    def list_servers(self, **filters):
+        """Yield the servers of all projects that match, with details."""
+        filters = {name: value for name, value in filters.items() if value}
+        query = dict(filters, all_tenants=1, limit=PAGE)
+        while True:
+            page = self.get('/servers/detail', query)['servers']
+            yield from page
+            if not page:
+                return
+            query['marker'] = page[-1]['id']
+
+    def get(self, url, query=None):
+        """What is at an address.
+
+        :raises: keystoneauth1's ClientException
+        """
+        response = self._adapter.get(url, params=query, raise_exc=True,
+                                     headers=self._headers, **_PATIENCE)
+        return response.json()
+
+    def show(self, server_id):
+        """A server, or None if it was deleted.
+
+        :raises: keystoneauth1's ClientException
+        """
+        try:
+            return self.get('/servers/' + server_id)['server']
+        except ks_exc.NotFound:
+            return None
+
+    def act(self, server_id, action, parameters):
+        """Ask for an action.
+
+        :returns: the reason of a refusal, or None
+        """
+        try:
+            response = self._adapter.post(
+                '/servers/%s/action' % server_id, json={action: parameters},
+                headers=self._headers, raise_exc=False)
+        except ks_exc.ClientException as exc:
+            return str(exc)
+        return None if response.ok else _words(response)
+
+
+def _words(response):
+    """The reason of a refusal, without Nova's JSON around it."""
+    try:
+        fault, = response.json().values()
+        return fault['message']
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # Of a proxy, perhaps, which may have said nothing.
+        return response.text or 'HTTP %d' % response.status_code
+
+
+def reason(server):
+    """Why a server failed, in words."""
+    return server.get('fault', {}).get('message', '')
+
+
+def table(columns, rows):
+    """A table for people."""
+    result = prettytable.PrettyTable(columns)
+    result.align = 'l'
+    for row in rows:
+        result.add_row(row)
+    return result
+
+
+def report(results, wanted):
+    """Print what became of servers.
+
+    :param results: a list of Result
+    :param wanted: the state that all should be in
+    :returns: the exit code: 0, or 1 if one is not
+    """
+    print(table(['Server', 'Result', 'Reason'], [
+        [result.server_id, result.state, result.reason]
+        for result in results]))
+    states = [result.state for result in results]
+    print(', '.join('%d %s' % (states.count(state), state)
+                    for state in sorted(set(states))))
+    return int(any(state != wanted for state in states))
+
+
+@contextlib.contextmanager
+def progress(label, total):
+    """A progress bar, or a line for each where nothing can draw one."""
+    try:
+        from rich import console
+        from rich import progress as rich_progress
+    except ImportError:
+        done = itertools.count(1)
+        yield lambda: print('%d of %d' % (next(done), total), file=sys.stderr)
+        return
+    with rich_progress.Progress(
+            console=console.Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)

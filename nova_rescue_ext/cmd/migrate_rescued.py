@@ -1,0 +1,154 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""``nova-rescue-ext-manage migrate-rescued``: drain a host."""
+
+import time
+import typing
+
+from oslo_utils import timeutils
+
+from nova_rescue_ext.cmd import compute_api
+from nova_rescue_ext import microversion
+
+_ACTION = 'live-migration'
+_MIGRATING = 'migrating'
+_SECONDS = 2
+
+
+class _Running(typing.NamedTuple):
+    """A server that migrates."""
+
+    server_id: str
+    watch: timeutils.StopWatch
+
+
+def add_parser(commands):
+    """Add the command to those of the program."""
+    parser = commands.add_parser(
+        'migrate-rescued',
+        help='live-migrate the servers in rescue away from a host')
+    parser.add_argument('host', metavar='HOST', help='the host to drain')
+    compute_api.add_arguments(parser)
+    parser.add_argument('--to', metavar='HOST',
+                        help='all to this host; default: the scheduler '
+                             'chooses one for each')
+    parser.add_argument('--project', metavar='ID',
+                        help='only of this project')
+    parser.add_argument('--limit', type=int, metavar='NUMBER',
+                        help='at most so many')
+    parser.add_argument(
+        '--at-once', type=compute_api.positive(int), default=1,
+        metavar='NUMBER',
+        help='at most so many at the same time (default 1, as many as a '
+             'nova-compute does by default)')
+    parser.add_argument(
+        '--timeout', type=compute_api.positive(float), default=3600,
+        metavar='SECONDS', help='wait so long for each (default 3600)')
+    parser.set_defaults(action=run, local=False)
+    return parser
+
+
+def run(arguments):
+    """Migrate the servers in rescue of a host to others.
+
+    :returns: the exit code: 0, or 1 if one has not moved
+    """
+    client = compute_api.Client(
+        compute_api.connect(arguments.os_cloud), arguments.compute_version,
+        microversion.LIVE_MIGRATE_RESCUED)
+    servers = list(client.list_servers(
+        status='RESCUE', host=arguments.host,
+        project_id=arguments.project))[:arguments.limit]
+    print(compute_api.table(
+        ['Server', 'Name', 'Project', 'Flavor', 'Task'], [
+            [server['id'], server['name'], server['tenant_id'],
+             server['flavor'].get('original_name'),
+             server['OS-EXT-STS:task_state'] or ''] for server in servers]),
+        flush=True)
+    if arguments.dry_run or not servers:
+        return 0
+    return compute_api.report(
+        _migrate_all(client, servers, arguments), 'moved')
+
+
+def _migrate_all(client, servers, arguments):
+    """Migrate servers and wait for what becomes of them.
+
+    :returns: a list of compute_api.Result
+    """
+    results, running, waiting = [], [], list(servers)
+    with compute_api.progress('Migrating', len(servers)) as advance:
+        while waiting or running:
+            while waiting and len(running) < arguments.at_once:
+                server = waiting.pop(0)
+                refusal = _begin(client, server, arguments.to)
+                if refusal:
+                    results.append(compute_api.Result(
+                        server['id'], 'refused', refusal))
+                    advance()
+                else:
+                    watch = timeutils.StopWatch(arguments.timeout)
+                    running.append(_Running(server['id'], watch.start()))
+            for one in list(running):
+                result = _result(client, one, arguments.host)
+                if result:
+                    running.remove(one)
+                    results.append(result)
+                    advance()
+            if running:
+                time.sleep(_SECONDS)
+    return results
+
+
+def _begin(client, server, destination):
+    """Ask for a migration, unless it goes on since the last time.
+
+    :returns: the reason of a refusal, or None
+    """
+    if server['OS-EXT-STS:task_state'] == _MIGRATING:
+        return None
+    return client.act(server['id'], 'os-migrateLive', {
+        'host': destination, 'block_migration': 'auto'})
+
+
+def _result(client, running, source):
+    """What became of a server, or None as long as it migrates."""
+    server_id = running.server_id
+    server = client.show(server_id)
+    if server is None:
+        return compute_api.Result(server_id, 'deleted', '')
+    if server['OS-EXT-STS:task_state'] == _MIGRATING:
+        if not running.watch.expired():
+            return None
+        return compute_api.Result(
+            server_id, _MIGRATING, 'still under way: run the command again')
+    host = server['OS-EXT-SRV-ATTR:host']
+    if host != source:
+        return compute_api.Result(server_id, 'moved', 'to ' + host)
+    return compute_api.Result(server_id, 'stayed', _reason(client, server_id))
+
+
+def _reason(client, server_id):
+    """Why the last migration of a server has failed, in words."""
+    url = '/servers/%s/os-instance-actions' % server_id
+    request_id = next(
+        (action['request_id'] for action in client.get(url)['instanceActions']
+         if action['action'] == _ACTION), None)
+    if request_id is None:
+        return ''
+    events = client.get('%s/%s' % (url, request_id))['instanceAction'].get(
+        'events', [])
+    details = [event['details'] for event in events if event.get('details')]
+    # The newest is first. The oldest is the one that contains the others.
+    return details[-1] if details else ''

@@ -1,0 +1,168 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""An operator drains a host on which servers are in rescue."""
+
+from unittest import mock
+
+from nova_rescue_ext.cmd import migrate_rescued
+from nova_rescue_ext.live_migration import transfer
+from tests.functional import operator_base
+from tests.functional import test_live_migration
+
+
+class MigrateRescuedTest(operator_base.OperatorMixin,
+                         test_live_migration.LiveMigrationTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.serve_clouds(self.api.project_id)
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.patch('nova_rescue_ext.cmd.migrate_rescued._SECONDS', 0.05)
+
+    def drain(self, *argv, host='compute1'):
+        return self.run_command('migrate-rescued', host, '--os-cloud',
+                                self.api.project_id, *argv)
+
+    def rescue_another(self):
+        other = self.boot()
+        self.assert_rescued(other, self.rescue(other, self.rescue_image))
+        self.put_raw_disks('disk', 'disk.rescue', server=other)
+        return other
+
+    def methods(self):
+        """Those of the requests about single servers, in their order."""
+        return [request['REQUEST_METHOD'] for request in self.requests
+                if '/servers/' in request['PATH_INFO']
+                and not request['PATH_INFO'].endswith('/detail')]
+
+    def test_all(self):
+        active, other = self.boot(), self.rescue_another()
+        code, output = self.drain()
+        self.assertEqual(0, code, output)
+        self.assertIn('2 moved', output)
+        for server in (self.server, other):
+            self.assertRegex(output, server['id'] + r' \| moved +\| to comp')
+            self.assert_migrated(server)
+        self.assertNotIn(active['id'], output)
+        self.assertEqual('compute1', self.api.get_server(active['id'])[
+            'OS-EXT-SRV-ATTR:host'])
+        self.assertRegex(self.stderr.getvalue(), '100%|2 of 2')
+        # One after the other; each request opts in.
+        self.assertEqual(['POST', 'GET'], self.methods()[:2])
+        self.assertEqual(2, self.methods().count('POST'))
+        self.assertEqual({'compute 2.94, compute-rescue 1.3'}, {
+            request['HTTP_OPENSTACK_API_VERSION']
+            for request in self.requests
+            if '/servers' in request['PATH_INFO']})
+
+    def test_at_once(self):
+        self.rescue_another()
+        self.assertEqual(0, self.drain('--at-once', '2')[0])
+        self.assertEqual(['POST', 'POST', 'GET'], self.methods()[:3])
+
+    def test_at_once_that_is_no_number(self):
+        for number in ('0', '-1', '1.5', 'all'):
+            self.assertRaises(SystemExit, self.drain, '--at-once', number)
+
+    def test_dry_run(self):
+        code, output = self.drain('--dry-run')
+        self.assertEqual(0, code)
+        self.assertIn(self.server['id'], output)
+        self.assertEqual([], self.methods())
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def test_which(self):
+        self.assertNotIn(self.server['id'], self.drain(host='compute2')[1])
+        for filters, found in ((('--project', 'other'), False),
+                               (('--project', self.server['tenant_id']), True),
+                               (('--limit', '0'), False)):
+            output = self.drain('--dry-run', *filters)[1]
+            self.assertEqual(found, self.server['id'] in output, filters)
+
+    def test_one_that_cannot_be_moved(self):
+        with mock.patch.object(
+                transfer, 'check_destination',
+                side_effect=transfer.Untransferable(reason='no room')):
+            code, output = self.drain()
+        self.assertEqual(1, code)
+        self.assertIn('1 stayed', output)
+        self.assertRegex(
+            output, r'\| stayed \| No valid host.*Host compute2.*no room')
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def test_refused(self):
+        self.forget_package('compute2')
+        code, output = self.drain('--to', 'compute2')
+        self.assertEqual(1, code)
+        self.assertIn('1 refused', output)
+        self.assertIn('| The destination compute node compute2 does', output)
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def set_migrating(self):
+        instance = self.instance(self.server)
+        instance.task_state = 'migrating'
+        instance.save()
+
+    def test_still_under_way(self):
+        """It is not asked for again; the command waits for it."""
+        self.set_migrating()
+        code, output = self.drain('--timeout', '0.1')
+        self.assertEqual(1, code)
+        self.assertIn('1 migrating', output)
+        self.assertNotIn('POST', self.methods())
+
+    def test_deleted_meanwhile(self):
+        self.set_migrating()
+        self.patch('nova_rescue_ext.cmd.migrate_rescued.time', mock.Mock(
+            sleep=lambda seconds: self.instance(self.server).destroy()))
+        code, output = self.drain()
+        self.assertEqual(1, code)
+        self.assertIn('1 deleted', output)
+
+    def test_api_is_restarted(self):
+        """Whoever reads asks again."""
+        self.failures = ['503 Service Unavailable', '502 Bad Gateway']
+        code, output = self.drain()
+        self.assertEqual(0, code, output)
+        self.assert_migrated(self.server)
+
+    def test_api_is_restarted_when_it_is_asked_to_migrate(self):
+        """That is not asked again by itself: it may have been done."""
+        begin = migrate_rescued._begin
+
+        def fail_and_begin(*args):
+            self.failures = ['503 Service Unavailable']
+            return begin(*args)
+
+        self.patch('nova_rescue_ext.cmd.migrate_rescued._begin',
+                   fail_and_begin)
+        code, output = self.drain()
+        self.assertEqual(1, code)
+        self.assertRegex(output, r'\| refused \| HTTP 503')
+        self.assertEqual(1, self.methods().count('POST'))
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def test_no_such_cloud(self):
+        error = self.assertRaises(
+            SystemExit, self.run_command, 'migrate-rescued', 'compute1',
+            '--os-cloud', 'none')
+        self.assertIn('Cloud none was not found', str(error))
+
+    def test_api_is_gone(self):
+        self.patch('nova_rescue_ext.cmd.compute_api._PATIENCE', {})
+        self.failures = ['503 Service Unavailable']
+        error = self.assertRaises(SystemExit, self.drain)
+        self.assertIn('cannot be asked', str(error))
+        self.assertIn('run it again', str(error))
