@@ -139,6 +139,12 @@ class RescueTestCase(base.ServersTestBase):
         if self.START_COMPUTE:
             self.start_compute()
 
+    def _wait_for_server_parameter(self, server, expected_params,
+                                   max_retries=10, *args, **kwargs):
+        """Wait longer than Nova's tests do, for a busy machine."""
+        return super()._wait_for_server_parameter(
+            server, expected_params, max(max_retries, 60), *args, **kwargs)
+
     # nova.virt.libvirt's own: kept, as the patch above replaces it.
     _instance_path = staticmethod(libvirt_utils.get_instance_path)
 

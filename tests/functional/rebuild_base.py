@@ -125,7 +125,7 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
 
     def await_end(self, server):
         """The server, once it has been built or buried, whatever came."""
-        for _retry in range(300):
+        for _retry in range(1500):
             found = self.api.get_server(server['id'])
             if found['status'] != 'BUILD' and not self._is_at_work(server):
                 return self.api.get_server(server['id'])
@@ -263,7 +263,7 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
         patch.stop()
 
     def await_true(self, condition):
-        for _retry in range(500):
+        for _retry in range(1500):
             if condition():
                 return
             time.sleep(0.02)
