@@ -15,6 +15,7 @@
 
 import contextlib
 
+from cinderclient import exceptions as cinder_exc
 from keystoneauth1 import exceptions as ks_exc
 from neutronclient.common import exceptions as neutron_exc
 from nova import exception
@@ -28,9 +29,16 @@ _ANSWERED_BY_NOVA = (
     exception.OverQuota, exception.PolicyNotAuthorized)
 
 _SERVICE_FAILURES = (
-    exception.AllocationDeleteFailed, exception.CinderConnectionFailed,
-    exception.GlanceConnectionFailed, ks_exc.ClientException,
+    cinder_exc.ClientException, exception.AllocationDeleteFailed,
+    exception.CinderConnectionFailed,
+    exception.ConsumerAllocationRetrievalFailed,
+    exception.GlanceConnectionFailed, exception.PlacementAPIConnectFailure,
+    exception.UsagesRetrievalFailed, ks_exc.ClientException,
     neutron_exc.NeutronClientException)
+
+# Deleted since the server was looked up.
+_GONE = (exception.BuildRequestNotFound, exception.InstanceMappingNotFound,
+         exception.RequestSpecNotFound)
 
 
 def conflict(reason, *args):
@@ -57,6 +65,8 @@ def translated():
         yield
     except _ANSWERED_BY_NOVA:
         raise
+    except _GONE as error:
+        raise exc.HTTPNotFound(explanation=error.format_message())
     except _SERVICE_FAILURES as error:
         conflict(_('The server is as it was: a service that Nova needs does '
                    'not do its part (%s). Try again later.'), error)

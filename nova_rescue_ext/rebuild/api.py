@@ -142,6 +142,7 @@ def _rebuild_never_booted(self, context, instance, wanted):
     # up, and objects that are made here are not to be.
     nova_context.set_target_cell(context, None)
     _check_at_rest(found)
+    _check_asked_of_no_host(self, context, found)
     _check_operator(context, found.instance, found.bdms, wanted)
     networks = _networks(found, wanted)
     new = clone.instance(context, found.instance,
@@ -180,6 +181,24 @@ def _check_at_rest(found):
         answers.conflict(
             _('The failed build of the server is still being cleaned up. Try '
               'again in %d seconds.'), quiet)
+
+
+def _check_asked_of_no_host(self, context, found):
+    """Refuse while a host may yet get the message to build the server.
+
+    An operator may have reset the state of one that is being built, and so
+    does Nova with all servers of a request of which one fails. Such a server
+    has its allocation; a failed build has none.
+    """
+    if found.cell.is_cell0():
+        return
+    if self.placementclient.get_allocations_for_consumer(
+            context, found.instance.uuid):
+        answers.conflict(
+            _('A host may yet build the server, as placement has an '
+              'allocation of it. If it is still in ERROR in some minutes, ask '
+              'the operator to see that no host does, and to delete the '
+              'allocation; or delete the server and create another.'))
 
 
 def _check_operator(context, instance, bdms, wanted):
@@ -355,7 +374,7 @@ def _build(self, context, wanted, found, new, bdms, image, networks):
     build_request = objects.BuildRequest(
         context, instance=new, instance_uuid=uuid, project_id=new.project_id,
         block_device_mappings=bdms, tags=tags)
-    _take_over(context, build_request, spec, found, networks)
+    _take_over(context, build_request, spec, found)
     try:
         # A leaked allocation would make the scheduler take this for a move,
         # and would count for the quota. Nobody else can have made one: this
@@ -368,7 +387,7 @@ def _build(self, context, wanted, found, new, bdms, image, networks):
     except Exception:
         with excutils.save_and_reraise_exception():
             _undo(context, found)
-    if not database.hand_over(context, uuid):
+    if not database.hand_over(context, uuid, networks):
         database.forget(context, uuid)
         raise exception.InstanceNotFound(instance_id=uuid)
     LOG.info('The server never booted and is built again; it was in cell '
@@ -386,14 +405,14 @@ def _build(self, context, wanted, found, new, bdms, image, networks):
                       instance_uuid=uuid)
 
 
-def _take_over(context, build_request, spec, found, networks):
+def _take_over(context, build_request, spec, found):
+    older = found.kept.get('history', [])
     try:
         database.take_over(
             context, build_request, spec, found.cell,
             found.instance.created_at,
-            requested=kept.networks_to_keep(networks),
-            rebuild={'cell': found.cell.uuid}, sent=None,
-            history=found.kept.get('history', []) + found.history)
+            rebuild=kept.new_attempt(found.cell, older), sent=None,
+            history=older + found.history)
     except (db_exc.DBDuplicateEntry, database.MappingChanged):
         answers.conflict(_('The server is being rebuilt or deleted already.'))
 
@@ -403,7 +422,7 @@ def _destroy_row(context, found):
     uuid = found.instance.uuid
     with nova_context.target_cell(context, found.cell) as cctxt:
         try:
-            database.destroy_row(cctxt, uuid)
+            database.destroy_row(cctxt, found.instance)
         except exception.ConstraintNotMet:
             answers.conflict(_('The server was changed or is being deleted.'))
         except exception.InstanceNotFound:
@@ -430,7 +449,7 @@ def _undo(context, found):
     # The owner deleted the server while it was in BUILD: finish that.
     with nova_context.target_cell(context, found.cell) as cctxt:
         try:
-            database.destroy_row(cctxt, uuid)
+            database.destroy_row(cctxt, found.instance)
         except (exception.ConstraintNotMet, exception.InstanceNotFound):
             pass
     database.forget(context, uuid)

@@ -34,7 +34,9 @@ _OF_THE_ATTEMPT = {
     'host', 'node', 'compute_id', 'launched_at', 'launched_on',
     'terminated_at', 'pci_devices', 'services', 'tags', 'fault', 'ec2_ids',
     'migration_context', 'info_cache', 'security_groups', 'device_metadata',
-    'resources'}
+    'resources', 'cleaned'}
+_SYSTEM_METADATA_OF_THE_ATTEMPT = {'network_allocated', 'boot_roles',
+                                   'clean_attempts'}
 
 _OF_THE_ROW = {'id', 'uuid', 'created_at', 'updated_at', 'deleted',
                'deleted_at', 'instance'}
@@ -53,7 +55,7 @@ def instance(context, old, availability_zone):
             setattr(new, field, getattr(old, field))
     new.system_metadata = {
         key: value for key, value in old.system_metadata.items()
-        if key not in ('network_allocated', 'boot_roles')}
+        if key not in _SYSTEM_METADATA_OF_THE_ATTEMPT}
     new.info_cache = objects.InstanceInfoCache(
         instance_uuid=old.uuid, network_info=network_model.NetworkInfo())
     new.security_groups = objects.SecurityGroupList()

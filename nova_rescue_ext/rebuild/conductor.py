@@ -16,6 +16,7 @@
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
 
 from nova_rescue_ext import rebuild
@@ -116,9 +117,11 @@ def settle(report_client, context, uuid, all_kept):
         database.write_history(cctxt, uuid, all_kept.get('history', []))
         instance = objects.Instance.get_by_uuid(cctxt, uuid,
                                                 expected_attrs=[])
-    if rebuild.is_on_no_host(instance):
+    attempt = all_kept['rebuild']
+    # The owner may be rebuilding it again since it was buried.
+    if rebuild.is_on_no_host(instance) and kept.is_of(context, uuid, attempt):
         report_client.delete_allocation_for_instance(context, uuid)
-    kept.update(context, uuid, **kept.SETTLED)
+    kept.settle(context, uuid, attempt)
 
 
 def cleanup_build_artifacts(original, self, context, exc, instances,
@@ -127,10 +130,36 @@ def cleanup_build_artifacts(original, self, context, exc, instances,
     """Clean up after a failed build, but leave the RequestSpecs.
 
     Nova destroys them, even that of a server of the same request which runs
-    already. Without it nobody can build the server again.
+    already. Without it nobody can build the server again. The same with the
+    allocations, where no host can be building one.
     """
     specs = kept.read_rows(
         context, [spec.instance_uuid for spec in request_specs])
     original(context, exc, instances, build_requests, request_specs,
              block_device_mappings, tags, cell_mapping_cache)
     kept.restore_rows(context, specs)
+    if _is_none_asked_of_a_host(exc, request_specs):
+        _delete_allocations(self, context, request_specs)
+
+
+def _is_none_asked_of_a_host(exc, request_specs):
+    """Whether no host has heard of a server of the request.
+
+    The quota is checked before all. After that, Nova stops at the first server
+    that fails, and sets those to ERROR, too, which hosts are building.
+    """
+    return len(request_specs) == 1 or isinstance(
+        exc, (exception.TooManyInstances, limit_exceptions.ProjectOverLimit))
+
+
+def _delete_allocations(self, context, request_specs):
+    """Nova leaves them."""
+    for spec in request_specs:
+        try:
+            self.report_client.delete_allocation_for_instance(
+                context, spec.instance_uuid, force=True)
+        except Exception:
+            LOG.exception('The build failed, and the allocation of the server '
+                          'is left in placement. It cannot be rebuilt until '
+                          'you delete it there.',
+                          instance_uuid=spec.instance_uuid)

@@ -87,40 +87,49 @@ def give_back(context, instance_uuid, cell):
         context.session.query(api_models.InstanceMapping).filter_by(
             instance_uuid=instance_uuid, cell_id=None).update(
                 {'cell_id': cell.id}, synchronize_session=False)
-        kept.update(context, instance_uuid, **kept.SETTLED)
+        kept.give_up(context, instance_uuid)
     return True
 
 
-def destroy_row(context, instance_uuid):
+def destroy_row(context, instance):
     """Step 3: remove the failed server's row and all that hangs on it.
 
     A soft-deleted row would be archived later, and with it the mapping and the
     RequestSpec of the server that is rebuilt (hazard 5).
 
     :param context: a RequestContext that is targeted at the row's cell
-    :raises: ConstraintNotMet if it is not a failed server at rest any more,
-        InstanceNotFound
+    :param instance: the Instance, as it was found
+    :raises: ConstraintNotMet if it is not a failed server at rest any more, or
+        was changed or locked since; InstanceNotFound
     """
+    updated_at = instance.updated_at
     constraint = main_db_api.constraint(
+        updated_at=main_db_api.equal_any(
+            updated_at and timeutils.normalize_time(updated_at)),
+        locked=main_db_api.equal_any(
+            *((True,) if instance.locked else (False, None))),
         host=main_db_api.equal_any(None),
         launched_at=main_db_api.equal_any(None),
         task_state=main_db_api.equal_any(None),
         vm_state=main_db_api.equal_any('error'))
-    main_db_api.instance_destroy(context, instance_uuid,
+    main_db_api.instance_destroy(context, instance.uuid,
                                  constraint=constraint, hard_delete=True)
 
 
-def hand_over(context, instance_uuid):
+def hand_over(context, instance_uuid, networks):
     """Step 4: say that the message is going to be sent.
 
-    From now on a row of the server, in whatever cell, is not the old one.
+    From now on a row of the server, in whatever cell, is not the old one, and
+    its networks are those of this rebuild.
 
+    :param networks: a NetworkRequestList, or None
     :returns: False if somebody has deleted the server since step 2
     """
     with api_db_api.context_manager.writer.using(context):
         if not is_wanted(context, instance_uuid):
             return False
-        kept.update(context, instance_uuid, sent=True)
+        kept.update(context, instance_uuid, sent=True,
+                    requested=kept.networks_to_keep(networks))
     return True
 
 

@@ -26,11 +26,12 @@ from nova.db.api import models
 from nova import exception
 from nova import objects
 from oslo_serialization import jsonutils
+from oslo_utils import uuidutils
 
 KEY = 'nova_rescue_ext'
 
 # What is kept only while a server is rebuilt, in order not to be kept.
-SETTLED = {'rebuild': None, 'sent': None, 'history': None}
+_SETTLED = {'rebuild': None, 'sent': None, 'history': None}
 # How the text of a RequestSpec shows, to SQL, that its server is rebuilt.
 REBUILD_IN_TEXT = '"rebuild": {"cell": '
 
@@ -64,6 +65,49 @@ def update(context, instance_uuid, **values):
     :raises: RequestSpecNotFound
     """
     return _update(context, instance_uuid, None, values)
+
+
+def new_attempt(cell, older):
+    """What marks a server that is rebuilt, unlike any other attempt.
+
+    :param cell: the CellMapping that the server is in
+    :param older: actions that earlier attempts have left in what is kept
+    """
+    # In this order: REBUILD_IN_TEXT.
+    return {'cell': cell.uuid, 'older': len(older),
+            'attempt': uuidutils.generate_uuid()}
+
+
+def is_of(context, instance_uuid, attempt):
+    """Whether a server is still being rebuilt by this attempt.
+
+    :param attempt: what new_attempt() returned
+    :raises: RequestSpecNotFound
+    """
+    return read(context, instance_uuid).get('rebuild') == attempt
+
+
+def settle(context, instance_uuid, attempt):
+    """An attempt has come to its end, unless there is another already.
+
+    :raises: RequestSpecNotFound
+    """
+    with api_db_api.context_manager.writer.using(context):
+        _row(context, instance_uuid, lock=True)
+        if is_of(context, instance_uuid, attempt):
+            update(context, instance_uuid, **_SETTLED)
+
+
+def give_up(context, instance_uuid):
+    """As if there had been no attempt, for a server that has its row again.
+
+    :raises: RequestSpecNotFound
+    """
+    with api_db_api.context_manager.writer.using(context):
+        kept = _of(_row(context, instance_uuid, lock=True).spec)
+        older = kept.get('rebuild', {}).get('older', 0)
+        update(context, instance_uuid, **dict(
+            _SETTLED, history=kept.get('history', [])[:older] or None))
 
 
 def save(context, request_spec, **values):

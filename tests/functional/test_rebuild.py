@@ -13,6 +13,8 @@
 
 """Rebuild of servers that never booted, from HTTP to the hypervisor."""
 
+from unittest import mock
+
 from nova import context as nova_context
 from nova import exception
 from nova.network import model as network_model
@@ -195,6 +197,44 @@ class PreservedTest(rebuild_base.RebuildTestCase):
             (instance.user_data, instance.trusted_certs.ids,
              instance.key_data,
              [(key.name, key.public_key) for key in instance.keypairs]))
+
+    def test_actions_of_an_attempt_that_did_not_end(self):
+        """As with a conductor without the package, and then a refusal."""
+        server = self.create_failed()
+        settle = self.patch('nova_rescue_ext.rebuild.conductor._settle',
+                            lambda *args: None)
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.await_true(lambda: self.cell_of(server) == 'cell0' and
+                        not objects.BuildRequestList.get_all(self.context))
+        settle.stop()
+        refuse = self.patch(
+            'nova_rescue_ext.rebuild.quota.check',
+            mock.Mock(side_effect=exception.TooManyInstances(
+                overs='instances', req=1, used=1, allowed=1)))
+        self.assert_refused(403, self.rebuild(server))
+        refuse.stop()
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual(['create'] * 3, [
+            action['action'] for action
+            in self.api.get_instance_actions(server['id'])])
+
+    def test_clean_up_of_the_failed_attempt_is_forgotten(self):
+        """Nova would not try to remove the files of the new one."""
+        server = self.create_failed()
+        self.change_row(server, cleaned=1)
+        with nova_context.target_cell(
+                self.context, self.cell_mappings['cell0']) as context:
+            instance = objects.Instance.get_by_uuid(context, server['id'])
+            instance.system_metadata['clean_attempts'] = '5'
+            instance.save()
+        self.add_capacity()
+        self.rebuilt(server)
+        with nova_context.target_cell(
+                self.context, self.cell_mappings['cell1']) as context:
+            instance = objects.Instance.get_by_uuid(context, server['id'])
+        self.assertFalse(instance.cleaned)
+        self.assertNotIn('clean_attempts', instance.system_metadata)
 
     def record_builds(self):
         """The instances that hosts are asked to build."""

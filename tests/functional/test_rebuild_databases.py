@@ -121,7 +121,7 @@ class _DatabaseTests:
             flavor=objects.Flavor(name='f'))
         self.spec.create()
 
-    def take_over(self):
+    def take_over(self, older=(), **keep):
         instance = objects.Instance(self.context, uuid=uuids.server,
                                     vm_state='building', project_id='p')
         build_request = objects.BuildRequest(
@@ -129,8 +129,12 @@ class _DatabaseTests:
             project_id='p', tags=objects.TagList(objects=[]),
             block_device_mappings=objects.BlockDeviceMappingList(objects=[]))
         self.spec.num_instances += 1
+        self.attempt = kept.new_attempt(self.cell, older)
         database.take_over(self.context, build_request, self.spec, self.cell,
-                           CREATED_AT, rebuild={'cell': self.cell.uuid})
+                           CREATED_AT, rebuild=self.attempt, **keep)
+
+    def find(self):
+        return objects.Instance.get_by_uuid(self.context, uuids.server)
 
     def mapped_cell(self):
         return objects.InstanceMapping.get_by_instance_uuid(
@@ -142,7 +146,7 @@ class _DatabaseTests:
     def test_take_over(self):
         self.take_over()
         self.assertIsNone(self.mapped_cell())
-        self.assertEqual({'rebuild': {'cell': self.cell.uuid}}, kept.read(
+        self.assertEqual({'rebuild': self.attempt}, kept.read(
             self.context, uuids.server))
         found = objects.BuildRequest.get_by_instance_uuid(
             self.context, uuids.server)
@@ -177,20 +181,37 @@ class _DatabaseTests:
             self.context, uuids.server, self.cell))
         self.assertFalse(self.is_building())
         self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
+        self.assertEqual({}, kept.read(self.context, uuids.server))
         self.assertFalse(database.give_back(
             self.context, uuids.server, self.cell))
 
+    def test_give_back_with_actions_of_an_earlier_attempt(self):
+        self.take_over(['older'], history=['older', 'of the row'])
+        database.give_back(self.context, uuids.server, self.cell)
+        self.assertEqual({'history': ['older']},
+                         kept.read(self.context, uuids.server))
+
+    def test_settle(self):
+        self.take_over(history=['one'])
+        another = kept.new_attempt(self.cell, ())
+        self.assertFalse(kept.is_of(self.context, uuids.server, another))
+        kept.settle(self.context, uuids.server, another)
+        self.assertTrue(kept.is_of(self.context, uuids.server, self.attempt))
+        kept.settle(self.context, uuids.server, self.attempt)
+        self.assertEqual({}, kept.read(self.context, uuids.server))
+
     def test_hand_over(self):
         self.take_over()
-        self.assertTrue(database.hand_over(self.context, uuids.server))
+        self.assertTrue(database.hand_over(self.context, uuids.server, None))
         self.assertEqual(
-            {'rebuild': {'cell': self.cell.uuid}, 'sent': True},
+            {'rebuild': self.attempt, 'sent': True,
+             'requested': {'networks': None}},
             kept.read(self.context, uuids.server))
 
     def test_hand_over_of_a_server_that_is_deleted(self):
         self.take_over()
         self.delete_build_request()
-        self.assertFalse(database.hand_over(self.context, uuids.server))
+        self.assertFalse(database.hand_over(self.context, uuids.server, None))
         self.assertNotIn('sent', kept.read(self.context, uuids.server))
 
     def delete_build_request(self):
@@ -222,7 +243,7 @@ class _DatabaseTests:
         found, = recovery.find(self.context, 0)
         self.assertEqual(uuids.server, found.instance_uuid)
         self.assertEqual(recovery.GIVE_BACK, found.remedy)
-        kept.update(self.context, uuids.server, **kept.SETTLED)
+        kept.settle(self.context, uuids.server, self.attempt)
         self.assertEqual([], recovery.find(self.context, 0))
 
     def test_two_at_once(self):
@@ -259,7 +280,7 @@ class _DatabaseTests:
         self.assertIsNone(self.mapped_cell())
 
     def test_destroy_row(self):
-        database.destroy_row(self.context, uuids.server)
+        database.destroy_row(self.context, self.find())
         for model in (main_models.Instance, main_models.InstanceExtra,
                       main_models.InstanceFault, main_models.Tag,
                       main_models.BlockDeviceMapping,
@@ -268,16 +289,29 @@ class _DatabaseTests:
             self.assertEqual(0, self.count(model), model)
 
     def test_destroy_row_that_changed(self):
-        for change in ({'host': 'h'}, {'task_state': 'deleting'},
-                       {'vm_state': 'active'},
-                       {'launched_at': CREATED_AT.replace(tzinfo=None)}):
-            self.change_row(**change)
-            self.assertRaises(exception.ConstraintNotMet,
-                              database.destroy_row, self.context,
-                              uuids.server)
-            self.assertEqual(1, self.count(main_models.InstanceActionEvent))
-            self.change_row(host=None, task_state=None, vm_state='error',
-                            launched_at=None)
+        then = CREATED_AT.replace(tzinfo=None)
+        for locked in (False, True):
+            as_found = {'host': None, 'task_state': None, 'vm_state': 'error',
+                        'launched_at': None, 'locked': locked,
+                        'updated_at': then}
+            self.change_row(**as_found)
+            found = self.find()
+            for change in ({'host': 'h'}, {'task_state': 'deleting'},
+                           {'vm_state': 'active'}, {'launched_at': then},
+                           {'locked': not locked}, {'updated_at': None}):
+                self.change_row(**dict(as_found, **change))
+                self.assertRaises(
+                    exception.ConstraintNotMet, database.destroy_row,
+                    self.context, found)
+                self.assertEqual(
+                    1, self.count(main_models.InstanceActionEvent))
+        self.change_row(**as_found)
+        database.destroy_row(self.context, found)
+
+    def test_destroy_row_that_was_never_locked(self):
+        """Nothing is in the column then."""
+        self.change_row(locked=None)
+        database.destroy_row(self.context, self.find())
 
     def test_destroy_unfinished_row(self):
         for change in ({'host': 'h'},
@@ -293,9 +327,10 @@ class _DatabaseTests:
             self.assertEqual(0, self.count(main_models.Instance))
 
     def test_destroy_row_that_is_gone(self):
-        database.destroy_row(self.context, uuids.server)
+        found = self.find()
+        database.destroy_row(self.context, found)
         self.assertRaises(exception.InstanceNotFound, database.destroy_row,
-                          self.context, uuids.server)
+                          self.context, found)
 
     def change_row(self, **values):
         with main_db_api.context_manager.writer.using(self.context):

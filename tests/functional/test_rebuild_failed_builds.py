@@ -105,6 +105,7 @@ class FailedBuildsTest(_TestCase):
                              '_recheck_quota', over)
         server = self.create(networks=[{'port': self.PORT}])
         self.assertEqual('cell1', self.cell_of(server))
+        self.assertEqual({}, self.allocations(server))
         self.failed_again(server)
         self.assertEqual({}, self.allocations(server))
         recheck.stop()
@@ -126,6 +127,93 @@ class FailedBuildsTest(_TestCase):
         self.rebuilt(server)
         self.assertEqual(1, self.count_rows(
             server, rebuild_base.models.BlockDeviceMapping, 'instance_uuid'))
+
+    def ask_of_no_host(self):
+        """The messages to hosts stay where they are."""
+        return self.patch(
+            'nova.compute.rpcapi.ComputeAPI.build_and_run_instance',
+            lambda *args, **kwargs: None)
+
+    def create_building(self, **request):
+        self.add_capacity()
+        waiting = self.ask_of_no_host()
+        server = self.api.post_server({'server': dict({
+            'name': 'web', 'flavorRef': '1', 'networks': 'none',
+            'imageRef': self.IMAGE}, **request)})
+        self.await_true(lambda: not self._is_at_work(server)
+                        and self.cell_of(server) == 'cell1')
+        waiting.stop()
+        return server
+
+    def test_reset_while_a_host_may_build_it(self):
+        """It would have two guests, or one on a host that nobody knows."""
+        server = self.create_building()
+        self.admin_api.post_server_action(
+            server['id'], {'os-resetState': {'state': 'error'}})
+        before = self.api.get_server(server['id'])
+        self.assertEqual('ERROR', before['status'])
+        self.assert_refused(409, self.rebuild(server),
+                            'A host may yet build the server')
+        self.assert_untouched(before)
+        self.placement.delete('/allocations/%s' % server['id'])
+        self.rebuilt(server)
+
+    def test_sibling_that_a_host_may_build(self):
+        """Nova sets all servers of the request to ERROR when one fails."""
+        calls = []
+
+        def fail_second(*args, **kwargs):
+            calls.append(args)
+            if len(calls) == 2:
+                raise exception.AcceleratorRequestBindingFailed(
+                    arqs=[], msg='no card')
+
+        self.patch('nova.conductor.manager.ComputeTaskManager.'
+                   '_create_and_bind_arq_for_instance', fail_second)
+        self.create_building(min_count=2)
+        self.await_true(lambda: {'ERROR'} == {
+            server['status'] for server in self.api.get_servers()})
+        for server in self.api.get_servers():
+            self.assertEqual(1, len(self.allocations(server)))
+            self.assert_refused(409, self.rebuild(server),
+                                'A host may yet build the server')
+
+    def test_quota_recheck_of_siblings(self):
+        def over(*args, **kwargs):
+            raise exception.TooManyInstances(
+                overs='instances', req=1, used=1, allowed=1)
+
+        self.add_capacity()
+        recheck = self.patch('nova.conductor.manager.ComputeTaskManager.'
+                             '_recheck_quota', over)
+        self.create(min_count=2)
+        recheck.stop()
+        servers = self.api.get_servers()
+        self.assertEqual(2, len(servers))
+        for server in servers:
+            self.assertEqual({}, self.allocations(server))
+            self.rebuilt(server)
+
+    def test_allocation_that_cannot_be_deleted(self):
+        """No reason to hide why the build failed."""
+        def over(*args, **kwargs):
+            raise exception.TooManyInstances(
+                overs='instances', req=1, used=1, allowed=1)
+
+        def fail(*args, **kwargs):
+            raise exception.AllocationDeleteFailed(
+                consumer_uuid='x', error='no placement')
+
+        self.add_capacity()
+        self.patch('nova.conductor.manager.ComputeTaskManager.'
+                   '_recheck_quota', over)
+        placement = self.patch(
+            'nova.scheduler.client.report.SchedulerReportClient.'
+            'delete_allocation_for_instance', fail)
+        server = self.create()
+        placement.stop()
+        self.assertIn('Quota exceeded', server['fault']['message'])
+        self.assert_refused(409, self.rebuild(server), 'placement')
 
     def test_request_spec_of_a_sibling_stays(self):
         calls = []

@@ -43,6 +43,16 @@ class QuotaTest(rebuild_base.RebuildTestCase):
             self.assert_refused(403, self.rebuild(server), 'uota')
             self.assert_untouched(server)
 
+    def test_networks_of_a_refused_rebuild(self):
+        """They are forgotten: the server is as it was."""
+        server = self.create_failed(networks=[{'port': self.PORT}])
+        self.set_quota(cores=0)
+        self.assert_refused(403, self.rebuild(server, networks='none'))
+        self.set_quota(cores=1)
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual([self.PORT], self.ports_of(server))
+
     def test_quota_of_the_servers_project(self):
         server = self.create_failed()
         self.set_quota(cores=0)

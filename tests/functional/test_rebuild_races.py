@@ -13,6 +13,8 @@
 
 """Races and crashes (issue, point 7; hazards, "Order of steps")."""
 
+from unittest import mock
+
 from nova import context as nova_context
 from nova.db.main import models
 from nova import exception
@@ -20,6 +22,7 @@ from nova import objects
 from oslo_db import exception as db_exc
 
 from nova_rescue_ext.rebuild import api as rebuild_api
+from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import kept
 from nova_rescue_ext.rebuild import recovery
@@ -131,6 +134,50 @@ class RacesTest(_TestCase):
         self.assert_refused(403, self.rebuild(server))
         self.assert_gone(server)
         self.assert_nothing_is_left(server)
+
+    def test_locked_meanwhile(self):
+        server = self.create_failed()
+        take_over = rebuild_api._take_over
+
+        def lock_and_take_over(*args):
+            self.api.post_server_action(server['id'], {'lock': {}})
+            take_over(*args)
+
+        self.patch('nova_rescue_ext.rebuild.api._take_over',
+                   lock_and_take_over)
+        self.assert_refused(409, self.rebuild(server), 'was changed')
+        after = self.api.get_server(server['id'])
+        self.assertEqual(('ERROR', True), (after['status'], after['locked']))
+
+    def test_end_of_an_attempt_that_was_overtaken(self):
+        """It leaves the next one its marks and its allocation."""
+        server = self.create_failed()
+        self.patch('nova_rescue_ext.rebuild.conductor.rebuild',
+                   mock.Mock(is_on_no_host=lambda instance: overtake()))
+        self.patch('nova.scheduler.client.report.SchedulerReportClient.'
+                   'delete_allocation_for_instance',
+                   lambda *args, force=False: deleted.append(force))
+        deleted, attempts = [], []
+
+        def overtake():
+            attempts.append(kept.read(self.context, server['id']))
+            self.patch('nova_rescue_ext.rebuild.task_api.'
+                       'rebuild_instance_in_cell0', lambda *args: None)
+            response = self.rebuild(server)
+            attempts.append(kept.read(self.context, server['id']))
+            return response.status_code == 202
+
+        settle = conductor._settle
+        ended = []
+        self.patch('nova_rescue_ext.rebuild.conductor._settle',
+                   lambda *args: ended.append(settle(*args)))
+        self.rebuild(server)
+        self.await_true(lambda: ended)
+        first, second = attempts
+        self.assertNotEqual(first['rebuild'], second['rebuild'])
+        self.assertEqual(second, kept.read(self.context, server['id']))
+        self.assertEqual([True, True], deleted)
+        self.api.delete_server(server['id'])
 
     def test_delete_before_the_message(self):
         """The last look: nothing is sent for a server that is deleted."""
