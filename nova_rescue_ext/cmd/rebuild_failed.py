@@ -172,6 +172,7 @@ def _matches(server, filters, before, aggregate):
         timeutils.parse_isotime(server['updated']))
     return (
         failed_at < before
+        and not server.get('locked')
         and timeutils.is_older_than(failed_at, filters.older_than)
         and (not filters.reason
              or filters.reason in compute_api.reason(server))

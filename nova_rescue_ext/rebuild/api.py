@@ -48,6 +48,7 @@ from nova_rescue_ext.rebuild import clone
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import kept
 from nova_rescue_ext.rebuild import quota
+from nova_rescue_ext.rebuild import rights
 from nova_rescue_ext.rebuild import task_api
 from nova_rescue_ext.rebuild import wsgi
 
@@ -143,7 +144,9 @@ def _rebuild_never_booted(self, context, instance, wanted):
     nova_context.set_target_cell(context, None)
     _check_at_rest(found)
     _check_asked_of_no_host(self, context, found)
-    _check_operator(context, found.instance, found.bdms, wanted)
+    rights.check_volumes(context, found.instance, found.bdms)
+    rights.check_key_pair(context, found.instance,
+                          wanted.changes.get('key_name'))
     networks = _networks(found, wanted)
     new = clone.instance(context, found.instance,
                          found.spec.availability_zone)
@@ -151,11 +154,13 @@ def _rebuild_never_booted(self, context, instance, wanted):
     image = _choose_image(self, context, found, wanted, new, bdms)
     _change(self, context, wanted, new, image, found)
     _request_resources(self, context, found, new, image, networks)
+    rights.check_networks(context, new, networks)
+    rights.check_secrets(context, new, found.spec.image, bdms)
     found.spec.requested_destination = kept.kept_destination(found.kept)
     # Step 1.
     block_devices.repair(context, self.volume_api, found.instance, found.bdms,
                          bdms)
-    _check_operator(context, new, bdms, wanted)  # a volume may be gone
+    rights.check_volumes(context, new, bdms)  # one may be gone
     _build(self, context, wanted, found, new, bdms, image, networks)
 
 
@@ -199,26 +204,6 @@ def _check_asked_of_no_host(self, context, found):
               'allocation of it. If it is still in ERROR in some minutes, ask '
               'the operator to see that no host does, and to delete the '
               'allocation; or delete the server and create another.'))
-
-
-def _check_operator(context, instance, bdms, wanted):
-    """Refuse what would be done in the name of another project.
-
-    Whoever calls, volumes are created and key pairs are looked up with the
-    caller's token (hazards, "More hazards").
-    """
-    if context.project_id == instance.project_id:
-        return
-    if block_devices.makes_volumes(bdms):
-        answers.conflict(
-            _('A volume of the server is made when it is built, and would be '
-              'yours and not of project %s. A user of that project can '
-              'rebuild the server.'), instance.project_id)
-    if wanted.changes.get('key_name'):
-        answers.conflict(
-            _('Key pair %s would be looked up among yours. Leave key_name out '
-              'to keep the key pair of the server.'),
-            wanted.changes['key_name'])
 
 
 def _networks(found, wanted):
@@ -339,7 +324,9 @@ def _request_resources(self, context, found, new, image, networks):
     spec = found.spec
     flavor = new.flavor
     image_meta = objects.ImageMeta.from_dict(image)
-    self._check_requested_networks(context, networks, 1)
+    if self._check_requested_networks(
+            rights.of_project(context, new), networks, 1) < 1:
+        raise exception.PortLimitExceeded()
     affinity = hardware.get_pci_numa_policy_constraint(flavor, image_meta)
     pci_requests = pci_request.get_pci_requests_from_flavor(
         flavor, affinity_policy=affinity)

@@ -95,6 +95,13 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
             self.assertNotIn(server['id'], self.rebuild_failed(
                 *everything, *failing)[1], failing)
 
+    def test_locked_by_its_owner(self):
+        """An administrator's request would pass."""
+        server = self.create_failed()
+        self.api.post_server_action(server['id'], {'lock': {}})
+        self.assertNotIn(server['id'], self.rebuild_failed(
+            '--failed-before', FAR)[1])
+
     def test_client(self):
         """What a deployment sees: each request opts in, with a token."""
         self.create_failed()

@@ -53,6 +53,26 @@ class QuotaTest(rebuild_base.RebuildTestCase):
         self.rebuilt(server)
         self.assertEqual([self.PORT], self.ports_of(server))
 
+    def test_ports(self):
+        """Of the server's project, whoever calls."""
+        server = self.create_failed(networks=[{'uuid': self.NETWORK}])
+        asked = []
+
+        def show_quota(project_id):
+            asked.append(project_id)
+            return {'quota': {'port': 3}}
+
+        # The project has three.
+        self.patch('nova.tests.fixtures.NeutronFixture.show_quota',
+                   staticmethod(show_quota))
+        self.patch('nova.tests.fixtures.NeutronFixture.list_ports',
+                   lambda itself, *args, **params: {'ports': [
+                       {}] * 3 if 'tenant_id' in params else []})
+        for api in (self.api, self.admin_of('other')):
+            self.assert_refused(403, self.rebuild(server, api=api))
+            self.assert_untouched(server)
+        self.assertEqual([server['tenant_id']] * 2, asked)
+
     def test_quota_of_the_servers_project(self):
         server = self.create_failed()
         self.set_quota(cores=0)
