@@ -44,6 +44,16 @@ def report(resources):
     resources['stats'] = statistics
 
 
+def is_libvirt(driver):
+    """Whether a nova-compute has the libvirt driver.
+
+    :param driver: its ComputeDriver
+    """
+    # Not by import: only a nova-compute with libvirt has that module.
+    return any(base.__module__ == 'nova.virt.libvirt.driver'
+               for base in type(driver).__mro__)
+
+
 def host_can(compute_node, version):
     """Whether a host serves what a ``compute-rescue`` version added.
 

@@ -84,18 +84,29 @@ def _save(instance, task_state, expected):
               instance=instance)
 
 
+def read(instance):
+    """The instance as the database has it by now.
+
+    :param instance: the Instance
+    :returns: another Instance, or None if there is no database for ten minutes
+    :raises: InstanceNotFound
+    """
+    for _ in range(TRIES):
+        try:
+            return objects.Instance.get_by_uuid(instance._context,
+                                                instance.uuid)
+        except exception.InstanceNotFound:
+            raise
+        except Exception as exc:
+            LOG.debug('Waiting for the database: %s', exc, instance=instance)
+            time.sleep(SECONDS)
+    return None
+
+
 def wait_for_database(instance):
     """Return when an instance can be read, or not after ten minutes.
 
     :param instance: the Instance, about to be saved
     """
-    for _ in range(TRIES):
-        try:
-            objects.Instance.get_by_uuid(instance._context, instance.uuid)
-        except exception.InstanceNotFound:
-            return
-        except Exception as exc:
-            LOG.debug('Waiting for the database: %s', exc, instance=instance)
-            time.sleep(SECONDS)
-        else:
-            return
+    with contextlib.suppress(exception.InstanceNotFound):
+        read(instance)

@@ -13,6 +13,7 @@
 
 """Rescue in nova-compute's manager."""
 
+from nova.compute import instance_actions
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
@@ -23,7 +24,9 @@ from nova.i18n import _
 from nova import objects
 from oslo_log import log as logging
 
+from nova_rescue_ext import capabilities
 from nova_rescue_ext import last_save
+from nova_rescue_ext import late_message
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import progress
@@ -70,6 +73,13 @@ def _stable_devices_always(instance):
 
 
 def rescue_instance(original, self, context, instance, *args, **kwargs):
+    """Rescue, unless a restart of nova-compute has ended the task."""
+    return late_message.act_in_time(
+        self, instance, instance_actions.RESCUE, task_states.RESCUING,
+        lambda: _rescue(original, self, context, instance, *args, **kwargs))
+
+
+def _rescue(original, self, context, instance, *args, **kwargs):
     """Let the manager and the driver know of each other in a rescue.
 
     The domain that was kept for the way back goes when the server is RESCUED:
@@ -106,7 +116,8 @@ def _roll_back(manager, context, instance, current):
 
 
 def _forget_way_back(manager, instance):
-    if _is_libvirt(manager.driver) and rescue_record.read(instance):
+    if (capabilities.is_libvirt(manager.driver)
+            and rescue_record.read(instance)):
         from nova_rescue_ext import rescue_files
 
         rescue_files.remove_stock_domain(instance)
@@ -123,7 +134,7 @@ def power_off_instance(original, self, *args, **kwargs):
     current = progress.of(instance)
     if current is None:
         return original(*args, **kwargs)
-    if _is_libvirt(self.driver):
+    if capabilities.is_libvirt(self.driver):
         from nova_rescue_ext.rescue import libvirt
 
         current.was_running = libvirt.is_running(self.driver, instance)
@@ -133,12 +144,6 @@ def power_off_instance(original, self, *args, **kwargs):
             return None
     current.guest_touched = True
     return original(*args, **kwargs)
-
-
-def _is_libvirt(driver):
-    # Not by import: only a nova-compute with libvirt has that module.
-    return any(base.__module__ == 'nova.virt.libvirt.driver'
-               for base in type(driver).__mro__)
 
 
 def _has_shares(instance):
@@ -151,7 +156,7 @@ def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
     current = progress.of(instance)
     if current is None:
         return original(instance, *args, **kwargs)
-    if _is_libvirt(self.driver) and not current.driver_called:
+    if capabilities.is_libvirt(self.driver) and not current.driver_called:
         _roll_back(self, instance._context, instance, current)
     if not current.rolled_back:
         return original(instance, *args, **kwargs)
@@ -166,7 +171,7 @@ def init_instance(original, self, context, instance):
     Stock Nova leaves the server in RESCUING or UNRESCUING for ever
     (hazard 32).
     """
-    if instance.host == self.host and _is_libvirt(self.driver):
+    if instance.host == self.host and capabilities.is_libvirt(self.driver):
         if instance.task_state == task_states.RESCUING:
             _recover(self, context, instance, _recover_rescue)
         elif instance.task_state == task_states.UNRESCUING:

@@ -15,15 +15,31 @@
 
 import contextlib
 
+from nova.compute import instance_actions
 from nova.compute import power_state
+from nova.compute import task_states
 from nova.compute import vm_states
 
 from nova_rescue_ext import last_save
+from nova_rescue_ext import late_message
 from nova_rescue_ext import rescue_record
 from nova_rescue_ext import saving
 
 
 def unrescue_instance(original, self, context, instance):
+    """Unrescue, unless a restart of nova-compute has ended the task."""
+    return late_message.act_in_time(
+        self, instance, instance_actions.UNRESCUE, task_states.UNRESCUING,
+        lambda: _unrescue(original, context, instance), _is_unrescued)
+
+
+def _is_unrescued(instance):
+    # A state that was reset says nothing: the record is left then.
+    return (instance.vm_state in (vm_states.ACTIVE, vm_states.STOPPED)
+            and rescue_record.MODE not in instance.system_metadata)
+
+
+def _unrescue(original, context, instance):
     """A server that was stopped before its rescue is stopped afterwards.
 
     From compute-rescue 1.1. The libvirt driver has left its guest off.

@@ -13,8 +13,10 @@
 """A server is not stuck when the database was gone at the end of a task."""
 
 import threading
+import time
 from unittest import mock
 
+from nova.compute import rpcapi
 from nova.db.main import api as main_api
 from oslo_db import exception as db_exc
 
@@ -109,6 +111,23 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
         self._assert_rest(server, 'ACTIVE')
         self.assertTrue(self.is_running(server))
         self.assertEqual([], self.rescue_files(server))
+
+    def test_when_the_message_comes(self):
+        """The rescue waits: its task is looked up first."""
+        server = self.create_server()
+        cast = rpcapi.ComputeAPI.rescue_instance
+
+        def cast_and_go(*args, **kwargs):
+            self.gone.set()
+            cast(*args, **kwargs)
+
+        self.patch('nova.compute.rpcapi.ComputeAPI.rescue_instance',
+                   cast_and_go)
+        self.rescue_opted_in(server)
+        while self.gone.is_set():  # the time-out of the test ends it
+            time.sleep(0.1)
+        self._wait_for_state_change(server, 'RESCUE')
+        self.assertEqual(2, self.waits)
 
     def test_after_the_unrescue(self):
         server = self.create_server()

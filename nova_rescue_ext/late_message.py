@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A message to nova-compute that comes when its task has ended.
+
+It waits in its queue while nova-compute is restarted, which finishes or rolls
+back every task that it finds in the database (hazard 32). Nova looks at the
+task again when its work is done: too late.
+"""
+
+import contextlib
+
+from nova.compute import utils as compute_utils
+from nova import exception
+from nova.i18n import _
+from nova import utils
+from oslo_log import log as logging
+
+from nova_rescue_ext import capabilities
+from nova_rescue_ext import last_save
+
+LOG = logging.getLogger(__name__)
+
+
+class TooLate(exception.NovaException):
+    msg_fmt = _('nova-compute did not %(action)s the server: a restart of '
+                'nova-compute, or somebody who reset its state, had ended '
+                'the task before.')
+
+
+def act_in_time(manager, instance, action, task_state, act,
+                is_done=lambda fresh: False):
+    """Do what a message asks for, if the server still has the task for it.
+
+    If not, only the event of the action is written: the instance is that of
+    before, and what is in the database counts.
+
+    The messages for a server are dealt with one after the other. Not under
+    Nova's lock of the instance: the driver takes that in an unrescue, and a
+    DELETE must not wait for an image. With other drivers than libvirt no
+    restart ends the task, and Nova is left alone.
+
+    :param manager: the ComputeManager
+    :param instance: the Instance of the message
+    :param action: 'rescue' or 'unrescue'
+    :param task_state: the task of the server until it is done
+    :param act: does it
+    :param is_done: whether the Instance that it is passed, which is that of
+        the database, shows that it has been done without this message
+    :returns: what act returns, or None
+    """
+    if not capabilities.is_libvirt(manager.driver):
+        return act()
+
+    @utils.synchronized('rescue_ext-' + instance.uuid)
+    def one_after_the_other():
+        try:
+            fresh = last_save.read(instance)
+        except exception.InstanceNotFound:
+            LOG.info('The message to %s the server came when it had been '
+                     'deleted.', action, instance=instance)
+            return _end_event(manager, instance, action)
+        # None: no database for ten minutes. Nova's own way to fail is known.
+        if fresh is None or fresh.task_state == task_state:
+            return act()
+        if is_done(fresh):
+            LOG.info('The message to %s the server came when that had been '
+                     'done: nothing is left to do.', action,
+                     instance=instance)
+            return _end_event(manager, instance, action, done=True)
+        LOG.warning('The message to %(action)s the server came when it was '
+                    'not %(task)s any more: nova-compute was restarted, or '
+                    'somebody has reset its state. Nothing is done, and the '
+                    'server stays %(state)s: %(action)s it again if that is '
+                    'still wanted.',
+                    {'action': action, 'task': task_state,
+                     'state': fresh.vm_state}, instance=instance)
+        return _end_event(manager, instance, action)
+
+    return one_after_the_other()
+
+
+def _end_event(manager, instance, action, done=False):
+    # Raised within the event only: outside of it, Nova would take the task
+    # from the server, which may have another by now.
+    with contextlib.suppress(TooLate, exception.InstanceActionNotFound), \
+            compute_utils.EventReporter(
+                instance._context, 'compute_%s_instance' % action,
+                manager.host, instance.uuid):
+        if not done:
+            raise TooLate(action=action)
