@@ -171,15 +171,21 @@ def init_instance(original, self, context, instance):
     Stock Nova leaves the server in RESCUING or UNRESCUING for ever
     (hazard 32).
     """
-    if instance.host == self.host and capabilities.is_libvirt(self.driver):
-        if instance.task_state == task_states.RESCUING:
-            _recover(self, context, instance, _recover_rescue)
-        elif instance.task_state == task_states.UNRESCUING:
-            _recover(self, context, instance, _recover_unrescue)
+    how = {task_states.RESCUING: _recover_rescue,
+           task_states.UNRESCUING: _recover_unrescue}.get(
+               instance.task_state)
+    if (how and instance.host == self.host
+            and capabilities.is_libvirt(self.driver)
+            and not _recover(self, context, instance, how)):
+        return None
     return original(context, instance)
 
 
 def _recover(manager, context, instance, how):
+    """End the task of a server.
+
+    :returns: whether the server is there: it may have been deleted meanwhile
+    """
     task_state = instance.task_state
     try:
         how(manager, context, instance)
@@ -189,10 +195,32 @@ def _recover(manager, context, instance, how):
                       '%(state)s: hard reboot or unrescue it.',
                       {'task': task_state, 'state': instance.vm_state},
                       instance=instance)
+    try:
+        _save_end(instance, task_state)
+    except exception.NotFound as exc:
+        # Raised, it would keep nova-compute from being started.
+        LOG.info('The server was deleted while nova-compute, which was '
+                 'restarted, brought it back: %s', exc, instance=instance)
+        return False
+    return True
+
+
+def _save_end(instance, task_state):
     # Not the power state: from that of before Nova sees whether the host was
     # rebooted, and the guest is to be started.
     instance.task_state = None
-    instance.save(expected_task_state=[task_state])
+    try:
+        instance.save(expected_task_state=[task_state])
+    except exception.UnexpectedTaskStateError:
+        # What somebody else has saved counts, also for what Nova does next.
+        instance.refresh()
+        LOG.warning('The state of the server was changed while nova-compute, '
+                    'which was restarted, brought it back from %(before)s. '
+                    'It stays %(state)s, with task %(task)s. Look at the '
+                    'disks of its guest: if they are not those that the '
+                    'server has in this state, hard reboot it.',
+                    {'before': task_state, 'state': instance.vm_state,
+                     'task': instance.task_state}, instance=instance)
 
 
 def _recover_rescue(manager, context, instance):

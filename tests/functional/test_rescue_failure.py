@@ -478,6 +478,83 @@ class RestartTest(RestartTestCase):
         self._wait_for_state_change(server, 'ACTIVE')
 
 
+class ChangedMeanwhileTest(RestartTestCase):
+    """Somebody else is at the server while it is brought back."""
+
+    def setUp(self):
+        super().setUp()
+        self.looked_at = []
+        look = resolve(MANAGER + '_get_power_state')
+
+        def record(manager, instance):
+            self.looked_at.append(instance.uuid)
+            return look(manager, instance)
+
+        self.patch(MANAGER + '_get_power_state', record)
+
+    def _restart(self, task_state, way, change):
+        """Bring two servers back; the first is changed at the end of it.
+
+        :param task_state: the task of both
+        :param way: the dotted name of what brings a server back
+        :param change: a function that changes the first
+        :returns: the first
+        """
+        first, other = servers = [self.create_server() for _ in range(2)]
+        for server in servers:
+            if task_state == 'unrescuing':
+                self.rescue_opted_in(server)
+                self._wait_for_state_change(server, 'RESCUE')
+            self.set(server, task_state=task_state)
+        bring_back = resolve(way)
+
+        def bring_back_and_change(driver, context, instance):
+            bring_back(driver, context, instance)
+            if instance.uuid == first['id']:
+                change(first)
+
+        del self.looked_at[:]
+        with fixtures.MonkeyPatch(way, bring_back_and_change):
+            self.restart()
+        self._wait_for_server_parameter(
+            other, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+        return first
+
+    def _rescuing(self, change):
+        return self._restart(
+            'rescuing', 'nova_rescue_ext.rescue.libvirt.roll_back_interrupted',
+            change)
+
+    def _destroy(self, server):
+        self.instance(server).destroy()
+
+    def test_deleted(self):
+        server = self._rescuing(self._destroy)
+        self.assertNotIn(server['id'], self.looked_at)
+        self.assertIn('was deleted while', self.stdlog.logger.output)
+
+    def test_deleted_in_unrescue(self):
+        server = self._restart('unrescuing', DRIVER + 'unrescue',
+                               self._destroy)
+        self.assertNotIn(server['id'], self.looked_at)
+
+    def test_being_deleted(self):
+        """Nova goes on with it, as always when it is started."""
+        server = self._rescuing(
+            lambda server: self.set(server, task_state='deleting'))
+        self._wait_until_deleted(server)
+
+    def test_reset(self):
+        """What an operator has set is not overwritten."""
+        server = self._restart(
+            'unrescuing', DRIVER + 'unrescue',
+            lambda server: self.set(server, vm_state='error',
+                                    task_state=None))
+        self.assertEqual('ERROR', self.api.get_server(server['id'])['status'])
+        self.assertIn('It stays error, with task None',
+                      self.stdlog.logger.output)
+
+
 class KilledTest(RestartTestCase):
     """The same, with what is in the database at that moment."""
 
