@@ -159,7 +159,11 @@ def live_migration(original, self, context, instance, dest, post_method,
                         block_migration=block_migration,
                         migrate_data=migrate_data)
     transfer.remove_staged(instance)
-    if _is_given_up(context, instance):
+    task_state = _task_of(context, instance)
+    if task_state == vm_states.DELETED:
+        _give_up_deleted(context, instance, dest, recover_method,
+                         migrate_data)
+    elif task_state != task_states.MIGRATING:
         _give_up(context, instance, dest, recover_method, migrate_data)
     elif _needs_proof(instance, migrate_data) and not transfer.is_proven(
             context, instance):
@@ -177,22 +181,50 @@ def live_migration(original, self, context, instance, dest, post_method,
                      migrate_data=migrate_data)
 
 
-def _is_given_up(context, instance):
-    """Whether a restart of nova-compute has taken the task from the server.
-
-    What was copied may be stale by now, and the guest another (hazard 42).
-    """
-    fresh = objects.Instance.get_by_uuid(context, instance.uuid)
-    return fresh.task_state != task_states.MIGRATING
+def _task_of(context, instance):
+    """The task that a server has by now, DELETED if it is gone."""
+    try:
+        fresh = objects.Instance.get_by_uuid(context, instance.uuid)
+    except exception.InstanceNotFound:
+        return vm_states.DELETED
+    return fresh.task_state
 
 
 def _give_up(context, instance, dest, recover_method, migrate_data):
+    """Roll back what a restart of nova-compute has taken the task from.
+
+    What was copied may be stale by now, and the guest another (hazard 42).
+    """
     LOG.warning('The live migration to %(dest)s is not started: nova-compute '
                 'was restarted since it was asked for, and the server may be '
                 'used. Migrate it again.', {'dest': dest}, instance=instance)
-    # The destination is cleaned before Nova looks at the task.
-    with contextlib.suppress(exception.UnexpectedTaskStateError):
+    try:
         recover_method(context, instance, dest, migrate_data)
+    except exception.InstanceNotFound:  # of its guest, too
+        _give_up_deleted(context, instance, dest, recover_method,
+                         migrate_data)
+        return
+    except exception.UnexpectedTaskStateError:
+        pass  # the destination is cleaned before Nova looks at the task
+    _set_failed(migrate_data)
+
+
+def _give_up_deleted(context, instance, dest, recover_method, migrate_data):
+    LOG.warning('The live migration to %(dest)s is not started: the server '
+                'was deleted since it was asked for. What was copied is '
+                'removed from %(dest)s. If the server had volumes, check '
+                'that nothing is attached to them, and that %(dest)s has '
+                'disconnected them.', {'dest': dest}, instance=instance)
+    # As if the destination had failed to prepare itself: else Nova looks for
+    # the guest on this host first. The destination comes before the database.
+    with contextlib.suppress(exception.InstanceNotFound,
+                             exception.UnexpectedTaskStateError):
+        recover_method(context, instance, dest, migrate_data,
+                       pre_live_migration=True)
+    _set_failed(migrate_data)
+
+
+def _set_failed(migrate_data):
     migrate_data.migration.status = 'failed'
     migrate_data.migration.save()
 

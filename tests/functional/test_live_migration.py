@@ -265,6 +265,55 @@ class BlockMigrationTest(LiveMigrationTestCase):
                           host='compute1')
         self.assert_cleaned('compute2')
 
+    def _give_up_after(self, delete):
+        """A restart takes the task; what follows is up to a function."""
+        self.server = self._create_server(host='compute1', networks=[
+            {'port': self.neutron.port_1['id']}])
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
+        remove_staged = transfer.remove_staged
+
+        def restart_and_delete(instance):
+            remove_staged(instance)
+            self.assertIn('disk.eph0', self.files('compute2'))
+            fresh = self.instance(self.server)
+            fresh.task_state = None
+            fresh.save()
+            delete(fresh)
+
+        # Nova deletes what it knows of a server with the server.
+        self.context.read_deleted = 'yes'
+        with mock.patch.object(transfer, 'remove_staged',
+                               restart_and_delete):
+            self.assertEqual(202,
+                             self.ask_migration(self.server).status_code)
+            self.wait_for_migration(self.server, 'failed')
+        self.assert_cleaned('compute2')
+        self.assertEqual([], self.migrations)
+
+    def test_deleted_before_it_began(self):
+        """The destination is cleaned also if the server is gone by then."""
+        self._give_up_after(lambda instance: self._delete_server(self.server))
+        migration, = objects.MigrationList.get_by_filters(
+            self.context, {'instance_uuid': self.server['id']})
+        self.context.read_deleted = 'no'
+        self._run_periodics()
+        for consumer in (self.server['id'], migration.uuid):
+            self.assertEqual({}, self._get_allocations_by_server_uuid(
+                consumer))
+
+    def test_being_deleted_before_it_began(self):
+        """Its row is there yet, its guest is not."""
+        def begin(instance):
+            instance.task_state = 'deleting'
+            instance.save()
+            guest = self.computes['compute1'].driver._host.get_guest(instance)
+            guest.poweroff()
+            guest.delete_configuration()
+
+        self._give_up_after(begin)
+        self.assertEqual('deleting', self.instance(self.server).task_state)
+
     def test_the_guest_dies_in_the_middle(self):
         """Nova would take it for moved, and delete its disks."""
         self.rescue_now()
