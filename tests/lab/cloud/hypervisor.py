@@ -14,6 +14,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import uuid
 
@@ -22,6 +23,9 @@ from tests.lab.cloud import namespace
 from tests.lab.cloud import nova
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
+
+_QEMU = '/usr/bin/qemu-system-x86_64'
+_QEMU_72 = settings.CHECKOUT / 'tests/lab/qemu72/qemu-system-x86_64'
 
 _SHARED = settings.DATA / 'shared'
 # libvirt's folders, and where each hypervisor has its own.
@@ -171,6 +175,18 @@ def _bind_folders(host):
     process.run('mount', '--bind', instances, nova.INSTANCES, host=host)
     for folder, target in _FOLDERS.items():
         process.run('mount', '--bind', base / folder, target, host=host)
+    if _qemu_version() < (9, 0):
+        # Read-only: whoever clears the lab away must not reach through it.
+        (base / 'run/lab-usr').mkdir(exist_ok=True)
+        process.run('mount', '--bind', '-o', 'ro', '/usr', '/run/lab-usr',
+                    host=host)
+        process.run('mount', '--bind', _QEMU_72, _QEMU, host=host)
+
+
+def _qemu_version():
+    version = re.search(r'version (\d+)\.(\d+)',
+                        process.run(_QEMU, '--version'))
+    return int(version[1]), int(version[2])
 
 
 def _plug(host, bridge, nic, address=None):
