@@ -13,6 +13,7 @@
 
 """Rescue in nova-api."""
 
+import contextlib
 import copy
 
 from nova.compute import api as compute_api
@@ -27,6 +28,7 @@ from nova import utils
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
+from nova_rescue_ext import races
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import request
 
@@ -42,10 +44,13 @@ def rescue(original, self, context, instance, rescue_password=None,
     and for boot-from-volume servers also from compute 2.87
     (2-bfv-rescue.rst). Everything else is Nova's own rescue.
 
-    :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized, 403
+    :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized,
+        403; InstanceInvalidState, 409
     """
     request.forget(instance)
+    race = contextlib.nullcontext()
     if microversion.is_requested(context, microversion.RESCUE):
+        race = races.loser_is_refused(instance, 'rescue')
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)
         volume_backed = compute_utils.is_volume_backed_instance(
@@ -56,10 +61,11 @@ def rescue(original, self, context, instance, rescue_password=None,
                                        volume_backed, rescue_image_ref)
             request.write(instance, context.compute_rescue, images.offered)
             original = images.call_with(original)
-    return original(context, instance, rescue_password=rescue_password,
-                    rescue_image_ref=rescue_image_ref,
-                    clean_shutdown=clean_shutdown,
-                    allow_bfv_rescue=allow_bfv_rescue)
+    with race:
+        return original(context, instance, rescue_password=rescue_password,
+                        rescue_image_ref=rescue_image_ref,
+                        clean_shutdown=clean_shutdown,
+                        allow_bfv_rescue=allow_bfv_rescue)
 
 
 # Nova makes these checks, too, but after ours: a locked server answers 409

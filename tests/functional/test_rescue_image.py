@@ -545,6 +545,57 @@ class PasswordTest(base.RescueTestCase):
         self.assertEqual(['disk.config.rescue'], [disk[-1] for disk in found])
 
 
+class RaceTest(base.RescueTestCase):
+    """Two rescues of one server that both saw it without a task."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self._create_server(image_uuid=self.IMAGE,
+                                          networks='none')
+        self.sent = []
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.compute.rpcapi.ComputeAPI.rescue_instance',
+            lambda itself, context, instance, **kwargs: self.sent.append(
+                kwargs['rescue_image_ref'])))
+
+    def _race(self):
+        """Two rescues; the second begins when the first is about to save.
+
+        :returns: the responses of the one that wins and the one that loses
+        """
+        save = objects.Instance.save
+        winner = []
+
+        def save_late(itself, *args, **kwargs):
+            if kwargs.get('expected_task_state') == [None] and not winner:
+                winner.append(None)
+                winner[0] = self.rescue(self.server, self.images[0])
+            return save(itself, *args, **kwargs)
+
+        self.images = self.create_image(), self.create_image()
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.objects.Instance.save', save_late))
+        loser = self.rescue(self.server, self.images[1])
+        return winner[0], loser
+
+    def test_loser_is_refused(self):
+        with self.opted_in():
+            winner, loser = self._race()
+        self.assertEqual(200, winner.status_code, winner.text)
+        self.assertEqual(409, loser.status_code, loser.text)
+        self.assertIn('task_state rescuing', loser.text)
+        self.assertEqual([self.images[0]], self.sent)
+        self.assertEqual('rescuing', objects.Instance.get_by_uuid(
+            self.context, self.server['id']).task_state)
+
+    def test_not_opted_in(self):
+        """As in stock Nova."""
+        winner, loser = self._race()
+        self.assertEqual(200, winner.status_code, winner.text)
+        self.assertEqual(500, loser.status_code, loser.text)
+        self.assertEqual([self.images[0]], self.sent)
+
+
 class LeftoverRecordTest(base.RescueTestCase):
     """What a nova-compute without the package left in the database."""
 
