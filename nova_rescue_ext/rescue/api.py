@@ -142,38 +142,40 @@ def _check_host(instance, compute_node, why):
 class _Images:
     """Nova's client of Glance in one rescue.
 
-    Nova's own code, too, is given its images through here: it refuses an image
-    without hw_rescue_bus and hw_rescue_device for a boot-from-volume server.
-    Its nova-compute, which fills them in, does not learn what they are here.
+    Nova's own code, too, is given the image through here, as it was read: it
+    refuses an image without hw_rescue_bus and hw_rescue_device for a
+    boot-from-volume server. Its nova-compute, which fills them in, does not
+    learn what they are here.
     """
 
     def __init__(self, api, context, instance):
         self._api = api
         self._context = context
         self._instance = instance
+        self._metadata = None
         self.image_api = api.image_api
         self.volume_api = api.volume_api
         self.offered = None  # the id of the operator's image
 
     def read(self, image_id):
-        """Read an image as the caller.
+        """Read an image as the caller, or as the operator if it is his.
 
         :returns: (its id, its metadata)
         :raises: InstanceNotRescuable
         """
-        return image_id, image.get(self._context, self._instance,
+        self._metadata = image.get(self._context, self._instance,
                                    self.image_api, image_id)
+        return image_id, self._metadata
 
     def read_offer(self, image_id):
         """Read the operator's default image, also if only he can see it."""
-        metadata = image.find(self._context, self._instance, self.image_api,
-                              image_id)
-        if metadata is None:
+        self._metadata = image.find(self._context, self._instance,
+                                    self.image_api, image_id)
+        if self._metadata is None:
             self.offered = image_id
             self._context = image.operator_context(self._instance)
-            metadata = image.get(self._context, self._instance,
-                                 self.image_api, image_id)
-        return image_id, metadata
+            return self.read(image_id)
+        return image_id, self._metadata
 
     def call_with(self, original):
         """Nova's rescue, bound to an API object that has these images."""
@@ -182,8 +184,7 @@ class _Images:
         return original.__func__.__get__(stand_in)
 
     def get(self, context, image_id, **kwargs):
-        """As Nova's rescue reads an image."""
-        metadata = self.image_api.get(self._context, image_id, **kwargs)
-        return dict(metadata, properties={
+        """As Nova's rescue reads the image; it does not have to fail again."""
+        return dict(self._metadata, properties={
             'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio',
-            **metadata['properties']})
+            **self._metadata['properties']})

@@ -13,6 +13,8 @@
 
 """The image of a rescue: which, whether it will do, how it is attached."""
 
+from glanceclient import exc as glance_exc
+from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import loading as ks_loading
 from nova import conf
 from nova import context as nova_context
@@ -118,7 +120,7 @@ def get(context, instance, image_api, image_id):
 def find(context, instance, image_api, image_id):
     """As get(), but None for an image that does not exist or is not visible.
 
-    :raises: InstanceNotRescuable if Glance does not answer
+    :raises: InstanceNotRescuable if Glance, or Keystone, does not answer
     """
     try:
         return image_api.get(context, image_id)
@@ -126,8 +128,20 @@ def find(context, instance, image_api, image_id):
             exception.ImageBadRequest):
         return None
     except exception.GlanceConnectionFailed:
-        refuse(instance, _('the image service does not answer. Try again '
-                           'later.'))
+        pass  # Nova has logged it
+    except (ks_exc.Unauthorized, ks_exc.AuthPluginException) as exc:
+        # The caller's token is Glance's business: these are Nova's own.
+        LOG.error('Image %(image)s cannot be read, as Keystone gives no token '
+                  'for the credentials in [service_user]: %(error)s. Correct '
+                  'them in nova.conf of this host and restart the service.',
+                  {'image': image_id, 'error': type(exc).__name__},
+                  instance=instance)
+    except (glance_exc.HTTPException, ks_exc.ClientException) as exc:
+        LOG.warning('Image %(image)s cannot be read: %(error)s. Look for '
+                    'Glance and Keystone, then let the user try again.',
+                    {'image': image_id, 'error': type(exc).__name__},
+                    instance=instance)
+    refuse(instance, _('the image service does not answer. Try again later.'))
 
 
 def operator_context(instance):
@@ -139,7 +153,10 @@ def operator_context(instance):
     :returns: a RequestContext
     :raises: InstanceNotRescuable if there are none
     """
-    auth = ks_loading.load_auth_from_conf_options(CONF, 'service_user')
+    try:
+        auth = ks_loading.load_auth_from_conf_options(CONF, 'service_user')
+    except ks_exc.AuthPluginException:  # some are missing
+        auth = None
     if auth is None:
         LOG.error('The image in [rescue_ext] default_rescue_image is not '
                   'visible to project %s, and [service_user] has no '

@@ -13,9 +13,14 @@
 
 """Which image a server is rescued with, and whether it will do."""
 
+from unittest import mock
+
 import fixtures
+from glanceclient import exc as glance_exc
+from keystoneauth1 import exceptions as ks_exc
 from nova.api.metadata import base as metadata
 from nova import exception
+from nova.image import glance
 from nova import objects
 from oslo_serialization import jsonutils
 
@@ -159,13 +164,25 @@ class PrivateOfferTest(base.RescueTestCase):
         self.assert_refused(self.server, response,
                             'only the package can read')
 
-    def test_no_credentials(self):
-        self._have_credentials(None)
+    def _refused_without_credentials(self):
         self.flags(default_rescue_image=self.private, group='rescue_ext')
         with self.opted_in():
             response = self.rescue(self.server)
         self.assert_refused(self.server, response,
                             'default rescue image of this cloud')
+        self.assertIn('[service_user] has no credentials',
+                      self.stdlog.logger.output)
+
+    def test_no_credentials(self):
+        self._have_credentials(None)
+        self._refused_without_credentials()
+
+    def test_some_credentials_are_missing(self):
+        self.useFixture(fixtures.MockPatch(
+            'keystoneauth1.loading.load_auth_from_conf_options',
+            side_effect=ks_exc.MissingRequiredOptions([mock.Mock(
+                dest='auth_url')])))
+        self._refused_without_credentials()
 
 
 class CheckTest(base.RescueTestCase):
@@ -307,6 +324,72 @@ class CheckTest(base.RescueTestCase):
         instance.save()
         self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
             self.context, instance, 'password', rescue_image_ref=image)
+
+
+class ImageServiceFailsTest(base.RescueTestCase):
+    """It, or Keystone, does not answer as it should: 400, not 500."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self._create_server(image_uuid=self.IMAGE,
+                                          networks='none')
+
+    def _fail(self, error):
+        """Let Nova's own client of Glance meet an error."""
+        service = glance.GlanceImageServiceV2(
+            client=mock.Mock(call=mock.Mock(side_effect=error)))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.image.glance.API.get',
+            lambda itself, context, image_id, **kwargs: service.show(
+                context, image_id)))
+
+    def _refused(self, error, line):
+        self._fail(error)
+        with self.opted_in():
+            response = self.rescue(self.server, self.IMAGE)
+        self.assert_refused(self.server, response,
+                            'image service does not answer',
+                            'Try again later')
+        self.assertIn(line, self.stdlog.logger.output)
+
+    def test_glance(self):
+        for name in ('HTTPInternalServerError', 'HTTPBadGateway'):
+            self._refused(getattr(glance_exc, name)(),
+                          'cannot be read: %s' % name)
+
+    def test_keystone(self):
+        for name in ('ConnectFailure', 'DiscoveryFailure', 'BadGateway'):
+            self._refused(getattr(ks_exc, name)(),
+                          'cannot be read: %s' % name)
+
+    def test_credentials(self):
+        """Those in [service_user] are not told to anybody."""
+        for error in (ks_exc.Unauthorized('Password: secret'),
+                      ks_exc.MissingRequiredOptions([mock.Mock(
+                          dest='secret')])):
+            self._refused(error, 'credentials in [service_user]: %s.'
+                          % type(error).__name__)
+        self.assertNotIn('secret', self.stdlog.logger.output)
+
+    def test_image_is_read_once(self):
+        """Nova's own code is given what was read."""
+        reads = []
+        get = self.glance.show
+
+        def get_once(itself, context, image_id, **kwargs):
+            reads.append(image_id)
+            if len(reads) > 1:
+                raise glance_exc.HTTPBadGateway()
+            return get(context, image_id)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.image.glance.API.get', get_once))
+        self.useFixture(fixtures.MockPatch(
+            'nova.compute.rpcapi.ComputeAPI.rescue_instance'))
+        with self.opted_in():
+            response = self.rescue(self.server, self.IMAGE)
+        self.assertEqual(200, response.status_code, response.text)
+        self.assertEqual([self.IMAGE], reads)
 
 
 class StableDevicesTest(base.RescueTestCase):
