@@ -22,6 +22,7 @@ from nova import exception
 from nova.i18n import _
 from nova import objects
 from oslo_log import log as logging
+from oslo_utils import uuidutils
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -120,8 +121,13 @@ def get(context, instance, image_api, image_id):
 def find(context, instance, image_api, image_id):
     """As get(), but None for an image that does not exist or is not visible.
 
+    What is not an id is not asked for: a user may have written it, and to
+    Nova's client a URL is the address of a Glance that gets the token.
+
     :raises: InstanceNotRescuable if Glance, or Keystone, does not answer
     """
+    if not uuidutils.is_uuid_like(image_id):
+        return None
     try:
         return image_api.get(context, image_id)
     except (exception.ImageNotFound, exception.ImageNotAuthorized,

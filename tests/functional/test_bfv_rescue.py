@@ -13,6 +13,8 @@
 
 """Rescue of boot-from-volume servers, from HTTP to the libvirt domain."""
 
+from unittest import mock
+
 import fixtures
 from nova import exception
 from nova import objects
@@ -21,6 +23,7 @@ from nova_rescue_ext import policies
 from tests.functional import base
 
 MISSING = 'f3a3b6a5-6c3f-47a1-9e5e-b5a3b1f0f6d1'
+ELSEWHERE = 'http://example.com/v2/images/' + MISSING
 ROOT = ('vda', 'virtio', 'disk', None, base.RescueTestCase.VOLUME)
 
 
@@ -154,6 +157,16 @@ class ComputeLookupTest(base.RescueTestCase):
             after['status'], after['OS-EXT-STS:task_state']))
         self.assertEqual(1, len(self.domains.disks(server)))
 
+    def test_url(self):
+        """Its Glance would be sent a token."""
+        self.claim_image(ELSEWHERE)
+        server = self.create_bfv_server()
+        with mock.patch('nova.image.glance.API.get', side_effect=(
+                exception.ImageNotFound(image_id=ELSEWHERE))) as get:
+            self.assertRaises(exception.InstanceNotRescuable,
+                              self._rescue_by_rpc, server)
+        get.assert_not_called()
+
 
 class RefusalTest(base.RescueTestCase):
     """Each refusal: 400 with the reason in words, the server untouched."""
@@ -198,6 +211,15 @@ class RefusalTest(base.RescueTestCase):
         self.claim_image(self.create_image(is_public=False, owner='other'))
         self._refused('does not exist or you cannot see it',
                       api=self.admin_api)
+
+    def test_url_in_volume_metadata(self):
+        """Its Glance would be sent the token of the administrator."""
+        self.claim_image(ELSEWHERE)
+        with mock.patch('nova.image.glance.API.get', side_effect=(
+                exception.ImageNotFound(image_id=ELSEWHERE))) as get:
+            self._refused('does not exist or you cannot see it',
+                          api=self.admin_api)
+        get.assert_not_called()
 
     def test_image_not_active(self):
         image = self.create_image(status='deactivated')
