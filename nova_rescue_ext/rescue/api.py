@@ -84,10 +84,13 @@ def _choose(images, context, instance, bdms, volume_backed,
     """
     if volume_backed:
         policies.authorize(context, policies.BOOT_FROM_VOLUME, instance)
+    origin = image.CLAIMED
     if rescue_image_ref:
+        origin = image.NAMED
         image_id, metadata = images.read(rescue_image_ref)
     elif _default_image():
         image_id, metadata = images.read_offer(_default_image())
+        origin = image.OFFERED if images.offered else image.NAMED
     elif volume_backed:
         image_id, metadata = images.read(image.of_root_volume(
             context, instance, bdms, images.volume_api, images.image_api))
@@ -105,6 +108,10 @@ def _choose(images, context, instance, bdms, volume_backed,
         _check_host(instance, compute_node, _(
             'image %s does not have both hw_rescue_bus and '
             'hw_rescue_device') % image_id)
+    if (image_id != instance.image_ref
+            and capabilities.host_can(compute_node, microversion.RESCUE)):
+        # Else the rescue boots with what the server boots with.
+        images.check_kernel_and_ramdisk(image_id, origin)
     return image_id
 
 
@@ -176,6 +183,12 @@ class _Images:
             self._context = image.operator_context(self._instance)
             return self.read(image_id)
         return image_id, self._metadata
+
+    def check_kernel_and_ramdisk(self, image_id, origin):
+        """Check what the image that was read boots with."""
+        image.check_kernel_and_ramdisk(
+            self._context, self._instance, self.image_api, image_id,
+            self._metadata, origin)
 
     def call_with(self, original):
         """Nova's rescue, bound to an API object that has these images."""

@@ -50,6 +50,9 @@ def get_rescue_image(original, self, context, instance,
     :returns: an ImageMeta
     :raises: InstanceNotRescuable
     """
+    if not rescue_image_ref:
+        # What ours told of an earlier rescue is left, and does not hold.
+        request.forget(instance)
     bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
         context, instance.uuid)
     volume_backed = compute_utils.is_volume_backed_instance(
@@ -86,6 +89,7 @@ def _rescue(original, self, context, instance, *args, **kwargs):
     unrescue does without (4-live-migrate-rescued.rst).
     """
     with last_save.ensured(instance), progress.track(instance) as current:
+        current.context = context
         try:
             with _undone_if_unfinished(self, context, instance, current):
                 return original(context, instance, *args, **kwargs)

@@ -39,6 +39,10 @@ _DISK_FORMATS = {'raw', 'qcow2', 'vmdk', 'vhd', 'vhdx', 'vdi', 'iso',
 # Of the others Nova takes the disk as it is.
 _UNBOOTABLE_CONTAINERS = {None, 'aki', 'ari', 'docker', 'compressed'}
 
+# Why it is this image: the server, or its volume, says so; the caller or the
+# operator does; the operator does, and the caller cannot see it.
+CLAIMED, NAMED, OFFERED = 'claimed', 'named', 'offered'
+
 # How to go on after a refusal.
 _CHOOSE = _('Choose an image with rescue_image_ref.')
 
@@ -260,12 +264,82 @@ def _readable_by_project(context, instance, image):
     """Whether the server's owner may read an image that the caller can read.
 
     An administrator who rescues a user's server sees every image; the user
-    who made the volume claim an image must not get to read it that way.
+    who made a volume or an image claim another must not get to read it that
+    way.
     """
     if context.project_id == instance.project_id and not context.is_admin:
         return True
     return bool(image.get('is_public')
                 or image.get('owner') == instance.project_id)
+
+
+def kernel_and_ramdisk(image):
+    """The ids of the images that an image boots with.
+
+    :param image: the image as Nova's client gives it
+    :returns: (that of the kernel, that of the ramdisk), '' for none
+    """
+    kernel, ramdisk = (
+        image['properties'].get(name) or '' for name in (
+            'kernel_id', 'ramdisk_id'))
+    if kernel == 'nokernel':  # how users say in Nova that there is none
+        return '', ''
+    return kernel, '' if ramdisk == 'nokernel' else ramdisk
+
+
+def check_kernel_and_ramdisk(context, instance, image_api, image_id, image,
+                             origin):
+    """Check that a server may be given what its rescue image boots with.
+
+    That is a claim of the image's owner, and a caller who sees all images must
+    not be made to read one for the server's user (architecture, invariant 3).
+
+    :param context: the RequestContext that they are read with
+    :param instance: the Instance to be rescued
+    :param image_api: Nova's client of Glance
+    :param image_id: the id of the rescue image
+    :param image: the image as Nova's client gives it
+    :param origin: CLAIMED, NAMED or OFFERED
+    :raises: InstanceNotRescuable
+    """
+    for what, part_id in zip((_('kernel'), _('ramdisk')),
+                             kernel_and_ramdisk(image)):
+        if not part_id:
+            continue
+        part = find(context, instance, image_api, part_id)
+        if part is None:
+            objection = _('does not exist or you cannot see it')
+        elif not _comes_with(context, instance, part, image, origin):
+            objection = _('is not public, and belongs neither to the project '
+                          'of the server nor to the owner of an image that '
+                          'was named')
+            LOG.warning('The %(what)s %(part)s, with which image %(image)s '
+                        'claims to boot, is not one of project %(project)s: '
+                        'the rescue was refused. Name another image in the '
+                        'request.',
+                        {'what': what, 'part': part_id, 'image': image_id,
+                         'project': instance.project_id}, instance=instance)
+        elif part.get('status') != 'active':
+            objection = _('is %s, not active') % part.get('status')
+        else:
+            continue
+        refuse(instance, _('%(what)s %(part)s of image %(image)s '
+                           '%(objection)s. %(choose)s')
+               % {'what': what, 'part': part_id, 'image': image_id,
+                  'objection': objection, 'choose': _CHOOSE})
+
+
+def _comes_with(context, instance, part, image, origin):
+    """Whether a kernel or ramdisk may be given to a server with its image.
+
+    Who names an image gives it away, with what the same owner made for it. A
+    volume that claims an image gives nothing away but what is public or its
+    own.
+    """
+    return (origin == OFFERED
+            or _readable_by_project(context, instance, part)
+            or (origin == NAMED and part.get('owner') is not None
+                and part['owner'] == image.get('owner')))
 
 
 def use_stable_devices(properties):

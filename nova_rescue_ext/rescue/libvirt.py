@@ -78,7 +78,8 @@ def rescue(original, self, context, instance, network_info, image_meta,
         rescue_files.remove(self, instance)
         _choose_bus(instance, image_meta)
         _refuse_unfit_bus(instance, image_meta)
-        kernel = _kernel_and_ramdisk(self, context, instance, image_meta)
+        kernel = _kernel_and_ramdisk(self, current.context or context,
+                                     instance, image_meta)
         _write_record(instance, image_meta, *kernel)
         if progress.of(instance) is not None:
             # Before the guest goes down: a nova-compute that is killed in the
@@ -179,18 +180,21 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
     """The ids of the kernel and the ramdisk that the rescue boots with.
 
     From compute-rescue 1.1 those of the rescue image, not of the server.
+
+    :raises: InstanceNotRescuable
     """
     image_id = _image_id(instance, image_meta)
     if (not request.asked_for(instance, microversion.RESCUE)
             or image_id == instance.image_ref):
         return instance.kernel_id, instance.ramdisk_id
+    origin = image.NAMED
     if request.is_offered_image(instance, image_id):
-        context = image.operator_context(instance)
-    properties = image.get(context, instance, driver._image_api,
-                           image_id)['properties']
-    # "nokernel" is how users say in Nova that there is none.
-    return tuple('' if value in (None, 'nokernel') else value
-                 for value in map(properties.get, ('kernel_id', 'ramdisk_id')))
+        origin, context = image.OFFERED, image.operator_context(instance)
+    metadata = image.get(context, instance, driver._image_api, image_id)
+    # Its owner may have changed it since nova-api looked.
+    image.check_kernel_and_ramdisk(
+        context, instance, driver._image_api, image_id, metadata, origin)
+    return image.kernel_and_ramdisk(metadata)
 
 
 def create_image(original, self, context, instance, *args, **kwargs):

@@ -19,6 +19,7 @@ import contextlib
 class Progress:
     """How far a rescue has come.
 
+    :ivar context: the RequestContext of the caller, before Nova elevates it
     :ivar was_running: whether the guest was up before the rescue
     :ivar has_shares: whether the manager has powered the guest off at once,
         and unmounted its shares
@@ -32,6 +33,7 @@ class Progress:
     """
 
     def __init__(self):
+        self.context = None
         self.was_running = False
         self.has_shares = False
         self.power_off = None

@@ -13,12 +13,14 @@
 
 """Which image a server is rescued with, and whether it will do."""
 
+import copy
 from unittest import mock
 
 import fixtures
 from glanceclient import exc as glance_exc
 from keystoneauth1 import exceptions as ks_exc
 from nova.api.metadata import base as metadata
+from nova.compute import rpcapi as compute_rpcapi
 from nova import exception
 from nova.image import glance
 from nova import objects
@@ -524,38 +526,279 @@ class UEFIOnQ35Test(UEFITest):
     VALUES = [value for value in UEFITest.VALUES if value[1] != 'ide']
 
 
-class KernelTest(base.RescueTestCase):
-    """The rescue image's own kernel and ramdisk."""
+class KernelTestCase(base.RescueTestCase):
 
-    def _kernel(self, properties, opted_in=True):
+    MISSING = 'f3a3b6a5-6c3f-47a1-9e5e-b5a3b1f0f6d1'
+
+    def setUp(self):
+        super().setUp()
+        self.project = self.api.project_id  # that of the servers
+        self.shared = set()  # ids of images that the project may see
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.image.glance.API.get', self._get))
+        self.support = copy.copy(self.admin_api)
+        self.support.project_id = 'support'
+
+    def _get(self, itself, context, image_id, **kwargs):
+        """As Glance, which sees through a context that Nova elevated."""
+        image = self.glance.show(context, image_id)
+        if not (image['visibility'] == 'public' or image['id'] in self.shared
+                or image.get('owner') == context.project_id
+                or context.user_id in ('admin', None)):
+            raise exception.ImageNotFound(image_id=image_id)
+        return image
+
+    def create_private(self, owner, properties=None, **attributes):
+        return self.create_image(properties, owner=owner, is_public=False,
+                                 visibility='private', **attributes)
+
+    def create_server(self):
         server = self._create_server(image_uuid=self.IMAGE, networks='none')
         instance = objects.Instance.get_by_uuid(self.context, server['id'])
         instance.kernel_id, instance.ramdisk_id = 'own', 'own-ramdisk'
         instance.save()
-        image = self.create_image(properties)
-        if opted_in:
-            with self.opted_in():
-                self.assert_rescued(server, self.rescue(server, image))
-        else:
-            self.assert_rescued(server, self.rescue(server, image))
-        instance.refresh()
-        self.assertEqual(('own', 'own-ramdisk'),
-                         (instance.kernel_id, instance.ramdisk_id))
+        return server
+
+    def kernel(self, image, api=None, opted_in=True, server=None):
+        """Rescue a server; what with is returned."""
+        server = server or self.create_server()
+        before = self._own(server)
+        with self.opted_in('1.1' if opted_in else '1.0', api=api):
+            self.assert_rescued(server, self.rescue(server, image, api))
+        self.assertEqual(before, self._own(server))
+        return self.downloaded()
+
+    def _own(self, server):
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        return instance.kernel_id, instance.ramdisk_id
+
+    def downloaded(self):
         driver = self.computes['compute1'].driver
         images = driver._create_image.call_args[1]['disk_images']
         return images['kernel_id'], images['ramdisk_id']
 
+    def refused(self, server, image, *words, api=None):
+        """A rescue is refused; in which words is returned."""
+        with self.opted_in(api=api):
+            response = self.rescue(server, image, api)
+        self.assert_refused(server, response, *words)
+        return response.text
+
+
+class KernelTest(KernelTestCase):
+    """The rescue image's own kernel and ramdisk."""
+
     def test_of_the_image(self):
-        self.assertEqual(('k', 'r'), self._kernel(
-            {'kernel_id': 'k', 'ramdisk_id': 'r'}))
+        kernel = self.create_private(self.project)
+        ramdisk = self.create_image()
+        self.assertEqual((kernel, ramdisk), self.kernel(self.create_image(
+            {'kernel_id': kernel, 'ramdisk_id': ramdisk})))
+
+    def test_shared_with_the_project(self):
+        kernel = self.create_private('other')
+        self.shared.add(kernel)
+        self.assertEqual((kernel, ''), self.kernel(self.create_image(
+            {'kernel_id': kernel})))
 
     def test_none(self):
-        self.assertEqual(('', ''), self._kernel({}))
-        self.assertEqual(('', ''), self._kernel({'kernel_id': 'nokernel'}))
+        self.assertEqual(('', ''), self.kernel(self.create_image()))
+        self.assertEqual(('', ''), self.kernel(self.create_image(
+            {'kernel_id': 'nokernel', 'ramdisk_id': self.MISSING})))
 
     def test_not_opted_in(self):
-        self.assertEqual(('own', 'own-ramdisk'), self._kernel(
-            {'kernel_id': 'k', 'ramdisk_id': 'r'}, opted_in=False))
+        self.assertEqual(('own', 'own-ramdisk'), self.kernel(
+            self.create_image({'kernel_id': self.MISSING}), opted_in=False))
+
+    def test_of_the_servers_own_image(self):
+        """It was checked when the server was created."""
+        kernel = self.create_image()
+        image = self.create_image({'kernel_id': kernel})
+        server = self._create_server(image_uuid=image, networks='none')
+        self.glance.delete(None, kernel)
+        self.assertEqual(kernel, self.kernel(image, server=server)[0])
+
+    def test_host_without_the_package(self):
+        """It boots the kernel of the server."""
+        server = self.create_server()
+        self.change_compute_node()
+        self.useFixture(fixtures.MockPatch(
+            'nova.compute.rpcapi.ComputeAPI.rescue_instance'))
+        with self.opted_in():
+            response = self.rescue(server, self.create_image(
+                {'kernel_id': self.MISSING}))
+        self.assertEqual(200, response.status_code, response.text)
+
+    def test_missing_or_not_visible(self):
+        """The same words: nothing says whether it exists."""
+        server = self.create_server()
+        for name, what in (('kernel_id', 'kernel'),
+                           ('ramdisk_id', 'ramdisk')):
+            texts = []
+            for part in (self.MISSING, self.create_private('other')):
+                image = self.create_image({name: part})
+                text = self.refused(
+                    server, image, '%s %s of image %s does not exist or you '
+                    'cannot see it' % (what, part, image),
+                    'Choose an image with rescue_image_ref')
+                texts.append(text.replace(part, '').replace(image, ''))
+            self.assertEqual(*texts)
+
+    def test_url(self):
+        """Its Glance would be sent the token."""
+        self.refused(
+            self.create_server(), self.create_image(
+                {'kernel_id': 'http://example.com/v2/images/' + self.IMAGE}),
+            'does not exist or you cannot see it')
+
+    def test_not_active(self):
+        kernel = self.create_image(status='deactivated')
+        self.refused(self.create_server(),
+                     self.create_image({'kernel_id': kernel}),
+                     'kernel %s' % kernel, 'is deactivated, not active')
+
+
+class ClaimedKernelTest(KernelTestCase):
+    """What an image boots with is a claim of its owner.
+
+    Architecture, invariant 3: an administrator must not be made to give
+    somebody else's image to the user who owns the rescue image.
+    """
+
+    WORDS = 'belongs neither to the project of the server'
+
+    def test_of_another_project(self):
+        server = self.create_server()
+        for api in (self.admin_api, self.support):
+            for name in ('kernel_id', 'ramdisk_id'):
+                victims = self.create_private('victim')
+                image = self.create_private(self.project, {name: victims})
+                self.refused(server, image, victims, self.WORDS,
+                             'Choose an image with rescue_image_ref', api=api)
+                self.assertIn('%s, with which image %s claims to boot'
+                              % (victims, image), self.stdlog.logger.output)
+
+    def test_of_the_callers_project(self):
+        """Nor one that only the administrator was to have."""
+        self.refused(
+            self.create_server(),
+            self.create_private(self.project, {
+                'kernel_id': self.create_private('support')}),
+            self.WORDS, api=self.support)
+
+    def test_public(self):
+        kernel = self.create_image()
+        self.assertEqual((kernel, ''), self.kernel(
+            self.create_image({'kernel_id': kernel}), self.support))
+
+    def test_of_the_servers_project(self):
+        kernel = self.create_private(self.project)
+        self.assertEqual((kernel, ''), self.kernel(
+            self.create_private(self.project, {'kernel_id': kernel}),
+            self.support))
+
+    def test_of_the_owner_of_the_image(self):
+        """Who names the image means to give it to the server."""
+        kernel = self.create_private('support')
+        self.assertEqual((kernel, ''), self.kernel(
+            self.create_private('support', {'kernel_id': kernel}),
+            self.support))
+
+    def test_of_an_image_that_the_volume_claims(self):
+        """Nobody has named it; who does may use it."""
+        kernel = self.create_private('operator')
+        image = self.create_image({'kernel_id': kernel}, owner='operator')
+        self.claim_image(image)
+        server = self.create_bfv_server()
+        self.refused(server, None, kernel, self.WORDS, api=self.support)
+        self.assertEqual((kernel, ''), self.kernel(
+            image, self.support, server=server))
+
+    def test_of_the_default_image(self):
+        kernel = self.create_private('operator')
+        self.flags(group='rescue_ext', default_rescue_image=(
+            self.create_image({'kernel_id': kernel}, owner='operator')))
+        self.assertEqual((kernel, ''), self.kernel(None, self.support))
+
+    def test_of_a_default_image_that_is_private(self):
+        """All that the operator can read, with his rights."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'keystoneauth1.loading.load_auth_from_conf_options',
+            lambda conf, group, **kwargs: 'operator'))
+        kernel = self.create_private('another-of-the-operator')
+        self.flags(group='rescue_ext', default_rescue_image=(
+            self.create_private('operator', {'kernel_id': kernel})))
+        self.assertEqual((kernel, ''), self.kernel(None))
+
+    def test_missing_of_a_default_image_that_is_private(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'keystoneauth1.loading.load_auth_from_conf_options',
+            lambda conf, group, **kwargs: 'operator'))
+        self.flags(group='rescue_ext', default_rescue_image=(
+            self.create_private('operator', {'kernel_id': self.MISSING})))
+        self.refused(self.create_server(), None,
+                     'does not exist or you cannot see it')
+
+
+class KernelOnTheHostTest(KernelTestCase):
+    """nova-compute trusts no nova-api with it."""
+
+    def setUp(self):
+        super().setUp()
+        self.victims = self.create_private('victim')
+
+    def _assert_as_before(self, server, downloads):
+        after = self.api.get_server(server['id'])
+        self.assertEqual(('ACTIVE', None), (
+            after['status'], after['OS-EXT-STS:task_state']))
+        driver = self.computes['compute1'].driver
+        self.assertEqual(downloads, driver._create_image.call_count)
+
+    def test_changed_after_it_was_checked(self):
+        image = self.create_private(self.project, {
+            'kernel_id': self.create_private(self.project)})
+        server = self.create_server()
+        send = compute_rpcapi.ComputeAPI.rescue_instance
+
+        def change(*args, **kwargs):
+            self.glance.images[image]['properties']['ramdisk_id'] = (
+                self.victims)
+            return send(*args, **kwargs)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.compute.rpcapi.ComputeAPI.rescue_instance', change))
+        with self.opted_in(api=self.support):
+            self.rescue(server, image, self.support)
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None})
+        self._assert_as_before(server, 1)
+
+    def _rescue_by_rpc(self, server, image):
+        """As a stock nova-api does after one of ours was there."""
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        instance.system_metadata['rescue_ext_version'] = '1.1'
+        instance.task_state = 'rescuing'
+        instance.save()
+        self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
+            self.context, instance, 'password', rescue_image_ref=image)
+
+    def test_stock_api(self):
+        image = self.create_private(self.project,
+                                    {'ramdisk_id': self.victims})
+        server = self.create_server()
+        error = self.assertRaises(exception.InstanceNotRescuable,
+                                  self._rescue_by_rpc, server, image)
+        self.assertIn(ClaimedKernelTest.WORDS, str(error))
+        self._assert_as_before(server, 1)
+
+    def test_stock_api_names_no_image(self):
+        """That is no rescue of ours: it boots with what the server has."""
+        self.claim_image(self.create_image(
+            {'kernel_id': self.create_private('operator')},
+            owner='operator'))
+        server = self.create_bfv_server()
+        self._rescue_by_rpc(server, None)
+        self._wait_for_state_change(server, 'RESCUE')
+        self.assertEqual(('', ''), self.downloaded())
 
 
 class PasswordTest(base.RescueTestCase):
