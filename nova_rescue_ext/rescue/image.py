@@ -13,6 +13,7 @@
 
 """The image of a rescue: which, whether it will do, how it is attached."""
 
+from cinderclient import exceptions as cinder_exc
 from glanceclient import exc as glance_exc
 from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import loading as ks_loading
@@ -97,7 +98,9 @@ def _claimed_by_volume(context, instance, volume_id, volume_api):
         refuse(instance, _('its root volume %(volume)s cannot be read. '
                            '%(choose)s')
                % {'volume': volume_id, 'choose': _CHOOSE})
-    except exception.CinderConnectionFailed:
+    except (exception.CinderConnectionFailed, cinder_exc.ClientException,
+            ks_exc.ClientException) as exc:
+        _log_failure(instance, 'Root volume %s' % volume_id, 'Cinder', exc)
         refuse(instance, _('the volume service, which knows the image of the '
                            'root volume, does not answer. Try again later, '
                            'or choose an image with rescue_image_ref.'))
@@ -139,19 +142,25 @@ def find(context, instance, image_api, image_id):
         return None
     except exception.GlanceConnectionFailed:
         pass  # Nova has logged it
-    except (ks_exc.Unauthorized, ks_exc.AuthPluginException) as exc:
-        # The caller's token is Glance's business: these are Nova's own.
-        LOG.error('Image %(image)s cannot be read, as Keystone gives no token '
-                  'for the credentials in [service_user]: %(error)s. Correct '
-                  'them in nova.conf of this host and restart the service.',
-                  {'image': image_id, 'error': type(exc).__name__},
-                  instance=instance)
     except (glance_exc.HTTPException, ks_exc.ClientException) as exc:
-        LOG.warning('Image %(image)s cannot be read: %(error)s. Look for '
-                    'Glance and Keystone, then let the user try again.',
-                    {'image': image_id, 'error': type(exc).__name__},
-                    instance=instance)
+        _log_failure(instance, 'Image %s' % image_id, 'Glance', exc)
     refuse(instance, _('the image service does not answer. Try again later.'))
+
+
+def _log_failure(instance, what, service, exc):
+    """Log why something cannot be read, without what may be secret."""
+    # The caller's token is the service's business: these are Nova's own.
+    if isinstance(exc, (ks_exc.Unauthorized, ks_exc.AuthPluginException)):
+        LOG.error('%(what)s cannot be read, as Keystone gives no token for '
+                  'the credentials in [service_user]: %(error)s. Correct them '
+                  'in nova.conf of this host and restart the service.',
+                  {'what': what, 'error': type(exc).__name__},
+                  instance=instance)
+    else:
+        LOG.warning('%(what)s cannot be read: %(error)s. Look for %(service)s '
+                    'and Keystone, then let the user try again.',
+                    {'what': what, 'error': type(exc).__name__,
+                     'service': service}, instance=instance)
 
 
 def operator_context(instance):

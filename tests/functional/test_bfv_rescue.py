@@ -15,7 +15,9 @@
 
 from unittest import mock
 
+from cinderclient import exceptions as cinder_exc
 import fixtures
+from keystoneauth1 import exceptions as ks_exc
 from nova import exception
 from nova import objects
 
@@ -247,6 +249,22 @@ class RefusalTest(base.RescueTestCase):
     def test_volume_service_does_not_answer(self):
         self._volume_raises(exception.CinderConnectionFailed(reason='gone'))
         self._refused('volume service', 'Try again later')
+
+    def test_volume_service_fails(self):
+        for error in (cinder_exc.ClientException(502),
+                      ks_exc.DiscoveryFailure()):
+            self._volume_raises(error)
+            self._refused('volume service', 'Try again later')
+            self.assertIn('Root volume %s cannot be read: %s. Look for Cinder'
+                          % (self.VOLUME, type(error).__name__),
+                          self.stdlog.logger.output)
+
+    def test_volume_service_and_wrong_credentials(self):
+        self._volume_raises(ks_exc.Unauthorized('secret'))
+        self._refused('volume service', 'Try again later')
+        self.assertIn('credentials in [service_user]: Unauthorized.',
+                      self.stdlog.logger.output)
+        self.assertNotIn('secret', self.stdlog.logger.output)
 
     def test_image_service_does_not_answer(self):
         image = self.create_image()
