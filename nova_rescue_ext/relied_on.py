@@ -40,6 +40,8 @@ CALLABLES = (
     'nova.virt.libvirt.blockinfo:_get_stable_device_rescue_mapping',
     # The rescue disk is prepared before the guest goes down, and the way back.
     'nova.compute.manager:reverts_task_state',
+    # A message that comes too late is told by its event only.
+    'nova.compute.utils:EventReporter.__exit__',
     'nova.compute.manager:ComputeManager._instance_update',
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
@@ -115,6 +117,11 @@ CALLABLES = (
     'nova.compute.api:API._delete_while_booting',
     'nova.block_device:get_bdm_image_metadata',
     'nova.network.neutron:API.create_resource_requests',
+    # Whose rights it asks with, and what its answer means.
+    'nova.network.neutron:API.validate_networks',
+    'nova.network.neutron:API._check_external_network_attach',
+    'nova.network.neutron:API._validate_requested_network_ids',
+    'nova.crypto:ensure_vtpm_secret',
     'nova.limit.placement:enforce_num_instances_and_resources',
     'nova.limit.placement:enforce_num_instances_and_flavor',
     'nova.conductor.api:ComputeTaskAPI.schedule_and_build_instances',
