@@ -25,6 +25,7 @@ from nova.i18n import _
 from nova.virt import hardware
 from oslo_log import log as logging
 
+from nova_rescue_ext import rescue_files
 from nova_rescue_ext import rescue_record
 
 CONF = conf.CONF
@@ -71,6 +72,23 @@ def check(driver, instance, migrate_data, domain):
     _check_uefi_variables(instance, domain)
     _check_serial_ports(instance, domain)
     _check_vifs(driver, instance, domain)
+
+
+def check_no_rescue_runs(instance, domain):
+    """Refuse a server that is not in rescue and whose rescue system runs.
+
+    :param instance: the Instance
+    :param domain: the running domain, an lxml element
+    :raises: MigrationPreCheckError
+    """
+    # A file, a device, or the name of a volume in Ceph.
+    sources = domain.xpath('devices/disk/source/@*[name()="file" or '
+                           'name()="dev" or name()="name"]')
+    if any(source.endswith(rescue_files.SUFFIX) for source in sources):
+        refuse(_('the server is %(state)s and a rescue system runs in its '
+                 'place, so that its disks would be lost. Hard reboot it, '
+                 'which ends the rescue, and migrate it then')
+               % {'state': instance.vm_state})
 
 
 def _check_record(instance):

@@ -59,6 +59,7 @@ def check_source(original, self, context, instance, dest_check_data,
     :raises: MigrationPreCheckError
     """
     if instance.vm_state != vm_states.RESCUED:
+        _check_no_rescue_runs(self, instance)
         return original(context, instance, dest_check_data,
                         block_device_info=block_device_info)
     with checks.harmless():
@@ -66,9 +67,26 @@ def check_source(original, self, context, instance, dest_check_data,
                               dest_check_data, block_device_info)
 
 
+def _check_no_rescue_runs(driver, instance):
+    """Refuse a server that only the database says is not in rescue.
+
+    Nova would move what the rescue system shows, and delete the other disks
+    of the server with the source's directory (hazard 46).
+    """
+    try:
+        domain = _read_domain(driver, instance)
+    except exception.InstanceNotFound:
+        return
+    checks.check_no_rescue_runs(instance, domain)
+
+
+def _read_domain(driver, instance):
+    return transfer.parse(driver._host.get_guest(instance).get_xml_desc())
+
+
 def _check_rescued(original, driver, context, instance, dest_check_data,
                    block_device_info):
-    domain = transfer.parse(driver._host.get_guest(instance).get_xml_desc())
+    domain = _read_domain(driver, instance)
     checks.check(driver, instance, dest_check_data, domain)
     result = original(context, instance, dest_check_data,
                       block_device_info=block_device_info)

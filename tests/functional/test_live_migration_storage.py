@@ -22,6 +22,8 @@ import subprocess
 from unittest import mock
 
 import ddt
+from lxml import etree
+from nova.tests.fixtures import libvirt
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import imagecache
 from oslo_serialization import jsonutils
@@ -425,6 +427,117 @@ class BfvTest(StorageTestCase):
         self.assertEqual(400, response.status_code, response.text)
         self.assertIn('storage', response.text)
         self.assert_in_rescue_on(self.server, 'compute1')
+
+
+class ResetTestCase(StorageTestCase):
+    """Hazard 46: somebody has set the state of a rescued server to active."""
+
+    def reset(self, properties):
+        self.rescue_with_kernel(properties)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        self.act({'os-resetState': {'state': 'active'}})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+
+    def act(self, body, microversion='2.30'):
+        """Ask without an opt-in; the response is returned."""
+        with mock.patch.object(self.api, 'microversion', microversion):
+            return self.api.api_request(
+                '/servers/%s/action' % self.server['id'], method='POST',
+                headers={'Content-Type': 'application/json'},
+                body=jsonutils.dumps(body))
+
+    def ask(self, host=None, microversion='2.30'):
+        parameters = {'host': host, 'block_migration': 'auto'}
+        if host:
+            parameters['force'] = True
+        return self.act({'os-migrateLive': parameters}, microversion)
+
+    def assert_on(self, host):
+        self.wait_until(lambda: self.api.get_server(
+            self.server['id'])['OS-EXT-STS:task_state'] is None)
+        after = self.api.get_server(self.server['id'])
+        self.assertEqual(('ACTIVE', host), (
+            after['status'], after['OS-EXT-SRV-ATTR:host']))
+
+    def assert_nothing_moves(self):
+        files = self.files()
+        for host in ('compute2', None):
+            response = self.ask(host)
+            if response.status_code == 202:  # services stop when it has ended
+                self.wait_for_migration(self.server, 'completed', 'error',
+                                        'failed')
+            self.assertEqual(400, response.status_code, response.text)
+            if host:
+                self.assertIn('the server is active and a rescue system runs',
+                              response.text)
+                self.assertIn('Hard reboot it', response.text)
+            self.assert_on('compute1')
+        self.assertEqual([], self.migrations)
+        self.assertEqual(files, self.files())
+        self.assert_files(self.server, *self.OWN, host='compute1')
+
+
+@ddt.ddt
+class ResetTest(ResetTestCase):
+
+    @ddt.data(LEGACY, STABLE, STABLE_CDROM)
+    def test(self, properties):
+        self.reset(properties)
+        self.assert_nothing_moves()
+
+    def test_a_hard_reboot_is_the_way_out(self):
+        self.reset(LEGACY)
+        self.act({'reboot': {'type': 'HARD'}})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.put_raw_disks(*self.OWN)
+        self.assertEqual(202, self.ask('compute2').status_code)
+        self.wait_for_migration(self.server, 'completed')
+        self.assert_on('compute2')
+        self.assert_files(self.server, 'disk', 'disk.eph0', 'disk.swap')
+
+    def test_in_ceph(self):
+        """There the disk of a rescue is no path."""
+        self.reset(LEGACY)
+        describe = libvirt.Domain.XMLDesc
+
+        def describe_in_ceph(itself, flags):
+            domain = etree.fromstring(describe(itself, flags))
+            for source in domain.findall('devices/disk/source'):
+                path = source.attrib.pop('file', 'volume')
+                source.set('protocol', 'rbd')
+                source.set('name', 'vms/' + os.path.basename(path))
+            return etree.tostring(domain, encoding='unicode')
+
+        self.patch('nova.tests.fixtures.libvirt.Domain.XMLDesc',
+                   describe_in_ceph)
+        self.assert_nothing_moves()
+
+
+class SharedResetTest(ResetTestCase):
+
+    SHARED = True
+
+    def test(self):
+        """It would run on the other host, and nobody know what it is."""
+        self.reset(LEGACY)
+        self.assert_nothing_moves()
+
+
+class OrdinaryTest(ResetTestCase):
+
+    def test_a_domain_that_is_gone(self):
+        """Nova's own check has the word."""
+        self.reset(LEGACY)
+        driver = self.computes['compute1'].driver
+        driver._host.get_guest(self.instance(
+            self.server))._domain.undefine()
+        asked = []
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_check_shared_storage_test_file',
+                   lambda *args, **kwargs: asked.append(args))
+        self.ask('compute2')
+        self.assertEqual(1, len(asked))
+        self.assertEqual([], self.migrations)
 
 
 class HardwareTest(test_live_migration.RefusalTestCase):
