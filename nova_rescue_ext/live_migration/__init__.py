@@ -14,6 +14,7 @@
 """Live migration of rescued servers (spec 4).
 
 ``api``, ``conductor``, ``compute`` and ``libvirt`` are named after the part of
-Nova that they run in; ``checks`` is what the source refuses, and ``transfer``
-how what QEMU does not copy gets to the destination.
+Nova that they run in; ``checks`` is what the source refuses, ``request`` what
+nova-conductor tells it, and ``transfer`` how what QEMU does not copy gets to
+the destination.
 """

@@ -74,6 +74,22 @@ def check(driver, instance, migrate_data, domain):
     _check_vifs(driver, instance, domain)
 
 
+def check_vouched_for(destination):
+    """Refuse a migration whose destination no conductor has checked.
+
+    A host without the package would fetch the server's image and keep it
+    under the name of the rescue's, for every server of the host, and could
+    not unrescue the server (hazard 47).
+
+    :param destination: what the conductor says that it has checked, or None
+    :raises: MigrationPreCheckError
+    """
+    if destination is None:
+        refuse(_('nova-conductor has no nova-rescue-ext, or an older one, and '
+                 'nobody has checked the destination. Install it in '
+                 'nova-conductor, or unrescue the server first'))
+
+
 def check_no_rescue_runs(instance, domain):
     """Refuse a server that is not in rescue and whose rescue system runs.
 

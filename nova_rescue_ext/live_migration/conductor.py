@@ -13,6 +13,8 @@
 
 """Live migration of rescued servers in nova-conductor."""
 
+import contextlib
+
 from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
@@ -21,6 +23,7 @@ from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import last_save
+from nova_rescue_ext.live_migration import request
 from nova_rescue_ext import microversion
 
 LOG = logging.getLogger(__name__)
@@ -82,7 +85,8 @@ def get_request_spec(original, self, attempted_hosts=None):
 def call_checks_on_host(original, self, destination, provider_mapping):
     """Check both hosts, also when the destination is forced (hazard 13).
 
-    The trait is not enough: it outlives the package.
+    The trait is not enough: it outlives the package. The source is told, and
+    refuses a server whose destination nobody has checked (hazard 47).
 
     :raises: MigrationPreCheckError, nothing else, as Nova would set the
         server to ERROR (hazard 30)
@@ -93,10 +97,25 @@ def call_checks_on_host(original, self, destination, provider_mapping):
         for role, host in (('source', self.source),
                            ('destination', destination)):
             _check_node(role, self._get_compute_info(host))
-        return original(destination, provider_mapping)
+        with _vouching(self, destination):
+            return original(destination, provider_mapping)
     except (exception.Invalid, exception.MigrationPreCheckError) as exc:
         _refusals(self)[destination] = exc.format_message()
         raise
+
+
+@contextlib.contextmanager
+def _vouching(task, destination):
+    """Send an instance that says that the destination was checked.
+
+    The task's own is not touched: it is sent, and saved, later.
+    """
+    instance = task.instance
+    task.instance = request.with_destination(instance, destination)
+    try:
+        yield
+    finally:
+        task.instance = instance
 
 
 def _check_node(role, node):

@@ -30,6 +30,7 @@ from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext.live_migration import checks
+from nova_rescue_ext.live_migration import request
 from nova_rescue_ext.live_migration import transfer
 from nova_rescue_ext import microversion
 from nova_rescue_ext import rescue_files
@@ -63,6 +64,7 @@ def check_source(original, self, context, instance, dest_check_data,
         return original(context, instance, dest_check_data,
                         block_device_info=block_device_info)
     with checks.harmless():
+        checks.check_vouched_for(request.take_destination(instance))
         return _check_rescued(original, self, context, instance,
                               dest_check_data, block_device_info)
 

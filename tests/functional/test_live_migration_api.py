@@ -14,6 +14,7 @@
 """What a caller sees of the live migration of a rescued server."""
 
 import os
+import pkgutil
 import threading
 from unittest import mock
 
@@ -26,6 +27,7 @@ from oslo_db import exception as db_exc
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext.live_migration import request
 from nova_rescue_ext.live_migration import transfer
 from tests.functional import test_live_migration
 
@@ -128,6 +130,136 @@ class NoDestinationTest(ApiTestCase):
                 transfer, 'check_destination',
                 side_effect=transfer.Untransferable(reason='no room')):
             self.assert_refused_both_ways('Host compute2', 'no room')
+
+
+class OldConductorTest(ApiTestCase):
+    """nova-conductor has no package (hazard 47)."""
+
+    WORDS = 'nova-conductor has no nova-rescue-ext'
+
+    def setUp(self):
+        for name in ('execute', 'get_request_spec', 'call_checks_on_host',
+                     'find_destination'):
+            self.patch('nova_rescue_ext.live_migration.conductor.' + name,
+                       self.stock)
+        super().setUp()
+
+    @staticmethod
+    def stock(original, self, *args, **kwargs):
+        return original(*args, **kwargs)
+
+    def assert_stays(self):
+        self.assert_fails()
+        self._wait_for_action_fail_completion(
+            self.server, 'live-migration', 'conductor_live_migrate_instance')
+        self.assertIn(self.WORDS, '; '.join(self.event_details()))
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0',
+                          host='compute1')
+
+    def test_chosen_destination(self):
+        self.assert_stays()
+
+    def test_chosen_destination_without_the_package(self):
+        """Nobody but the source is there to refuse it."""
+        self.forget_package('compute2')
+        self.assert_stays()
+
+    def test_forced_destination(self):
+        self.refused_by_host(self.WORDS, 'Install it in nova-conductor')
+
+
+class VouchingTest(ApiTestCase):
+    """What nova-conductor tells the source of a destination (hazard 47).
+
+    The CPUs of the server are pinned, so that the destination saves what it
+    has got, too.
+    """
+
+    ADDITIONAL_FILTERS = ['NUMATopologyFilter']
+    KEY = 'rescue_ext_destination'
+
+    def setUp(self):
+        super().setUp()
+        self.saved, self.sent, self.claimed, self.taken = [], [], [], []
+        self.spy('nova.db.main.api.instance_update_and_get_original',
+                 lambda context, uuid, values, **kwargs: self.saved.append(
+                     dict(values.get('system_metadata') or {})))
+        self.spy('nova.compute.rpcapi.ComputeAPI.live_migration',
+                 lambda itself, context, instance, **kwargs:
+                 self.sent.append(self.traces(instance)))
+        self.spy('nova.compute.resource_tracker.ResourceTracker.'
+                 'live_migration_claim',
+                 lambda itself, context, instance, *args:
+                 self.claimed.append(self.traces(instance)))
+        take = request.take_destination
+
+        def take_destination(instance):
+            changed = 'system_metadata' in instance.obj_what_changed()
+            host = take(instance)
+            self.taken.append((host, changed, self.traces(instance)))
+            return host
+
+        self.patch('nova_rescue_ext.live_migration.request.take_destination',
+                   take_destination)
+
+    def start_compute(self, *args, **kwargs):
+        self.flags(cpu_dedicated_set='0,1', group='compute')
+        return super().start_compute(*args, **kwargs)
+
+    def boot(self):
+        return super().boot(flavor_id=self._create_flavor(
+            vcpu=1, disk=1, extra_spec={'hw:cpu_policy': 'dedicated'}))
+
+    def traces(self, instance):
+        """Whether the key is there, and would be saved."""
+        return (self.KEY in instance.system_metadata,
+                'system_metadata' in instance.obj_what_changed())
+
+    def spy(self, name, look):
+        """Look at what a function is called with."""
+        original = pkgutil.resolve_name(name)
+
+        def call(*args, **kwargs):
+            look(*args, **kwargs)
+            return original(*args, **kwargs)
+
+        self.patch(name, call)
+
+    def test_sent_and_never_saved(self):
+        # What the source saves in the same object.
+        instance = self.instance(self.server)
+        instance.system_metadata[transfer.PROOF] = 'of an earlier attempt'
+        instance.save()
+        self.migrate(host='compute2')
+        self.assertEqual(
+            [], [saved for saved in self.saved if self.KEY in saved])
+        self.assertTrue(any(self.saved))
+        self.assertEqual([(True, False)], self.claimed)
+        self.assertEqual([('compute2', False, (False, False))], self.taken)
+        self.assertEqual([(False, False)], self.sent)
+
+    def test_each_destination_is_told(self):
+        """One that cannot take the server, and the next."""
+        self.start_compute('compute3')
+        self._tell_driver_its_host(self.computes['compute3'].driver,
+                                   'compute3')
+        os.makedirs(self.path('', 'compute3'), exist_ok=True)
+        check, refused = transfer.check_destination, []
+
+        def refuse_once(instance, migrate_data):
+            if not refused:
+                refused.append(self.taken[-1][0])
+                raise transfer.Untransferable(reason='no room')
+            check(instance, migrate_data)
+
+        with mock.patch.object(transfer, 'check_destination', refuse_once):
+            response = self.ask_migration(self.server)
+            self.assertEqual(202, response.status_code, response.text)
+            self.wait_for_migration(self.server, 'completed')
+        told = [destination for destination, *_ in self.taken]
+        self.assertEqual({'compute2', 'compute3'}, set(told))
+        self.assert_migrated(self.server, told[1])
+        self.assertEqual(refused, told[:1])
 
 
 class RaceTest(ApiTestCase):

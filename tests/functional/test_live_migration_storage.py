@@ -324,6 +324,22 @@ class BlockQcow2Test(StorageTestCase):
         self.unrescue(self.server)
         self.assert_content('disk', 'disk.eph0', 'disk.swap')
 
+    def test_the_image_cache_of_a_host_without_the_package(self):
+        """Hazard 47: chosen by a nova-conductor without it, too."""
+        self.rescue_with_kernel(LEGACY)
+        self.put_disks('disk.eph0')
+        for name, stock in (
+                ('conductor._check_node', lambda *args: None),
+                ('request.with_destination',
+                 lambda instance, host: instance.obj_clone()),
+                ('transfer.check_destination', lambda *args: None),
+                ('transfer.copy', lambda *args: None),
+                ('libvirt._image_behind',
+                 lambda filename, image_id, *others: image_id)):
+            self.patch('nova_rescue_ext.live_migration.' + name, stock)
+        self.assert_fails()
+        self.assertEqual({}, self.fetched)
+
     def assert_independent(self, *names):
         self.assert_content(*names)
         for name in names:
