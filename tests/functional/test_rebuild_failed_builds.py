@@ -76,6 +76,10 @@ class FailedBuildsTest(_TestCase):
         self.set_down('host1', False)
         self.rebuilt(server)
 
+
+class ConductorTest(_TestCase):
+    """Failed, or waiting, before a host had begun."""
+
     def test_zone_of_the_failed_host_is_forgotten(self):
         """Nobody asked for it, so a server that is buried is not in it."""
         def over(*args, **kwargs):

@@ -58,6 +58,11 @@ class MariaDBFailedBuildsTest(_OnMariaDB,
     pass
 
 
+class MariaDBConductorTest(_OnMariaDB,
+                           test_rebuild_failed_builds.ConductorTest):
+    pass
+
+
 class MariaDBRacesTest(_OnMariaDB, test_rebuild_races.RacesTest):
     pass
 
