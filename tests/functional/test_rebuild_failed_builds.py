@@ -80,18 +80,36 @@ class FailedBuildsTest(_TestCase):
 class ConductorTest(_TestCase):
     """Failed, or waiting, before a host had begun."""
 
-    def test_zone_of_the_failed_host_is_forgotten(self):
-        """Nobody asked for it, so a server that is buried is not in it."""
+    def be_over_quota(self):
+        """By the second look, which Nova takes after it has scheduled."""
         def over(*args, **kwargs):
             raise exception.TooManyInstances(
                 overs='instances', req=1, used=1, allowed=1)
 
+        return self.patch('nova.conductor.manager.ComputeTaskManager.'
+                          '_recheck_quota', over)
+
+    def fail_second(self):
+        """Have the accelerators of the second server fail to be bound."""
+        calls = []
+
+        def fail(*args, **kwargs):
+            calls.append(args)
+            if len(calls) == 2:
+                raise exception.AcceleratorRequestBindingFailed(
+                    arqs=[], msg='no card')
+
+        self.patch('nova.conductor.manager.ComputeTaskManager.'
+                   '_create_and_bind_arq_for_instance', fail)
+        return calls
+
+    def test_zone_of_the_failed_host_is_forgotten(self):
+        """Nobody asked for it, so a server that is buried is not in it."""
         self.add_capacity()
         zone = self.admin_api.post_aggregate({'aggregate': {
             'name': 'rack', 'availability_zone': 'zone'}})
         self.admin_api.add_host_to_aggregate(zone['id'], 'host1')
-        recheck = self.patch('nova.conductor.manager.ComputeTaskManager.'
-                             '_recheck_quota', over)
+        recheck = self.be_over_quota()
         server = self.create()
         self.assertEqual('zone', server['OS-EXT-AZ:availability_zone'])
         recheck.stop()
@@ -100,13 +118,8 @@ class ConductorTest(_TestCase):
             'OS-EXT-AZ:availability_zone'])
 
     def test_quota_recheck(self):
-        def over(*args, **kwargs):
-            raise exception.TooManyInstances(
-                overs='instances', req=1, used=1, allowed=1)
-
         self.add_capacity()
-        recheck = self.patch('nova.conductor.manager.ComputeTaskManager.'
-                             '_recheck_quota', over)
+        recheck = self.be_over_quota()
         server = self.create(networks=[{'port': self.PORT}])
         self.assertEqual('cell1', self.cell_of(server))
         self.assertEqual({}, self.allocations(server))
@@ -132,20 +145,17 @@ class ConductorTest(_TestCase):
         self.assertEqual(1, self.count_rows(
             server, rebuild_base.models.BlockDeviceMapping, 'instance_uuid'))
 
-    def ask_of_no_host(self):
-        """The messages to hosts stay where they are."""
-        return self.patch(
-            'nova.compute.rpcapi.ComputeAPI.build_and_run_instance',
-            lambda *args, **kwargs: None)
-
     def create_building(self, **request):
+        """A server whose message waits on the way to its host."""
+        asked = []
         self.add_capacity()
-        waiting = self.ask_of_no_host()
+        waiting = self.patch(
+            'nova.compute.rpcapi.ComputeAPI.build_and_run_instance',
+            lambda *args, **kwargs: asked.append(args))
         server = self.api.post_server({'server': dict({
             'name': 'web', 'flavorRef': '1', 'networks': 'none',
             'imageRef': self.IMAGE}, **request)})
-        self.await_true(lambda: not self._is_at_work(server)
-                        and self.cell_of(server) == 'cell1')
+        self.await_true(lambda: asked and not self._is_at_work(server))
         waiting.stop()
         return server
 
@@ -164,16 +174,7 @@ class ConductorTest(_TestCase):
 
     def test_sibling_that_a_host_may_build(self):
         """Nova sets all servers of the request to ERROR when one fails."""
-        calls = []
-
-        def fail_second(*args, **kwargs):
-            calls.append(args)
-            if len(calls) == 2:
-                raise exception.AcceleratorRequestBindingFailed(
-                    arqs=[], msg='no card')
-
-        self.patch('nova.conductor.manager.ComputeTaskManager.'
-                   '_create_and_bind_arq_for_instance', fail_second)
+        self.fail_second()
         self.create_building(min_count=2)
         self.await_true(lambda: {'ERROR'} == {
             server['status'] for server in self.api.get_servers()})
@@ -183,13 +184,8 @@ class ConductorTest(_TestCase):
                                 'A host may yet build the server')
 
     def test_quota_recheck_of_siblings(self):
-        def over(*args, **kwargs):
-            raise exception.TooManyInstances(
-                overs='instances', req=1, used=1, allowed=1)
-
         self.add_capacity()
-        recheck = self.patch('nova.conductor.manager.ComputeTaskManager.'
-                             '_recheck_quota', over)
+        recheck = self.be_over_quota()
         self.create(min_count=2)
         recheck.stop()
         servers = self.api.get_servers()
@@ -200,17 +196,12 @@ class ConductorTest(_TestCase):
 
     def test_allocation_that_cannot_be_deleted(self):
         """No reason to hide why the build failed."""
-        def over(*args, **kwargs):
-            raise exception.TooManyInstances(
-                overs='instances', req=1, used=1, allowed=1)
-
         def fail(*args, **kwargs):
             raise exception.AllocationDeleteFailed(
                 consumer_uuid='x', error='no placement')
 
         self.add_capacity()
-        self.patch('nova.conductor.manager.ComputeTaskManager.'
-                   '_recheck_quota', over)
+        self.be_over_quota()
         placement = self.patch(
             'nova.scheduler.client.report.SchedulerReportClient.'
             'delete_allocation_for_instance', fail)
@@ -220,17 +211,8 @@ class ConductorTest(_TestCase):
         self.assert_refused(409, self.rebuild(server), 'placement')
 
     def test_request_spec_of_a_sibling_stays(self):
-        calls = []
-
-        def fail_second(*args, **kwargs):
-            calls.append(args)
-            if len(calls) == 2:
-                raise exception.AcceleratorRequestBindingFailed(
-                    arqs=[], msg='no card')
-
         self.add_capacity()
-        self.patch('nova.conductor.manager.ComputeTaskManager.'
-                   '_create_and_bind_arq_for_instance', fail_second)
+        calls = self.fail_second()
         self.create(min_count=2)
         for server in self.api.get_servers():
             objects.RequestSpec.get_by_instance_uuid(
