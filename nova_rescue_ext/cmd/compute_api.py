@@ -13,8 +13,8 @@
 
 """The compute API, as the commands of ``nova-rescue-ext-manage`` use it.
 
-An operator's rights never become a user's: Nova's policies, locks and quotas
-decide, as for everybody.
+An operator's rights never become a user's: Nova's policies and the quota of
+the server's project decide, as for everybody.
 """
 
 import argparse
@@ -45,13 +45,15 @@ class Result(typing.NamedTuple):
 
 
 def add_arguments(parser):
-    """The arguments by which a command finds the API."""
+    """The arguments by which a command finds the API, and servers there."""
     parser.add_argument('--os-cloud', metavar='NAME',
                         help='of clouds.yaml; default: the environment, as '
                              'openstack does')
     parser.add_argument('--compute-version', default='2.94',
                         metavar='VERSION', help='microversion of the compute '
                                                 'API (default 2.94)')
+    parser.add_argument('--project', metavar='ID',
+                        help='only of this project')
 
 
 def positive(number):

@@ -43,8 +43,6 @@ def add_parser(commands):
     parser.add_argument('--to', metavar='HOST',
                         help='all to this host; default: the scheduler '
                              'chooses one for each')
-    parser.add_argument('--project', metavar='ID',
-                        help='only of this project')
     parser.add_argument('--limit', type=int, metavar='NUMBER',
                         help='at most so many')
     parser.add_argument(

@@ -61,8 +61,6 @@ def add_parser(commands):
     parser = commands.add_parser(
         'rebuild-failed', help='rebuild servers that never booted')
     compute_api.add_arguments(parser)
-    parser.add_argument('--project', metavar='ID',
-                        help='only of this project')
     parser.add_argument('--reason', metavar='TEXT',
                         help='only where the fault has this text')
     parser.add_argument('--flavor', metavar='NAME',

@@ -75,23 +75,22 @@ class NetworksTest(RightsTestCase):
         self.assertEqual(1, len(self.ports_of(server)))
         self.assertEqual([], self.asked)
 
-    def test_external(self):
-        server = self.create_failed(networks=[{'uuid': self.NETWORK}])
-        self.change_network(router_external=True)
+    def assert_forbidden(self, server):
+        """To the operator early, and by the policy to the owner."""
         self.assert_refused(409, self.rebuild(server, api=self.operator),
                             self.NETWORK)
         self.assert_untouched(server)
-        # The policy forbids it to the owner.
         self.failed_again(server)
+
+    def test_external(self):
+        server = self.create_failed(networks=[{'uuid': self.NETWORK}])
+        self.change_network(router_external=True)
+        self.assert_forbidden(server)
 
     def test_external_of_a_port(self):
         server = self.create_failed(networks=[{'port': self.PORT}])
         self.change_network(router_external=True)
-        self.assert_refused(409, self.rebuild(server, api=self.operator),
-                            self.NETWORK)
-        self.assert_untouched(server)
-        # The policy forbids it to the owner.
-        self.failed_again(server)
+        self.assert_forbidden(server)
 
     def test_external_and_shared(self):
         server = self.create_failed(networks=[{'uuid': self.NETWORK}])
