@@ -29,7 +29,7 @@ import wrapt
 
 from bench import report
 from bench import target
-from nova_rescue_ext import overrides
+from nova_rescue_ext.activation import overrides
 
 ROUNDS = 101
 CALLS = 5000

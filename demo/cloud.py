@@ -43,7 +43,7 @@ from oslo_utils import uuidutils
 import testtools
 
 from demo import users
-from nova_rescue_ext import overrides
+from nova_rescue_ext.activation import overrides
 from tests.functional import migration_base
 
 

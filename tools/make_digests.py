@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Make ``nova_rescue_ext/digests/nova-<series>.json``.
+"""Make ``nova_rescue_ext/activation/digests/nova-<series>.json``.
 
     python tools/make_digests.py [--check] [--wheels DIR] [SERIES ...]
 
@@ -38,8 +38,8 @@ import zipfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from nova_rescue_ext import relied_on  # noqa: E402
-from nova_rescue_ext import verification  # noqa: E402
+from nova_rescue_ext.activation import relied_on  # noqa: E402
+from nova_rescue_ext.activation import verification  # noqa: E402
 
 SERIES = ('29', '30', '31', '32', '33', '34')
 

@@ -24,10 +24,10 @@ from oslo_upgradecheck import upgradecheck
 import prettytable
 
 from nova_rescue_ext import activation
+from nova_rescue_ext.activation import overrides
+from nova_rescue_ext.activation import verification
 from nova_rescue_ext import conf as ext_conf
 from nova_rescue_ext import microversion
-from nova_rescue_ext import overrides
-from nova_rescue_ext import verification
 
 Code = upgradecheck.Code
 Result = upgradecheck.Result

@@ -22,10 +22,10 @@ from nova import objects
 import wrapt
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
-from nova_rescue_ext import races
-from nova_rescue_ext import rescue_record
+from nova_rescue_ext.task import conflict
 
 
 class NodeCannotMigrateRescued(exception.ExtendedResourceRequestOldCompute):
@@ -63,7 +63,7 @@ def live_migrate(original, self, context, instance, block_migration,
     """
     if _is_ours(context, instance):
         _check(self, context, instance, host_name)
-        with races.loser_is_refused(instance, 'live_migrate'):
+        with conflict.loser_is_refused(instance, 'live_migrate'):
             return original(context, _AsActive(instance), block_migration,
                             disk_over_commit, host_name, force=force,
                             async_=async_)
@@ -112,7 +112,7 @@ def delete(original, self, context, instance):
     """
     # No other server can be migrated in rescue. Nova has read the metadata.
     if (instance.obj_attr_is_set('system_metadata')
-            and rescue_record.read(instance)):
+            and instance_metadata.rescue_of(instance)):
         _refuse_while_migrating(self, context, instance)
     return original(context, instance)
 

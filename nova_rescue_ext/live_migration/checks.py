@@ -25,8 +25,8 @@ from nova.i18n import _
 from nova.virt import hardware
 from oslo_log import log as logging
 
-from nova_rescue_ext import rescue_files
-from nova_rescue_ext import rescue_record
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def check_no_rescue_runs(instance, domain):
 
 
 def _check_record(instance):
-    if rescue_record.read(instance) is None:
+    if instance_metadata.rescue_of(instance) is None:
         refuse(_('the server was rescued before nova-rescue-ext was '
                  'installed on its host, and nobody knows with which image. '
                  'Unrescue it, and rescue it again if need be'))

@@ -17,7 +17,7 @@ from nova.compute import task_states
 from nova.compute import vm_states
 
 from nova_rescue_ext import capabilities
-from nova_rescue_ext import rescue_record
+from nova_rescue_ext import instance_metadata
 
 
 def is_live_migrating(original, instance):
@@ -43,7 +43,7 @@ def list_running_instances(original, self, context, all_instances):
     """Count the images of rescues as used (hazard 34)."""
     running = original(context, all_instances)
     for instance in all_instances:
-        record = rescue_record.read(instance)
+        record = instance_metadata.rescue_of(instance)
         if record is None:
             continue
         for image_id in (record.image_id, record.kernel_id,

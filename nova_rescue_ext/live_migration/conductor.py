@@ -22,9 +22,9 @@ from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
-from nova_rescue_ext import last_save
-from nova_rescue_ext.live_migration import request
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
+from nova_rescue_ext.task import final_save
 
 LOG = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def execute(original, self):
                       'with it. The server is in rescue as before: migrate '
                       'it again.', instance=self.instance)
         # Nova tries once to take the task from the server.
-        last_save.wait_for_database(self.instance)
+        final_save.wait_for_database(self.instance)
         raise exception.MigrationPreCheckError(reason=_(
             'the migration could not be begun: %(type)s: %(error)s')
             % {'type': type(exc).__name__, 'error': exc})
@@ -111,7 +111,8 @@ def _vouching(task, destination):
     The task's own is not touched: it is sent, and saved, later.
     """
     instance = task.instance
-    task.instance = request.with_destination(instance, destination)
+    task.instance = instance_metadata.with_checked_destination(
+        instance, destination)
     try:
         yield
     finally:

@@ -29,13 +29,12 @@ from nova.virt.libvirt import imagecache
 from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext.host import disks
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import checks
-from nova_rescue_ext.live_migration import request
 from nova_rescue_ext.live_migration import transfer
 from nova_rescue_ext import microversion
-from nova_rescue_ext import rescue_files
-from nova_rescue_ext import rescue_record
-from nova_rescue_ext import whole_disks
 
 LOG = logging.getLogger(__name__)
 
@@ -64,7 +63,8 @@ def check_source(original, self, context, instance, dest_check_data,
         return original(context, instance, dest_check_data,
                         block_device_info=block_device_info)
     with checks.harmless():
-        checks.check_vouched_for(request.take_destination(instance))
+        checks.check_vouched_for(
+            instance_metadata.take_checked_destination(instance))
         return _check_rescued(original, self, context, instance,
                               dest_check_data, block_device_info)
 
@@ -122,7 +122,7 @@ def _disks_on_own_base(driver, instance, block_device_info):
     :returns: paths of the latter
     :raises: MigrationPreCheckError if the destination cannot get a base
     """
-    record = rescue_record.read(instance)
+    record = instance_metadata.rescue_of(instance)
     known = {imagecache.get_cache_fname(image_id) for image_id
              in (instance.image_ref, record.image_id) if image_id}
     own = []
@@ -382,7 +382,7 @@ def get_instance_disk_info_from_config(original, self, guest_config,
     the server; in a rescue other disks have those names. Unrescue, too, comes
     here.
     """
-    if whole_disks.need_nothing(guest_config):
+    if disks.need_nothing(guest_config):
         return []
     if not _is_rescue(guest_config.devices):
         return original(guest_config, block_device_info)
@@ -431,7 +431,7 @@ def try_fetch_image_cache(original, self, image, fetch_func, context,
 
     :raises: MigrationError if the file is of neither image
     """
-    record = rescue_record.read(instance)
+    record = instance_metadata.rescue_of(instance)
     if (record is not None
             and instance.task_state == task_states.MIGRATING):
         image_id = _image_behind(filename, image_id, record.image_id)
@@ -446,7 +446,7 @@ def fetch_kernel_and_ramdisk(original, self, context, instance,
     Nova inspects a kernel here as if it were a disk, and refuses it (seen with
     Nova 34). They may be in no image service any more, either.
     """
-    if (rescue_record.read(instance) is not None
+    if (instance_metadata.rescue_of(instance) is not None
             and instance.task_state == task_states.MIGRATING):
         return
     original(context, instance, fallback_from_host=fallback_from_host)

@@ -47,7 +47,8 @@ from oslo_log import log as logging
 from oslo_serialization import jsonutils
 from oslo_utils import units
 
-from nova_rescue_ext import rescue_files
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -61,9 +62,6 @@ MANIFEST = 'manifest.json'
 
 # Of bigger files nobody wants a second copy on the source.
 _SMALL = 16 * units.Mi
-
-# In the system metadata, written by the destination.
-PROOF = 'rescue_ext_transferred'
 
 _FORMATS = 'disk.info'
 # Nova makes or needs these anew on each host.
@@ -424,7 +422,7 @@ def _digest(path):
 def _record(context, instance, digest):
     fresh = objects.Instance.get_by_uuid(
         context, instance.uuid, expected_attrs=['system_metadata'])
-    fresh.system_metadata[PROOF] = digest
+    instance_metadata.record_transfer(fresh, digest)
     fresh.save()
 
 
@@ -433,7 +431,7 @@ def forget_proof(instance):
 
     :param instance: the Instance; saved if need be
     """
-    if instance.system_metadata.pop(PROOF, None) is not None:
+    if instance_metadata.forget_transfer(instance):
         instance.save()
 
 
@@ -447,7 +445,7 @@ def is_proven(context, instance):
                         MANIFEST)
     fresh = objects.Instance.get_by_uuid(
         context, instance.uuid, expected_attrs=['system_metadata'])
-    proof = fresh.system_metadata.get(PROOF)
+    proof = instance_metadata.transfer_of(fresh)
     try:
         return proof is not None and proof == _digest(path)
     except FileNotFoundError:

@@ -26,11 +26,11 @@ from nova import objects
 from nova import utils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
-from nova_rescue_ext import races
 from nova_rescue_ext.rescue import image
-from nova_rescue_ext.rescue import request
+from nova_rescue_ext.task import conflict
 
 CONF = conf.CONF
 
@@ -47,10 +47,10 @@ def rescue(original, self, context, instance, rescue_password=None,
     :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized,
         403; InstanceInvalidState, 409
     """
-    request.forget(instance)
+    instance_metadata.forget_rescue_request(instance)
     race = contextlib.nullcontext()
     if microversion.is_requested(context, microversion.RESCUE):
-        race = races.loser_is_refused(instance, 'rescue')
+        race = conflict.loser_is_refused(instance, 'rescue')
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)
         volume_backed = compute_utils.is_volume_backed_instance(
@@ -59,7 +59,8 @@ def rescue(original, self, context, instance, rescue_password=None,
             images = _Images(self, context, instance)
             rescue_image_ref = _choose(images, context, instance, bdms,
                                        volume_backed, rescue_image_ref)
-            request.write(instance, context.compute_rescue, images.offered)
+            instance_metadata.request_rescue(
+                instance, context.compute_rescue, images.offered)
             original = images.call_with(original)
     with race:
         return original(context, instance, rescue_password=rescue_password,

@@ -25,14 +25,13 @@ from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
-from nova_rescue_ext import last_save
-from nova_rescue_ext import late_message
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import progress
-from nova_rescue_ext.rescue import request
-from nova_rescue_ext import rescue_record
-from nova_rescue_ext import saving
+from nova_rescue_ext.task import final_save
+from nova_rescue_ext.task import save_hook
+from nova_rescue_ext.task import stale_message
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ def get_rescue_image(original, self, context, instance,
     """
     if not rescue_image_ref:
         # What ours told of an earlier rescue is left, and does not hold.
-        request.forget(instance)
+        instance_metadata.forget_rescue_request(instance)
     bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
         context, instance.uuid)
     volume_backed = compute_utils.is_volume_backed_instance(
@@ -61,7 +60,7 @@ def get_rescue_image(original, self, context, instance,
         rescue_image_ref = image.of_root_volume(
             context.elevated(), instance, bdms, self.volume_api,
             self.image_api)
-    if request.is_offered_image(instance, rescue_image_ref):
+    if instance_metadata.is_offered_image(instance, rescue_image_ref):
         context = image.operator_context(instance)
     image_meta = original(context, instance, rescue_image_ref)
     if volume_backed or _stable_devices_always(instance):
@@ -72,12 +71,13 @@ def get_rescue_image(original, self, context, instance,
 def _stable_devices_always(instance):
     return (CONF.rescue_ext.stable_devices == 'always'
             and CONF.libvirt.virt_type != 'lxc'
-            and request.asked_for(instance, microversion.RESCUE))
+            and instance_metadata.rescue_asks_for(
+                instance, microversion.RESCUE))
 
 
 def rescue_instance(original, self, context, instance, *args, **kwargs):
     """Rescue, unless a restart of nova-compute has ended the task."""
-    return late_message.act_in_time(
+    return stale_message.act_in_time(
         self, instance, instance_actions.RESCUE, task_states.RESCUING,
         lambda: _rescue(original, self, context, instance, *args, **kwargs))
 
@@ -88,7 +88,7 @@ def _rescue(original, self, context, instance, *args, **kwargs):
     The domain that was kept for the way back goes when the server is RESCUED:
     unrescue does without (4-live-migrate-rescued.rst).
     """
-    with last_save.ensured(instance), progress.track(instance) as current:
+    with final_save.ensured(instance), progress.track(instance) as current:
         current.context = context
         try:
             with _undone_if_unfinished(self, context, instance, current):
@@ -110,7 +110,7 @@ def _undone_if_unfinished(manager, context, instance, current):
             if not current.rolled_back:
                 instance.vm_state = vm_states.ERROR
 
-    return saving.before_each_save(instance, undo)
+    return save_hook.before_each_save(instance, undo)
 
 
 def _roll_back(manager, context, instance, current):
@@ -121,8 +121,8 @@ def _roll_back(manager, context, instance, current):
 
 def _forget_way_back(manager, instance):
     if (capabilities.is_libvirt(manager.driver)
-            and rescue_record.read(instance)):
-        from nova_rescue_ext import rescue_files
+            and instance_metadata.rescue_of(instance)):
+        from nova_rescue_ext.host import rescue_files
 
         rescue_files.remove_stock_domain(instance)
 
@@ -249,7 +249,7 @@ def _recover_rescue(manager, context, instance):
 
 def _recover_unrescue(manager, context, instance):
     """Unrescue again: nothing of it is done for good before its end."""
-    state = rescue_record.state_after_unrescue(instance)
+    state = instance_metadata.state_after_unrescue(instance)
     manager.driver.unrescue(context, instance)
     instance.vm_state = state
     if state == vm_states.STOPPED:

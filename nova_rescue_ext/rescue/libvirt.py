@@ -28,12 +28,11 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import progress
-from nova_rescue_ext.rescue import request
-from nova_rescue_ext import rescue_files
-from nova_rescue_ext import rescue_record
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -131,7 +130,7 @@ def _choose_bus(instance, image_meta):
     compute-rescue 1.1.
     """
     properties = image_meta.properties
-    if (request.asked_for(instance, microversion.RESCUE)
+    if (instance_metadata.rescue_asks_for(instance, microversion.RESCUE)
             and hardware.check_hw_rescue_props(image_meta)
             and not properties.obj_attr_is_set('hw_rescue_bus')):
         properties.hw_rescue_bus = blockinfo.get_disk_bus_for_device_type(
@@ -168,12 +167,12 @@ def _refuse_unfit_bus(instance, image_meta):
 
 
 def _write_record(instance, image_meta, kernel_id, ramdisk_id):
-    rescue_record.write(
+    instance_metadata.record_rescue(
         instance, _image_id(instance, image_meta),
         CONF.libvirt.rescue_kernel_id or kernel_id,
         CONF.libvirt.rescue_ramdisk_id or ramdisk_id,
-        rescue_record.STABLE if hardware.check_hw_rescue_props(image_meta)
-        else rescue_record.LEGACY)
+        instance_metadata.STABLE if hardware.check_hw_rescue_props(image_meta)
+        else instance_metadata.LEGACY)
 
 
 def _kernel_and_ramdisk(driver, context, instance, image_meta):
@@ -184,11 +183,11 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
     :raises: InstanceNotRescuable
     """
     image_id = _image_id(instance, image_meta)
-    if (not request.asked_for(instance, microversion.RESCUE)
+    if (not instance_metadata.rescue_asks_for(instance, microversion.RESCUE)
             or image_id == instance.image_ref):
         return instance.kernel_id, instance.ramdisk_id
     origin = image.NAMED
-    if request.is_offered_image(instance, image_id):
+    if instance_metadata.is_offered_image(instance, image_id):
         origin, context = image.OFFERED, image.operator_context(instance)
     metadata = image.get(context, instance, driver._image_api, image_id)
     # Its owner may have changed it since nova-api looked.
@@ -201,7 +200,8 @@ def create_image(original, self, context, instance, *args, **kwargs):
     """Download the operator's rescue image with the operator's rights."""
     if progress.of(instance) is not None:
         images = kwargs.get('disk_images') or {}
-        if request.is_offered_image(instance, images.get('image_id')):
+        if instance_metadata.is_offered_image(
+                instance, images.get('image_id')):
             context = image.operator_context(instance)
     return original(context, instance, *args, **kwargs)
 
@@ -226,7 +226,8 @@ def get_guest_disk_config(original, self, instance, name, disk_mapping,
     From compute-rescue 1.1, at the address of the server's own.
     """
     if (name != 'disk.config' or progress.of(instance) is None
-            or not request.asked_for(instance, microversion.RESCUE)):
+            or not instance_metadata.rescue_asks_for(
+                instance, microversion.RESCUE)):
         return original(instance, name, disk_mapping, *args, **kwargs)
     name = 'disk.config.rescue'
     # In place: Nova counts the units of the SCSI bus in the mapping.
@@ -249,7 +250,7 @@ def roll_back(driver, context, instance, current):
     """
     current.rescue_guest_runs = False
     try:
-        rescue_record.clear(instance)
+        instance_metadata.forget_rescue(instance)
         if current.guest_touched:
             _restore_guest(driver, context, instance, current)
     except Exception:
@@ -311,7 +312,7 @@ def roll_back_interrupted(driver, context, instance):
         # From the database: the host may have been rebooted, and in the domain
         # of before a device path may be another volume (hazard 12).
         driver.unrescue(context, instance)
-    rescue_record.clear(instance)
+    instance_metadata.forget_rescue(instance)
     rescue_files.remove(driver, instance)
     rescue_files.remove_stock_domain(instance)
 

@@ -21,9 +21,9 @@ from nova.compute import task_states
 from nova import exception
 from oslo_log import log as logging
 
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
-from nova_rescue_ext import races
-from nova_rescue_ext import rescue_record
+from nova_rescue_ext.task import conflict
 
 LOG = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ def unrescue(original, self, context, instance):
     One server must not keep rescue_timeout from the others (hazard 33):
     nova-compute unrescues all of them in one loop, which an exception ends.
     """
-    rescue_record.ask_to_go_back(instance, _goes_back(context))
+    instance_metadata.request_previous_state(instance, _goes_back(context))
     try:
-        with races.loser_is_refused(instance, 'unrescue',
-                                    task_states.MIGRATING):
+        with conflict.loser_is_refused(instance, 'unrescue',
+                                       task_states.MIGRATING):
             return original(context, instance)
     except exception.InstanceInvalidState as exc:
         if not _is_timeout(context):

@@ -20,15 +20,15 @@ from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
 
-from nova_rescue_ext import last_save
-from nova_rescue_ext import late_message
-from nova_rescue_ext import rescue_record
-from nova_rescue_ext import saving
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.task import final_save
+from nova_rescue_ext.task import save_hook
+from nova_rescue_ext.task import stale_message
 
 
 def unrescue_instance(original, self, context, instance):
     """Unrescue, unless a restart of nova-compute has ended the task."""
-    return late_message.act_in_time(
+    return stale_message.act_in_time(
         self, instance, instance_actions.UNRESCUE, task_states.UNRESCUING,
         lambda: _unrescue(original, context, instance), _is_unrescued)
 
@@ -36,7 +36,7 @@ def unrescue_instance(original, self, context, instance):
 def _is_unrescued(instance):
     # A state that was reset says nothing: the record is left then.
     return (instance.vm_state in (vm_states.ACTIVE, vm_states.STOPPED)
-            and rescue_record.MODE not in instance.system_metadata)
+            and instance_metadata.MODE not in instance.system_metadata)
 
 
 def _unrescue(original, context, instance):
@@ -47,14 +47,14 @@ def _unrescue(original, context, instance):
     as_it_was = (_saved_as_stopped(instance)
                  if _goes_back_to_stopped(instance)
                  else contextlib.nullcontext())
-    with last_save.ensured(instance), as_it_was:
+    with final_save.ensured(instance), as_it_was:
         return original(context, instance)
 
 
 def _goes_back_to_stopped(instance):
     # nova-api has asked for it on this very object, so that no query is due.
     return (instance.obj_attr_is_set('system_metadata')
-            and rescue_record.state_after_unrescue(instance)
+            and instance_metadata.state_after_unrescue(instance)
             == vm_states.STOPPED)
 
 
@@ -69,4 +69,4 @@ def _saved_as_stopped(instance):
                 and instance.power_state == power_state.SHUTDOWN):
             instance.vm_state = vm_states.STOPPED
 
-    return saving.before_each_save(instance, correct)
+    return save_hook.before_each_save(instance, correct)

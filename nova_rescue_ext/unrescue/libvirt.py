@@ -22,9 +22,9 @@ from nova.compute import vm_states
 from nova import utils
 from oslo_log import log as logging
 
-from nova_rescue_ext import rescue_files
-from nova_rescue_ext import rescue_record
-from nova_rescue_ext import whole_disks
+from nova_rescue_ext.host import disks
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
 
 LOG = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ def unrescue(original, self, context, instance):
     @utils.synchronized(instance.uuid)
     def rebuild_domain():
         _repair_machine_type(instance)
-        with _data_kept(), whole_disks.left_alone(), _left_off(
+        with _data_kept(), disks.left_alone(), _left_off(
                 _stays_off(instance)):
             _hard_reboot(self, context, instance)
         # Nova 29 and 30 leave that of the rescue (hazard 28).
         instance.device_metadata = self._build_device_metadata(
             context, instance)
-        rescue_record.clear(instance)
+        instance_metadata.forget_rescue(instance)
         rescue_files.remove_all(self, instance)
 
     rebuild_domain()
@@ -80,7 +80,7 @@ def unrescue(original, self, context, instance):
 def _stays_off(instance):
     # Another state than RESCUED: a rescue that was interrupted is undone.
     if instance.vm_state == vm_states.RESCUED:
-        state = rescue_record.state_after_unrescue(instance)
+        state = instance_metadata.state_after_unrescue(instance)
     else:
         state = instance.vm_state
     return state != vm_states.ACTIVE
@@ -134,7 +134,7 @@ def _repair_machine_type(instance):
     stock Nova saved has the right one.
     """
     if (instance.vm_state != vm_states.RESCUED
-            or rescue_record.read(instance)):
+            or instance_metadata.rescue_of(instance)):
         return
     try:
         with open(rescue_files.stock_domain_path(instance), 'rb') as domain:

@@ -20,7 +20,7 @@ from nova.compute import rpcapi
 from nova.db.main import api as main_api
 from oslo_db import exception as db_exc
 
-from nova_rescue_ext import last_save
+from nova_rescue_ext.task import final_save
 from tests.functional import test_rescue_failure
 
 DRIVER = test_rescue_failure.DRIVER
@@ -38,7 +38,7 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
             self._let_fail(name)
         self.waits = 0
         self.meanwhile = self._come_back_later
-        self.patch('nova_rescue_ext.last_save.time', mock.Mock(
+        self.patch('nova_rescue_ext.task.final_save.time', mock.Mock(
             sleep=lambda seconds: self.meanwhile()))
         self._watch_end()
 
@@ -53,7 +53,7 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
         self.patch(f'nova.db.main.api.{name}', fail)
 
     def _watch_end(self):
-        save = last_save._save
+        save = final_save._save
 
         def watched(*args):
             try:
@@ -62,7 +62,7 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
                 self.gone.clear()
                 self.saved.set()
 
-        self.patch('nova_rescue_ext.last_save._save', watched)
+        self.patch('nova_rescue_ext.task.final_save._save', watched)
 
     def _come_back_later(self):
         """The first attempt fails."""
@@ -162,7 +162,7 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
         self._assert_rest(server, 'ACTIVE')
 
     def test_never_comes_back(self):
-        self.patch('nova_rescue_ext.last_save.TRIES', 3)
+        self.patch('nova_rescue_ext.task.final_save.TRIES', 3)
         self.meanwhile = lambda: None
         server = self._rescue_without_end()
         self.assertTrue(self.saved.wait(60), 'nothing was saved')

@@ -26,8 +26,8 @@ from nova.tests.fixtures import libvirt
 from nova.tests.functional.api import client
 from oslo_serialization import jsonutils
 
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import transfer
-from nova_rescue_ext import rescue_record
 from tests.functional import migration_base
 
 
@@ -238,7 +238,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
 
         def lose_proof():
             instance = self.instance(self.server)
-            del instance.system_metadata[transfer.PROOF]
+            del instance.system_metadata[instance_metadata.TRANSFERRED]
             instance.save()
 
         self.before_migration = lose_proof
@@ -509,7 +509,7 @@ class RefusalTest(RefusalTestCase):
 
     def test_rescued_by_stock_nova(self):
         instance = self.instance(self.server)
-        rescue_record.clear(instance)
+        instance_metadata.forget_rescue(instance)
         instance.save()
         self.refused_by_host('before nova-rescue-ext was installed')
 

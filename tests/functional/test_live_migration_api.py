@@ -27,7 +27,7 @@ from oslo_db import exception as db_exc
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext import capabilities
-from nova_rescue_ext.live_migration import request
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import transfer
 from tests.functional import test_live_migration
 
@@ -191,7 +191,7 @@ class VouchingTest(ApiTestCase):
                  'live_migration_claim',
                  lambda itself, context, instance, *args:
                  self.claimed.append(self.traces(instance)))
-        take = request.take_destination
+        take = instance_metadata.take_checked_destination
 
         def take_destination(instance):
             changed = 'system_metadata' in instance.obj_what_changed()
@@ -199,8 +199,9 @@ class VouchingTest(ApiTestCase):
             self.taken.append((host, changed, self.traces(instance)))
             return host
 
-        self.patch('nova_rescue_ext.live_migration.request.take_destination',
-                   take_destination)
+        self.patch(
+            'nova_rescue_ext.instance_metadata.take_checked_destination',
+            take_destination)
 
     def start_compute(self, *args, **kwargs):
         self.flags(cpu_dedicated_set='0,1', group='compute')
@@ -228,7 +229,7 @@ class VouchingTest(ApiTestCase):
     def test_sent_and_never_saved(self):
         # What the source saves in the same object.
         instance = self.instance(self.server)
-        instance.system_metadata[transfer.PROOF] = 'of an earlier attempt'
+        instance_metadata.record_transfer(instance, 'of an earlier attempt')
         instance.save()
         self.migrate(host='compute2')
         self.assertEqual(
@@ -334,7 +335,8 @@ class UnexpectedTest(ApiTestCase):
             'nova.conductor.tasks.migrate.replace_allocation_with_migration',
             side_effect=lose_it))
         self.useFixture(fixtures.MockPatch(
-            'nova_rescue_ext.last_save.time', mock.Mock(sleep=come_back)))
+            'nova_rescue_ext.task.final_save.time',
+            mock.Mock(sleep=come_back)))
         for name in ('instance_update_and_get_original',
                      'instance_get_by_uuid'):
             self.useFixture(fixtures.MockPatch(

@@ -329,14 +329,15 @@ class BlockQcow2Test(StorageTestCase):
         self.rescue_with_kernel(LEGACY)
         self.put_disks('disk.eph0')
         for name, stock in (
-                ('conductor._check_node', lambda *args: None),
-                ('request.with_destination',
+                ('live_migration.conductor._check_node', lambda *args: None),
+                ('instance_metadata.with_checked_destination',
                  lambda instance, host: instance.obj_clone()),
-                ('transfer.check_destination', lambda *args: None),
-                ('transfer.copy', lambda *args: None),
-                ('libvirt._image_behind',
+                ('live_migration.transfer.check_destination',
+                 lambda *args: None),
+                ('live_migration.transfer.copy', lambda *args: None),
+                ('live_migration.libvirt._image_behind',
                  lambda filename, image_id, *others: image_id)):
-            self.patch('nova_rescue_ext.live_migration.' + name, stock)
+            self.patch('nova_rescue_ext.' + name, stock)
         self.assert_fails()
         self.assertEqual({}, self.fetched)
 

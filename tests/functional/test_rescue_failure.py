@@ -25,7 +25,7 @@ from nova import objects
 from nova.virt import images
 from nova.virt.libvirt import utils as libvirt_utils
 
-from nova_rescue_ext import rescue_record
+from nova_rescue_ext import instance_metadata
 from tests.functional import base
 
 DRIVER = 'nova.virt.libvirt.driver.LibvirtDriver.'
@@ -592,9 +592,9 @@ class KilledTest(RestartTestCase):
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
         self.assertEqual(
-            rescue_record.RescueRecord(self.image, None, None, 'legacy',
-                                       'active'),
-            rescue_record.read(self.instance(server)))
+            instance_metadata.RescueRecord(self.image, None, None, 'legacy',
+                                           'active'),
+            instance_metadata.rescue_of(self.instance(server)))
         self.assertEqual([], self.rescue_files(server))
 
     def test_of_a_stopped_server(self):
@@ -656,7 +656,7 @@ class KilledInUnrescueTest(RestartTestCase):
         self._test(GUEST + 'launch')
 
     def test_before_the_files_are_removed(self):
-        self._test('nova_rescue_ext.rescue_files.remove')
+        self._test('nova_rescue_ext.host.rescue_files.remove')
 
     def test_before_it_is_saved(self):
         self._test(MANAGER + '_get_power_state')

@@ -33,8 +33,8 @@ STEPS = (
     MANAGER + '_get_instance_block_device_info',
     MANAGER + '_notify_about_instance_usage',
     'nova.virt.libvirt.host.Host.get_guest',
-    'nova_rescue_ext.rescue_files.remove',
-    'nova_rescue_ext.rescue_record.write',
+    'nova_rescue_ext.host.rescue_files.remove',
+    'nova_rescue_ext.instance_metadata.record_rescue',
     DRIVER + '_get_existing_domain_xml',
     'nova.virt.libvirt.blockinfo.get_disk_info',
     DRIVER + '_get_all_assigned_mediated_devices',
@@ -120,7 +120,7 @@ class Qcow2Test(StepsTestCase):
 
     def test_leftovers_that_cannot_be_removed(self):
         """They do not cost the server its state."""
-        with self.failing('nova_rescue_ext.rescue_files.remove', times=2):
+        with self.failing('nova_rescue_ext.host.rescue_files.remove', times=2):
             self.rescue_opted_in(self.server)
             self.assert_as_before(self.server)
         self.assertIn('*.rescue files', self.stdlog.logger.output)

@@ -24,7 +24,7 @@ from oslo_serialization import jsonutils
 
 from nova_rescue_ext import activation
 from nova_rescue_ext import conf as ext_conf
-from nova_rescue_ext import rescue_record
+from nova_rescue_ext import instance_metadata
 from tests.functional import base
 
 # Of virDomainUndefineFlags; Nova's double of libvirt lacks the second one in
@@ -138,7 +138,7 @@ class UnrescueTest(UnrescueTestCase):
 
     def test_a_file_that_cannot_be_removed_costs_nothing(self):
         self.rescue_now()
-        with mock.patch('nova_rescue_ext.rescue_files.remove',
+        with mock.patch('nova_rescue_ext.host.rescue_files.remove',
                         side_effect=PermissionError('no')):
             self.unrescue()
         self.assertIn('*.rescue files', self.stdlog.logger.output)
@@ -152,7 +152,7 @@ class UnrescueTest(UnrescueTestCase):
             self.assertRaises(client.OpenStackApiException, self.unrescue)
         self._wait_for_state_change(self.server, 'ERROR')
         self.assertTrue(os.path.exists(self.path('disk.rescue')))
-        self.assertIsNone(rescue_record.read(self.instance()))
+        self.assertIsNone(instance_metadata.rescue_of(self.instance()))
         self._reboot_server(self.server, hard=True)
         self.assert_rescued(self.server, self.rescue(self.server))
         self.assertFalse(os.path.exists(self.path('disk.rescue')))
@@ -174,16 +174,16 @@ class RecordTest(UnrescueTestCase):
     def test_legacy(self):
         image_id = self.rescue_now()
         self.assertEqual(
-            rescue_record.RescueRecord(image_id, None, None, 'legacy',
-                                       'active'),
-            rescue_record.read(self.instance()))
+            instance_metadata.RescueRecord(image_id, None, None, 'legacy',
+                                           'active'),
+            instance_metadata.rescue_of(self.instance()))
 
     def test_stable(self):
         image_id = self.rescue_now(hw_rescue_device='disk')
         self.assertEqual(
-            rescue_record.RescueRecord(image_id, None, None, 'stable',
-                                       'active'),
-            rescue_record.read(self.instance()))
+            instance_metadata.RescueRecord(image_id, None, None, 'stable',
+                                           'active'),
+            instance_metadata.rescue_of(self.instance()))
 
     def test_forgotten_by_unrescue(self):
         self.rescue_now()
@@ -196,7 +196,7 @@ class RecordTest(UnrescueTestCase):
         self.rescue_now()
         self.admin_api.post_server_action(
             self.server['id'], {'os-resetState': {'state': 'active'}})
-        self.assertIsNone(rescue_record.read(self.instance()))
+        self.assertIsNone(instance_metadata.rescue_of(self.instance()))
 
     def test_files_of_an_earlier_rescue_are_not_used(self):
         self.put_file('disk.rescue')
@@ -245,7 +245,7 @@ class NothingLostTest(UnrescueTestCase):
     def test_a_saved_domain_that_cannot_be_read(self):
         self.rescue_now()
         instance = self.instance()
-        rescue_record.clear(instance)
+        instance_metadata.forget_rescue(instance)
         instance.save()
         for content in ('', '<domain/>'):
             self.put_file('unrescue.xml', content)

@@ -21,7 +21,7 @@ from nova import context as nova_context
 from nova.tests.functional.api import client
 from nova.virt.libvirt import guest
 
-from nova_rescue_ext import rescue_record
+from nova_rescue_ext import instance_metadata
 from tests.functional import test_rescue_failure
 from tests.functional import test_unrescue
 
@@ -96,7 +96,7 @@ class StoppedTest(StoppedTestCase):
         self.assert_stopped()
         self.assertEqual([], starts.disks)
         self.assertEqual(before, self.domains.disks(self.server))
-        self.assertIsNone(rescue_record.read(self.instance()))
+        self.assertIsNone(instance_metadata.rescue_of(self.instance()))
 
     def test_stable_devices(self):
         before = self.domains.disks(self.server)
@@ -166,7 +166,7 @@ class StoppedTest(StoppedTestCase):
     def test_an_earlier_request_does_not_count(self):
         self.stop_and_rescue()
         instance = self.instance()
-        rescue_record.ask_to_go_back(instance, True)
+        instance_metadata.request_previous_state(instance, True)
         instance.save()
         self.unrescue_opted_in('1.0')
         self.assert_active()
@@ -285,7 +285,7 @@ class RestartTest(test_rescue_failure.RestartTestCase):
 
     def interrupt_unrescue(self, server):
         instance = self.instance(server)
-        rescue_record.ask_to_go_back(instance, True)
+        instance_metadata.request_previous_state(instance, True)
         instance.task_state = 'unrescuing'
         instance.save()
 

@@ -113,7 +113,7 @@ def activate():
 def activation_state():
     """What the package did in this process, looked up in Nova's modules."""
     from nova_rescue_ext import activation
-    from nova_rescue_ext import overrides
+    from nova_rescue_ext.activation import overrides
     state = {'active': activation.is_active(),
              'summary': activation.summary(),
              'applied': [], 'missing': [], 'not_imported': []}

@@ -248,8 +248,8 @@ class RefusalTest(testtools.TestCase):
         from oslo_config import cfg
         from nova_rescue_ext import activation
         from nova_rescue_ext import conf
-        from nova_rescue_ext import overrides
-        from nova_rescue_ext import verification
+        from nova_rescue_ext.activation import overrides
+        from nova_rescue_ext.activation import verification
         import logging
         import sys
         logging.basicConfig(level=logging.INFO, stream=sys.stdout)

@@ -15,7 +15,7 @@
 
 import unittest
 
-from nova_rescue_ext import verification
+from nova_rescue_ext.activation import verification
 
 SOURCE = '''class API:
 

@@ -18,7 +18,7 @@ import types
 import fixtures
 import testtools
 
-from nova_rescue_ext import overrides
+from nova_rescue_ext.activation import overrides
 
 OURS = 'tests.unit.test_overrides:%s'
 
@@ -146,7 +146,8 @@ class CheckFitTest(testtools.TestCase):
     def _check(self, ours_source, theirs=THEIRS):
         texts = {'nova:theirs': theirs, 'us:ours': ours_source}
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.verification.source_of', texts.__getitem__))
+            'nova_rescue_ext.activation.verification.source_of',
+            texts.__getitem__))
         overrides.check_fit(overrides.Override('nova:theirs', 'us:ours'))
 
     def test_fits(self):

@@ -17,7 +17,7 @@ import types
 import unittest
 from unittest import mock
 
-from nova_rescue_ext import overrides
+from nova_rescue_ext.activation import overrides
 
 
 class Nova:

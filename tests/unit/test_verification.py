@@ -17,9 +17,9 @@ import textwrap
 import fixtures
 import testtools
 
-from nova_rescue_ext import overrides
-from nova_rescue_ext import relied_on
-from nova_rescue_ext import verification
+from nova_rescue_ext.activation import overrides
+from nova_rescue_ext.activation import relied_on
+from nova_rescue_ext.activation import verification
 
 SOURCE = textwrap.dedent('''\
     import os
@@ -167,7 +167,7 @@ class StatesTest(testtools.TestCase):
             return source_of() if name == self.NAME else original(name)
 
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.verification.source_of', patched))
+            'nova_rescue_ext.activation.verification.source_of', patched))
 
     def test_verified(self):
         self.assertEqual(verification.VERIFIED, self._verify().state)

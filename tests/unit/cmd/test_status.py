@@ -21,9 +21,9 @@ import tempfile
 import fixtures
 import testtools
 
+from nova_rescue_ext.activation import verification
 from nova_rescue_ext.cmd import status
 from nova_rescue_ext import microversion
-from nova_rescue_ext import verification
 
 ON = ('[DEFAULT]\nconfig_source = rescue_ext\n'
       '[rescue_ext]\ndriver = nova_rescue_ext\n')
@@ -54,7 +54,7 @@ class StatusTestCase(testtools.TestCase):
 
         source_of.cache_clear = original.cache_clear
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.verification.source_of', source_of))
+            'nova_rescue_ext.activation.verification.source_of', source_of))
 
 
 class UpgradeCheckTest(StatusTestCase):
@@ -119,14 +119,15 @@ class UpgradeCheckTest(StatusTestCase):
 
     def test_unknown_series(self):
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.verification.nova_release', lambda: '35.0.0'))
+            'nova_rescue_ext.activation.verification.nova_release',
+            lambda: '35.0.0'))
         self.assert_check(2, ON, 'Nova 35.0.0', 'supports the Nova series')
 
     def test_no_nova(self):
         def release():
             raise verification.SourceNotFound('Nova is not installed')
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.verification.nova_release', release))
+            'nova_rescue_ext.activation.verification.nova_release', release))
         self.assert_check(2, ON, 'Nova is not installed')
 
 
@@ -156,7 +157,7 @@ class OverridesTest(StatusTestCase):
 
         source_of.cache_clear = original.cache_clear
         self.useFixture(fixtures.MonkeyPatch(
-            'nova_rescue_ext.verification.source_of', source_of))
+            'nova_rescue_ext.activation.verification.source_of', source_of))
         code, output = self.run_command(ON, 'overrides')
         self.assertEqual(2, code)
         self.assertIn('check_hw_rescue_props (relied on) missing: gone',

@@ -20,10 +20,10 @@ from nova.virt.libvirt import config as vconfig
 from oslo_utils.fixture import uuidsentinel as uuids
 import testtools
 
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import libvirt
 from nova_rescue_ext.rescue import progress
-from nova_rescue_ext.rescue import request
 
 
 class CreateImageTest(testtools.TestCase):
@@ -45,26 +45,26 @@ class CreateImageTest(testtools.TestCase):
         return original.call_args[0][0]
 
     def test_offered_image(self):
-        request.write(self.instance, microversion.RESCUE,
-                      offered_image=uuids.image)
+        instance_metadata.request_rescue(
+            self.instance, microversion.RESCUE, offered_image=uuids.image)
         with progress.track(self.instance):
             self.assertEqual('operator', self._context())
 
     def test_other_image(self):
-        request.write(self.instance, microversion.RESCUE)
+        instance_metadata.request_rescue(self.instance, microversion.RESCUE)
         with progress.track(self.instance):
             self.assertEqual('user', self._context())
 
     def test_another_image_than_the_offered(self):
-        request.write(self.instance, microversion.RESCUE,
-                      offered_image=uuids.image)
+        instance_metadata.request_rescue(
+            self.instance, microversion.RESCUE, offered_image=uuids.image)
         with progress.track(self.instance):
             self.assertEqual('user', self._context(uuids.other))
 
     def test_not_in_a_rescue(self):
         """What an earlier rescue was asked for means nothing later."""
-        request.write(self.instance, microversion.RESCUE,
-                      offered_image=uuids.image)
+        instance_metadata.request_rescue(
+            self.instance, microversion.RESCUE, offered_image=uuids.image)
         self.assertEqual('user', self._context())
 
 
@@ -74,7 +74,7 @@ class GuestDiskConfigTest(testtools.TestCase):
         """Nova counts the units of the SCSI bus in the mapping."""
         objects.register_all()
         instance = objects.Instance(uuid=uuids.instance, system_metadata={})
-        request.write(instance, microversion.RESCUE)
+        instance_metadata.request_rescue(instance, microversion.RESCUE)
         mapping = {'disk.config': {'bus': 'scsi'}, 'unit': 3}
 
         def original(instance, name, disk_mapping):

@@ -22,20 +22,14 @@ import contextlib
 
 from nova.compute import utils as compute_utils
 from nova import exception
-from nova.i18n import _
 from nova import utils
 from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
-from nova_rescue_ext import last_save
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.task import final_save
 
 LOG = logging.getLogger(__name__)
-
-
-class TooLate(exception.NovaException):
-    msg_fmt = _('nova-compute did not %(action)s the server: a restart of '
-                'nova-compute, or somebody who reset its state, had ended '
-                'the task before.')
 
 
 def act_in_time(manager, instance, action, task_state, act,
@@ -65,7 +59,7 @@ def act_in_time(manager, instance, action, task_state, act,
     @utils.synchronized('rescue_ext-' + instance.uuid)
     def one_after_the_other():
         try:
-            fresh = last_save.read(instance)
+            fresh = final_save.read(instance)
         except exception.InstanceNotFound:
             LOG.info('The message to %s the server came when it had been '
                      'deleted.', action, instance=instance)
@@ -93,9 +87,10 @@ def act_in_time(manager, instance, action, task_state, act,
 def _end_event(manager, instance, action, done=False):
     # Raised within the event only: outside of it, Nova would take the task
     # from the server, which may have another by now.
-    with contextlib.suppress(TooLate, exception.InstanceActionNotFound), \
-            compute_utils.EventReporter(
+    with contextlib.suppress(
+            ext_exception.TaskEnded,
+            exception.InstanceActionNotFound), compute_utils.EventReporter(
                 instance._context, 'compute_%s_instance' % action,
                 manager.host, instance.uuid):
         if not done:
-            raise TooLate(action=action)
+            raise ext_exception.TaskEnded(action=action)

@@ -34,7 +34,7 @@ import typing
 import wrapt
 
 import nova_rescue_ext
-from nova_rescue_ext import verification
+from nova_rescue_ext.activation import verification
 
 GROUP = 'nova_rescue_ext.overrides'
 

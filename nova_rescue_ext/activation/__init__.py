@@ -32,10 +32,10 @@ from oslo_reports.models import with_default_views
 import wrapt
 
 import nova_rescue_ext
+from nova_rescue_ext.activation import overrides
+from nova_rescue_ext.activation import verification
 from nova_rescue_ext import conf as ext_conf
 from nova_rescue_ext import microversion
-from nova_rescue_ext import overrides
-from nova_rescue_ext import verification
 
 LOG = logging.getLogger(__name__)
 

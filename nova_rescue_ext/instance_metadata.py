@@ -1,0 +1,264 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Everything that the package keeps with a server, in its system metadata.
+
+RPC calls have no room for it and must be understood by services without the
+package, and it has to go where the server goes. Keys must not start with
+``image_``: those are the properties of the server's image.
+
+=========================== =============== =============== ==================
+Key (after ``rescue_ext_``) Written by      Read by         Goes
+=========================== =============== =============== ==================
+``version``                 nova-api        nova-compute    next rescue
+``offered_image``           nova-api        nova-compute    next rescue
+``image_id``                nova-compute    nova-compute    unrescue, failed
+                                                            rescue, next rescue
+``kernel_id``               as ``image_id``
+``ramdisk_id``              as ``image_id``
+``mode``                    as ``image_id``
+``vm_state``                as ``image_id``
+``goes_back``               nova-api        nova-compute    unrescue
+``transferred``             nova-compute    nova-compute    next migration
+                            (destination)   (source)
+``destination``             nova-conductor  nova-compute    never saved: only
+                                            (source)        sent
+=========================== =============== =============== ==================
+"""
+
+import typing
+
+import microversion_parse
+from nova.compute import vm_states
+
+LEGACY = 'legacy'
+STABLE = 'stable'
+
+PREFIX = 'rescue_ext_'
+
+# What nova-api tells nova-compute about a rescue that it asks for.
+_VERSION = PREFIX + 'version'
+_OFFERED_IMAGE = PREFIX + 'offered_image'
+
+# What a server was rescued with: the fields of RescueRecord.
+MODE = PREFIX + 'mode'  # no record is without it
+
+# What nova-api tells nova-compute about an unrescue.
+_GOES_BACK = PREFIX + 'goes_back'
+
+# Of a live migration.
+_DESTINATION = PREFIX + 'destination'
+TRANSFERRED = PREFIX + 'transferred'
+
+
+class RescueRecord(typing.NamedTuple):
+    """What a server was rescued with.
+
+    ``image_id``, ``kernel_id`` and ``ramdisk_id`` are ids of images, the last
+    two None if the rescue system boots from its disk; ``mode`` is LEGACY or
+    STABLE (3-stable-device-rescue.rst); ``vm_state`` is the state before the
+    rescue, None in a record that was written before there was this field.
+    """
+
+    image_id: typing.Optional[str]
+    kernel_id: typing.Optional[str]
+    ramdisk_id: typing.Optional[str]
+    mode: str
+    vm_state: typing.Optional[str] = None
+
+
+def record_rescue(instance, image_id, kernel_id, ramdisk_id, mode):
+    """Record a rescue. The caller saves the instance.
+
+    :param instance: the Instance, in its state before the rescue
+    :param image_id: the id of the image of the rescue disk
+    :param kernel_id: the id of the kernel's image, or None
+    :param ramdisk_id: the id of the ramdisk's image, or None
+    :param mode: LEGACY or STABLE
+    """
+    forget_rescue(instance)
+    record = RescueRecord(image_id, kernel_id, ramdisk_id, mode,
+                          instance.vm_state)
+    for name, value in record._asdict().items():
+        if value:
+            instance.system_metadata[PREFIX + name] = value
+
+
+def rescue_of(instance):
+    """The record of a server that is in rescue.
+
+    None unless the server's state is RESCUED: what is left of a rescue whose
+    server was reset or rebuilt since means nothing (hazard 36). None, too, if
+    the server was rescued by a Nova without this package.
+
+    :param instance: the Instance
+    :returns: a RescueRecord or None
+    """
+    if instance.vm_state != vm_states.RESCUED:
+        return None
+    values = {name: instance.system_metadata.get(PREFIX + name)
+              for name in RescueRecord._fields}
+    if not values['mode']:
+        return None
+    return RescueRecord(**values)
+
+
+def forget_rescue(instance):
+    """Forget what the server was rescued with. The caller saves the instance.
+
+    :param instance: the Instance
+    """
+    for name in RescueRecord._fields:
+        instance.system_metadata.pop(PREFIX + name, None)
+    instance.system_metadata.pop(_GOES_BACK, None)
+
+
+def request_rescue(instance, version, offered_image=None):
+    """Tell nova-compute what was asked for. Nova saves the instance.
+
+    :param instance: the Instance
+    :param version: the ``compute-rescue`` version of the request
+    :param offered_image: the id of the operator's image, if it is one that
+        the caller cannot see
+    """
+    forget_rescue_request(instance)
+    instance.system_metadata[_VERSION] = str(version)
+    if offered_image:
+        instance.system_metadata[_OFFERED_IMAGE] = offered_image
+
+
+def forget_rescue_request(instance):
+    """Forget an earlier rescue. Nova saves the instance.
+
+    Also its record, which a nova-compute without the package would leave.
+
+    :param instance: the Instance
+    """
+    metadata = instance.system_metadata
+    # Every rescue comes here: one look, and nothing else if there is nothing.
+    # An offered image is never without a version.
+    if _VERSION in metadata:
+        metadata.pop(_VERSION)
+        metadata.pop(_OFFERED_IMAGE, None)
+    if MODE in metadata:
+        forget_rescue(instance)
+
+
+def rescue_asks_for(instance, version):
+    """Whether the rescue was asked for with a ``compute-rescue`` version.
+
+    :param instance: the Instance
+    :param version: the lowest version that counts
+    """
+    requested = instance.system_metadata.get(_VERSION)
+    return bool(requested) and (
+        microversion_parse.parse_version_string(requested) >= version)
+
+
+def is_offered_image(instance, image_id):
+    """Whether an image is to be read with the operator's rights.
+
+    Only the one that was offered: a nova-api without the package checks no
+    image, and knows nothing of an offer of an earlier rescue.
+
+    :param instance: the Instance
+    :param image_id: the id of the image, or None
+    """
+    return bool(image_id) and (
+        instance.system_metadata.get(_OFFERED_IMAGE) == image_id)
+
+
+def request_previous_state(instance, wanted):
+    """Tell nova-compute which state an unrescue is to end in.
+
+    The caller saves the instance.
+
+    :param instance: the Instance
+    :param wanted: whether it is the state before the rescue, not ACTIVE
+    """
+    if wanted:
+        instance.system_metadata[_GOES_BACK] = 'True'
+    elif _GOES_BACK in instance.system_metadata:
+        del instance.system_metadata[_GOES_BACK]
+
+
+def state_after_unrescue(instance):
+    """The state that an unrescue ends in.
+
+    :param instance: the Instance, in rescue
+    :returns: vm_states.STOPPED if the server was stopped before its rescue
+        and goes back to that, else vm_states.ACTIVE
+    """
+    record = rescue_of(instance)
+    if (record and record.vm_state == vm_states.STOPPED
+            and _GOES_BACK in instance.system_metadata):
+        return vm_states.STOPPED
+    return vm_states.ACTIVE
+
+
+def with_checked_destination(instance, host):
+    """A copy of an instance that says which destination was checked.
+
+    nova-conductor sends it to the destination, and that to the source, which
+    is the only one of them that surely has the package: nobody but a
+    conductor with the package has looked at the destination (hazard 47).
+
+    :param instance: the Instance, which stays as it is
+    :param host: the destination
+    :returns: an Instance, to be sent
+    """
+    copy = instance.obj_clone()
+    copy.system_metadata[_DESTINATION] = host
+    # The destination may save it, which writes only what has changed.
+    copy.obj_reset_changes(['system_metadata'])
+    return copy
+
+
+def take_checked_destination(instance):
+    """Take out which destination was checked, on the source.
+
+    :param instance: the Instance, as it was received
+    :returns: the destination, or None if no conductor has checked it
+    """
+    host = instance.system_metadata.pop(_DESTINATION, None)
+    if host is not None:
+        # As if it had never been there.
+        instance.obj_reset_changes(['system_metadata'])
+    return host
+
+
+def record_transfer(instance, proof):
+    """Record what the destination of a migration got. The caller saves it.
+
+    :param instance: the Instance, as the database has it
+    :param proof: digest of the manifest of all files that were copied
+    """
+    instance.system_metadata[TRANSFERRED] = proof
+
+
+def transfer_of(instance):
+    """What the destination of the last migration has recorded, or None.
+
+    :param instance: the Instance, as the database has it
+    """
+    return instance.system_metadata.get(TRANSFERRED)
+
+
+def forget_transfer(instance):
+    """Forget what a destination of an earlier migration got.
+
+    The caller saves the instance.
+
+    :param instance: the Instance
+    :returns: whether there was anything to forget
+    """
+    return instance.system_metadata.pop(TRANSFERRED, None) is not None

@@ -1,0 +1,20 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""One server at a time: its messages, its operation, and how a task ends.
+
+``operation`` holds the state of what a thread does to a server,
+``stale_message`` drops messages whose task has ended, ``conflict`` answers two
+requests at once, ``save_hook`` sees what Nova saves before it does, and
+``final_save`` saves the end of a task when the database is back.
+"""

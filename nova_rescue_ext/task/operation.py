@@ -1,0 +1,68 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The operation that a thread runs on a server.
+
+Nova's manager, its driver and what they call have no argument in common that
+we could hand an object on with. What they have in common is the thread, or
+green thread, that calls them one after the other. An operation is reachable
+from that thread and from no other: not from a second request for the same
+server, not from a periodic task.
+"""
+
+import threading
+import typing
+
+_Kind = typing.TypeVar('_Kind', bound='Operation')
+
+_here = threading.local()
+
+
+class Operation:
+    """What a thread does to a server, from ``with`` to its end.
+
+    Subclasses hold the state of one kind of operation, and have methods that
+    say what happens to the server.
+
+    :ivar instance_uuid: the UUID of the server
+    """
+
+    def __init__(self, instance_uuid: str) -> None:
+        self.instance_uuid = instance_uuid
+
+    def __enter__(self: _Kind) -> _Kind:
+        _running().append(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _running().remove(self)
+
+    @classmethod
+    def of_this_thread(cls: type[_Kind],
+                       instance_uuid: str) -> _Kind | None:
+        """The operation of this class that this thread runs on a server.
+
+        :param instance_uuid: the UUID of the server
+        :returns: the innermost one, or None
+        """
+        for operation in reversed(_running()):
+            if (isinstance(operation, cls)
+                    and operation.instance_uuid == instance_uuid):
+                return operation
+        return None
+
+
+def _running() -> list[Operation]:
+    if not hasattr(_here, 'operations'):
+        _here.operations = []
+    return _here.operations
