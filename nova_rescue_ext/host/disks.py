@@ -20,12 +20,9 @@ disk, while the server is down. Unrescue looks for itself first.
 
 import contextlib
 import os
-import struct
 import threading
 
-# Magic, version, offset and length of the name of the backing file.
-_QCOW2 = struct.Struct('>4sIQI')
-_QCOW2_MAGIC = b'QFI\xfb'
+from nova_rescue_ext.host import qcow2
 
 # Whether this thread, or green thread, leaves disks alone that are whole.
 _here = threading.local()
@@ -64,26 +61,8 @@ def _is_whole(disk):
 
 def _has_its_base(path):
     try:
-        base = _backing_file(path)
+        base = qcow2.backing_file(path)
     except (OSError, ValueError):
         return False
     return base is None or os.path.exists(
         os.path.join(os.path.dirname(path), base))
-
-
-def _backing_file(path):
-    """The backing file that the header of a qcow2 disk names, or None.
-
-    :raises: OSError; ValueError if it is no such header
-    """
-    with open(path, 'rb') as file:
-        header = file.read(_QCOW2.size)
-        if len(header) < _QCOW2.size:
-            raise ValueError('%s has no header' % path)
-        magic, _version, offset, length = _QCOW2.unpack(header)
-        if magic != _QCOW2_MAGIC:
-            raise ValueError('%s is not qcow2' % path)
-        if not offset:
-            return None
-        file.seek(offset)
-        return os.fsdecode(file.read(length))
