@@ -65,7 +65,7 @@ class RescueRecord(typing.NamedTuple):
 
     ``image_id``, ``kernel_id`` and ``ramdisk_id`` are ids of images, the last
     two None if the rescue system boots from its disk; ``mode`` is LEGACY or
-    STABLE (3-stable-device-rescue.rst); ``vm_state`` is the state before the
+    STABLE (spec: stable-device-rescue); ``vm_state`` is the state before the
     rescue, None in a record that was written before there was this field.
     """
 
@@ -97,8 +97,8 @@ def rescue_of(instance):
     """The record of a server that is in rescue.
 
     None unless the server's state is RESCUED: what is left of a rescue whose
-    server was reset or rebuilt since means nothing (hazard 36). None, too, if
-    the server was rescued by a Nova without this package.
+    server was reset or rebuilt since means nothing (hazard: stale-record).
+    None, too, if the server was rescued by a Nova without this package.
 
     :param instance: the Instance
     :returns: a RescueRecord or None
@@ -210,7 +210,8 @@ def with_checked_destination(instance, host):
 
     nova-conductor sends it to the destination, and that to the source, which
     is the only one of them that surely has the package: nobody but a
-    conductor with the package has looked at the destination (hazard 47).
+    conductor with the package has looked at the destination
+    (hazard: unchecked-destination).
 
     :param instance: the Instance, which stays as it is
     :param host: the destination

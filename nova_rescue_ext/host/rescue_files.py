@@ -42,7 +42,7 @@ def remove_stock_domain(instance):
 
     On a shared instance path it would outlive a migration, and a stock host
     would then boot the device paths of the host that it was made on: possibly
-    another tenant's (hazard 12).
+    another tenant's (hazard: stale-saved-domain).
     """
     try:
         os.unlink(stock_domain_path(instance))
@@ -96,7 +96,7 @@ def remove(driver, instance):
 def _forget_formats(directory):
     """Drop the rescue disks from disk.info, which would outlive them.
 
-    The next rescue's disk may have another format (hazard 6).
+    The next rescue's disk may have another format (hazard: disk-info).
     """
     path = os.path.join(directory, 'disk.info')
     try:

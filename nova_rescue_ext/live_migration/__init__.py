@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Live migration of rescued servers (spec 4).
+"""Live migration of rescued servers (spec: live-migrate-rescued).
 
 ``api``, ``conductor``, ``compute`` and ``libvirt`` are named after the part of
 Nova that they run in; ``checks`` is what the source refuses, ``request`` what

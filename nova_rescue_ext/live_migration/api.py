@@ -102,7 +102,9 @@ def live_migrate_force_complete(original, self, context, instance,
 
 
 def delete(original, self, context, instance):
-    """Do not delete a rescued server while it migrates (hazard 43).
+    """Do not delete a rescued server while it migrates.
+
+    Hazard: delete-in-migration.
 
     For every caller, and for all three ways to delete a server: Nova would
     leave its directory, attachments and allocations on the destination. If

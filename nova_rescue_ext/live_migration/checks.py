@@ -45,7 +45,8 @@ def refuse(reason):
 def harmless():
     """Whatever goes wrong in here is a refusal.
 
-    nova-conductor sets the server to ERROR for anything else (hazard 30).
+    nova-conductor sets the server to ERROR for anything else
+    (hazard: error-for-a-refusal).
     """
     try:
         yield
@@ -79,7 +80,7 @@ def check_vouched_for(destination):
 
     A host without the package would fetch the server's image and keep it
     under the name of the rescue's, for every server of the host, and could
-    not unrescue the server (hazard 47).
+    not unrescue the server (hazard: unchecked-destination).
 
     :param destination: what the conductor says that it has checked, or None
     :raises: MigrationPreCheckError
@@ -115,7 +116,10 @@ def _check_record(instance):
 
 
 def _check_images_type(migrate_data):
-    """Hazards 7 and 8: the clean-up deletes volumes by their prefix."""
+    """The clean-up deletes volumes by their prefix.
+
+    Hazards: differing-images-type, lvm.
+    """
     destination = (migrate_data.image_type
                    if migrate_data.obj_attr_is_set('image_type') else None)
     source = CONF.libvirt.images_type
@@ -128,7 +132,10 @@ def _check_images_type(migrate_data):
 
 
 def _check_uefi_variables(instance, domain):
-    """Hazard 18: nothing carries the variables of a guest that is not UEFI."""
+    """Nothing carries the variables of a guest that is not UEFI.
+
+    Hazard: uefi-variables.
+    """
     properties = instance.image_meta.properties
     if (properties.get('hw_firmware_type') == 'uefi'
             and not _is_stateless(properties)
@@ -146,7 +153,10 @@ def _is_stateless(properties):
 
 
 def _check_serial_ports(instance, domain):
-    """Hazard 21: the destination reserves the ports of the server's image."""
+    """The destination reserves the ports of the server's image.
+
+    Hazard: serial-ports.
+    """
     if not CONF.serial_console.enabled:
         return
     expected = hardware.get_number_of_serial_ports(instance.flavor,
@@ -161,7 +171,10 @@ def _check_serial_ports(instance, domain):
 
 
 def _check_vifs(driver, instance, domain):
-    """Hazard 20: the destination builds VIFs for the server's image."""
+    """The destination builds VIFs for the server's image.
+
+    Hazard: vif-model.
+    """
     running = {interface.find('mac').get('address').lower(): interface
                for interface in domain.findall('devices/interface')}
     for vif in instance.get_network_info():

@@ -21,7 +21,9 @@ from nova_rescue_ext import instance_metadata
 
 
 def is_live_migrating(original, instance):
-    """Count a rescued server's migration at the destination (hazard 22).
+    """Count a rescued server's migration at the destination.
+
+    Hazard: uncounted-migration.
 
     Else an audit in the middle of it frees what was claimed there, and pinned
     CPUs are given twice.
@@ -32,7 +34,10 @@ def is_live_migrating(original, instance):
 
 
 def capabilities_as_traits(original, self):
-    """Report the capability to placement, and take it back (spec 4)."""
+    """Report the capability to placement, and take it back.
+
+    Spec: live-migrate-rescued.
+    """
     traits = original()
     traits[capabilities.TRAIT_LIVE_MIGRATE_RESCUED] = bool(
         self.capabilities.get(capabilities.LIVE_MIGRATE_RESCUED))
@@ -40,7 +45,7 @@ def capabilities_as_traits(original, self):
 
 
 def list_running_instances(original, self, context, all_instances):
-    """Count the images of rescues as used (hazard 34)."""
+    """Count the images of rescues as used (hazard: image-cache)."""
     running = original(context, all_instances)
     for instance in all_instances:
         record = instance_metadata.rescue_of(instance)

@@ -48,7 +48,9 @@ _KNOWN = (
 
 
 def execute(original, self):
-    """Whatever goes wrong before a host has begun is a refusal (hazard 30).
+    """Whatever goes wrong before a host has begun is a refusal.
+
+    Hazard: error-for-a-refusal.
 
     Nova sets the server to ERROR, out of which only a hard reboot leads. That
     ends the rescue.
@@ -83,13 +85,16 @@ def get_request_spec(original, self, attempted_hosts=None):
 
 
 def call_checks_on_host(original, self, destination, provider_mapping):
-    """Check both hosts, also when the destination is forced (hazard 13).
+    """Check both hosts, also when the destination is forced.
+
+    Hazard: host-without-the-package.
 
     The trait is not enough: it outlives the package. The source is told, and
-    refuses a server whose destination nobody has checked (hazard 47).
+    refuses a server whose destination nobody has checked
+    (hazard: unchecked-destination).
 
     :raises: MigrationPreCheckError, nothing else, as Nova would set the
-        server to ERROR (hazard 30)
+        server to ERROR (hazard: error-for-a-refusal)
     """
     if self.instance.vm_state != vm_states.RESCUED:
         return original(destination, provider_mapping)

@@ -73,7 +73,7 @@ def _check_no_rescue_runs(driver, instance):
     """Refuse a server that only the database says is not in rescue.
 
     Nova would move what the rescue system shows, and delete the other disks
-    of the server with the source's directory (hazard 46).
+    of the server with the source's directory (hazard: state-reset).
     """
     try:
         domain = _read_domain(driver, instance)
@@ -93,7 +93,8 @@ def _check_rescued(original, driver, context, instance, dest_check_data,
     result = original(context, instance, dest_check_data,
                       block_device_info=block_device_info)
     transfer.forget_proof(instance)
-    # Left if nova-compute was stopped at the end of the rescue (hazard 12).
+    # Left if nova-compute was stopped at the end of the rescue
+    # (hazard: stale-saved-domain).
     rescue_files.remove_stock_domain(instance)
     if not result.is_shared_instance_path:
         based = _disks_on_own_base(driver, instance, block_device_info)
@@ -116,8 +117,9 @@ def _disks_on_own_base(driver, instance, block_device_info):
     """The disks that QEMU copies whose base only this host has.
 
     QEMU copies what is above the base. That is the image of the server or of
-    its rescue, which the destination gets from Glance (hazard 2), or the
-    output of mkfs or mkswap, of which no two are the same (hazard 3).
+    its rescue, which the destination gets from Glance
+    (hazard: wrong-backing-image), or the output of mkfs or mkswap, of which no
+    two are the same (hazard: disks-not-in-the-domain).
 
     :returns: paths of the latter
     :raises: MigrationPreCheckError if the destination cannot get a base
@@ -128,7 +130,7 @@ def _disks_on_own_base(driver, instance, block_device_info):
     own = []
     for disk in driver._get_instance_disk_info(instance, block_device_info):
         # Without one after an earlier migration: None if it is qcow2
-        # (hazard 44).
+        # (hazard: disks-without-a-base).
         base = disk['backing_file'] or ''
         if base.startswith(transfer.MADE_BY_HOST):
             own.append(disk['path'])
@@ -158,7 +160,7 @@ def pre_live_migration(original, self, context, instance, block_device_info,
     """Copy to the destination what QEMU will not copy.
 
     Nova has made the directory, and empty files in place of CD-ROMs
-    (hazard 4), by then.
+    (hazard: zero-filled-cdroms), by then.
     """
     result = original(context, instance, block_device_info, network_info,
                       disk_info, migrate_data)
@@ -213,7 +215,8 @@ def _task_of(context, instance):
 def _give_up(context, instance, dest, recover_method, migrate_data):
     """Roll back what a restart of nova-compute has taken the task from.
 
-    What was copied may be stale by now, and the guest another (hazard 42).
+    What was copied may be stale by now, and the guest another
+    (hazard: restart-before-migration).
     """
     LOG.warning('The live migration to %(dest)s is not started: nova-compute '
                 'was restarted since it was asked for, and the server may be '
@@ -254,7 +257,7 @@ class _Migration:
 
     Nova takes a guest that is not on the source any more for one that has
     moved, also if its QEMU has died in the middle of it, and deletes what the
-    destination has a part of (hazard 41).
+    destination has a part of (hazard: dead-guest).
 
     :ivar ended: set when libvirt's call has ended
     :ivar has_moved: whether it says that the guest has moved
@@ -317,7 +320,10 @@ def _running(driver, migration):
 
 def live_migration_operation(original, self, context, instance, *args,
                              **kwargs):
-    """Keep what libvirt says of a rescued server's migration (hazard 41)."""
+    """Keep what libvirt says of a rescued server's migration.
+
+    Hazard: dead-guest.
+    """
     ours = _migrations(self).get(instance.uuid)
     if ours is None:
         return original(context, instance, *args, **kwargs)
@@ -342,7 +348,9 @@ def _is_left_behind(driver, instance):
 def cleanup(original, self, context, instance, network_info,
             block_device_info=None, destroy_disks=True, migrate_data=None,
             destroy_vifs=True, destroy_secrets=True):
-    """Never delete the source's directory without proof (hazard 3).
+    """Never delete the source's directory without proof.
+
+    Hazard: disks-not-in-the-domain.
 
     That is the destination's record of the files that it got, and libvirt's
     word for the disks that QEMU copies.
@@ -376,7 +384,9 @@ def _needs_proof(instance, migrate_data):
 
 def get_instance_disk_info_from_config(original, self, guest_config,
                                        block_device_info):
-    """Tell volumes by their serial in a rescue (hazard 1).
+    """Tell volumes by their serial in a rescue.
+
+    Hazard: device-name-collision.
 
     Nova takes a disk for a volume when it has the name that a volume has in
     the server; in a rescue other disks have those names. Unrescue, too, comes
@@ -399,13 +409,19 @@ def get_instance_disk_info_from_config(original, self, guest_config,
 
 
 def _is_rescue(devices):
-    """Whether a domain with these devices is that of a rescue (hazard 31)."""
+    """Whether a domain with these devices is that of a rescue.
+
+    Hazard: running-domain.
+    """
     return any(str(getattr(device, 'source_path', None)).endswith(
         rescue_files.SUFFIX) for device in devices)
 
 
 def copy_disk_paths(original, self, context, instance, guest):
-    """The disks that QEMU copies: the same, by their serial (hazard 1)."""
+    """The disks that QEMU copies: the same, by their serial.
+
+    Hazard: device-name-collision.
+    """
     disks = guest.get_all_disks()
     if not _is_rescue(disks):
         return original(context, instance, guest)
@@ -424,7 +440,9 @@ def copy_disk_paths(original, self, context, instance, guest):
 def try_fetch_image_cache(original, self, image, fetch_func, context,
                           filename, image_id, instance, size,
                           fallback_from_host=None):
-    """Fetch what is behind a rescue disk by the rescue's image (hazard 2).
+    """Fetch what is behind a rescue disk by the rescue's image.
+
+    Hazard: wrong-backing-image.
 
     Nova fetches the server's image and keeps it under the name of the other,
     for every server of the host.
@@ -441,7 +459,9 @@ def try_fetch_image_cache(original, self, image, fetch_func, context,
 
 def fetch_kernel_and_ramdisk(original, self, context, instance,
                              fallback_from_host=None):
-    """Leave them to pre_live_migration, which copies them (hazard 5).
+    """Leave them to pre_live_migration, which copies them.
+
+    Hazard: kernel-and-ramdisk.
 
     Nova inspects a kernel here as if it were a disk, and refuses it (seen with
     Nova 34). They may be in no image service any more, either.

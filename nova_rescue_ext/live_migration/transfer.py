@@ -15,8 +15,9 @@
 
 In a rescue without stable devices ephemeral disks, swap and config drive are
 not in the domain, QEMU never copies a CD-ROM, and nobody copies the kernel of
-the rescue system (hazards 3 to 6). All of them are static while the server is
-in rescue.
+the rescue system (hazards: disks-not-in-the-domain, zero-filled-cdroms,
+kernel-and-ramdisk, disk-info). All of them are static while the server is in
+rescue.
 
 The source writes a manifest of them into a folder in the server's directory
 when it checks a migration. The destination gets that, and then the files, in
@@ -177,7 +178,8 @@ def remove_staged(instance):
 def _is_carried(name, in_domain):
     if name in _NOT_CARRIED or name in in_domain.writable:
         return False
-    # Of the rescue, only what it uses: Nova makes more (hazard 10).
+    # Of the rescue, only what it uses: Nova makes more
+    # (hazard: unused-rescue-files).
     return (not name.endswith(rescue_files.SUFFIX)
             or name in in_domain.readable)
 
@@ -365,7 +367,7 @@ def _flatten(instance, path, entry):
     """Make a disk independent of its base, which is of the source.
 
     The file of that name in this host's cache may be the output of another
-    mkfs (hazard 3).
+    mkfs (hazard: disks-not-in-the-domain).
     """
     with _fetched_base(instance, path, entry['base']) as base:
         processutils.execute('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-F',

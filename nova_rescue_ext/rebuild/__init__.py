@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Rebuild of servers that never booted (spec 5).
+"""Rebuild of servers that never booted (spec: rebuild-in-cell0).
 
 A server whose creation failed is built again under its own UUID, with all that
 its owner asked for. Start reading at :mod:`nova_rescue_ext.rebuild.api`, which

@@ -16,8 +16,7 @@
 Until step 2 nothing is changed, and a refusal leaves the server as it was.
 From step 2 on the BuildRequest is the server. At every point a GET finds
 exactly one of the row in the cell and the BuildRequest, and as long as the row
-is there no message was sent (hazards, "Order of steps and what a crash
-leaves").
+is there no message was sent (hazard: crash-between-steps).
 """
 
 import inspect

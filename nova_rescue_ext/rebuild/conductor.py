@@ -33,7 +33,7 @@ def schedule_and_build_instances(original, self, context, build_requests,
     """Build servers, and keep what a rebuild needs if that fails.
 
     Here, as every build begins here and later failures are handled by
-    conductors that have no API database (hazards, fact 3).
+    conductors that have no API database (hazard: networks-not-kept).
     """
     built = _already_in_a_cell(context, request_specs)
     if built:

@@ -95,7 +95,7 @@ def destroy_row(context, instance):
     """Step 3: remove the failed server's row and all that hangs on it.
 
     A soft-deleted row would be archived later, and with it the mapping and the
-    RequestSpec of the server that is rebuilt (hazard 5).
+    RequestSpec of the server that is rebuilt (hazard: soft-deleted-row).
 
     :param context: a RequestContext that is targeted at the row's cell
     :param instance: the Instance, as it was found

@@ -15,7 +15,7 @@
 
 Whoever calls, Nova makes volumes and secrets with the caller's token, looks up
 key pairs among the caller's, and asks its policies what the caller may do
-(hazards, "More hazards").
+(hazard: rights-of-the-caller).
 """
 
 import copy

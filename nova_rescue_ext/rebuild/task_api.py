@@ -19,12 +19,12 @@ def rebuild_instance_in_cell0(task_api, context, build_request, request_spec,
                               requested_networks, block_device_mapping, tags):
     """Have a server built that never booted. Never call it twice for one.
 
-    5-rebuild-in-cell0.rst, through the RPC that builds new servers, so that
-    conductors and computes of a cloud that is being upgraded understand it.
+    Through the RPC that builds new servers, so that conductors and computes of
+    a cloud that is being upgraded understand it (spec: rebuild-in-cell0).
 
     :param task_api: Nova's ComputeTaskAPI
     :param block_device_mapping: new objects: those of a BuildRequest that was
-        read again make the conductor fail midway (hazards, Cloning)
+        read again make the conductor fail midway (hazard: reloaded-objects)
     """
     task_api.schedule_and_build_instances(
         context, build_requests=[build_request], request_spec=[request_spec],

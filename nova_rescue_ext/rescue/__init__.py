@@ -11,7 +11,9 @@
 # under the License.
 
 
-"""Rescue (specs 1 to 3): with which image, of which servers, on what disks.
+"""Rescue: with which image, of which servers, on what disks.
+
+Specs: rescue-image, bfv-rescue, stable-device-rescue.
 
 ``api``, ``compute`` and ``libvirt`` are named after the part of Nova that they
 run in; ``image`` is what nova-api and nova-compute share.

@@ -40,9 +40,9 @@ def rescue(original, self, context, instance, rescue_password=None,
            allow_bfv_rescue=False):
     """Rescue with an image that was chosen and checked.
 
-    From compute-rescue 1.1 (1-rescue-image.rst, 3-stable-device-rescue.rst),
+    From compute-rescue 1.1 (specs: rescue-image, stable-device-rescue),
     and for boot-from-volume servers also from compute 2.87
-    (2-bfv-rescue.rst). Everything else is Nova's own rescue.
+    (spec: bfv-rescue). Everything else is Nova's own rescue.
 
     :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized,
         403; InstanceInvalidState, 409

@@ -44,7 +44,7 @@ def get_rescue_image(original, self, context, instance,
     nova-api has chosen and checked the image. Only a stock nova-api sends none
     for a boot-from-volume server: then it is found as nova-api would have
     found it, and only one that the server's project may read is used, as this
-    context is elevated (2-bfv-rescue.rst).
+    context is elevated (spec: bfv-rescue).
 
     :returns: an ImageMeta
     :raises: InstanceNotRescuable
@@ -86,7 +86,7 @@ def _rescue(original, self, context, instance, *args, **kwargs):
     """Let the manager and the driver know of each other in a rescue.
 
     The domain that was kept for the way back goes when the server is RESCUED:
-    unrescue does without (4-live-migrate-rescued.rst).
+    unrescue does without (spec: live-migrate-rescued).
     """
     with final_save.ensured(instance), progress.track(instance) as current:
         current.context = context
@@ -173,7 +173,7 @@ def init_instance(original, self, context, instance):
     """Finish or roll back what a restart of nova-compute interrupted.
 
     Stock Nova leaves the server in RESCUING or UNRESCUING for ever
-    (hazard 32).
+    (hazard: restart-in-rescue).
     """
     how = {task_states.RESCUING: _recover_rescue,
            task_states.UNRESCUING: _recover_unrescue}.get(

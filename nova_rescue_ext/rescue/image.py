@@ -28,7 +28,7 @@ from oslo_utils import uuidutils
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-# What QEMU takes (3-stable-device-rescue.rst): device -> its buses.
+# What QEMU takes (spec: stable-device-rescue): device -> its buses.
 BUSES = {
     'disk': ('virtio', 'scsi', 'sata', 'ide', 'usb'),
     'cdrom': ('sata', 'scsi', 'ide', 'usb'),
@@ -64,7 +64,7 @@ def of_root_volume(context, instance, bdms, volume_api, image_api):
 
     What the volume says of its image is the user's claim: volume image
     metadata can be set by any owner of a volume. So the image must be one that
-    the server's own project may read (architecture, invariant 3).
+    the server's own project may read (invariant: no-new-rights).
 
     :param context: the RequestContext of the caller
     :param instance: the Instance
@@ -72,7 +72,7 @@ def of_root_volume(context, instance, bdms, volume_api, image_api):
     :param volume_api: Nova's client of Cinder
     :param image_api: Nova's client of Glance
     :returns: the id of the image
-    :raises: InstanceNotRescuable (2-bfv-rescue.rst, Proposed change)
+    :raises: InstanceNotRescuable (spec: bfv-rescue)
     """
     root = bdms.root_bdm()
     image_id = root.image_id or _claimed_by_volume(
@@ -301,7 +301,7 @@ def check_kernel_and_ramdisk(context, instance, image_api, image_id, image,
     """Check that a server may be given what its rescue image boots with.
 
     That is a claim of the image's owner, and a caller who sees all images must
-    not be made to read one for the server's user (architecture, invariant 3).
+    not be made to read one for the server's user (invariant: no-new-rights).
 
     :param context: the RequestContext that they are read with
     :param instance: the Instance to be rescued

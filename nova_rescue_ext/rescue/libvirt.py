@@ -63,8 +63,8 @@ def rescue(original, self, context, instance, network_info, image_meta,
     power the guest off in between (destroy() below).
 
     Files of an earlier rescue are removed first: Nova would boot them again
-    (hazard 11). The properties of the server's image stay as they were
-    (hazard 17).
+    (hazard: files-of-an-earlier-rescue). The properties of the server's image
+    stay as they were (hazard: machine-type).
     """
     current = progress.of(instance)
     if current is None:
@@ -125,7 +125,7 @@ def _choose_bus(instance, image_meta):
     """The bus of the rescue disk, where the image does not name it.
 
     The one that the server itself would have such a disk on
-    (3-stable-device-rescue.rst, Proposed change). Stock Nova asks the rescue
+    (spec: stable-device-rescue). Stock Nova asks the rescue
     image, which knows nothing of the server's machine type. From
     compute-rescue 1.1.
     """
@@ -310,7 +310,8 @@ def roll_back_interrupted(driver, context, instance):
         _restore_stock_domain(driver, context, instance, start=False)
     else:
         # From the database: the host may have been rebooted, and in the domain
-        # of before a device path may be another volume (hazard 12).
+        # of before a device path may be another volume
+        # (hazard: stale-saved-domain).
         driver.unrescue(context, instance)
     instance_metadata.forget_rescue(instance)
     rescue_files.remove(driver, instance)
@@ -333,9 +334,10 @@ def resume_state_on_host_boot(original, self, context, instance,
                               network_info, *args, **kwargs):
     """Bring a rescued server up in rescue after its host was rebooted.
 
-    Stock Nova boots its own, broken disks (hazard 32). The domain is the one
-    that was defined for the rescue, with its volumes connected anew: a device
-    path of before the reboot may be another volume by now (hazard 12).
+    Stock Nova boots its own, broken disks (hazard: restart-in-rescue). The
+    domain is the one that was defined for the rescue, with its volumes
+    connected anew: a device path of before the reboot may be another volume by
+    now (hazard: stale-saved-domain).
     """
     if (instance.vm_state != vm_states.RESCUED
             or is_running(self, instance)

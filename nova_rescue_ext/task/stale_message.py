@@ -14,8 +14,8 @@
 """A message to nova-compute that comes when its task has ended.
 
 It waits in its queue while nova-compute is restarted, which finishes or rolls
-back every task that it finds in the database (hazard 32). Nova looks at the
-task again when its work is done: too late.
+back every task that it finds in the database (hazard: restart-in-rescue). Nova
+looks at the task again when its work is done: too late.
 """
 
 import contextlib

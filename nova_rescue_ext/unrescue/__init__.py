@@ -11,7 +11,9 @@
 # under the License.
 
 
-"""Unrescue (spec 4): the server's domain is rebuilt from the database.
+"""Unrescue: the server's domain is rebuilt from the database.
+
+Spec: live-migrate-rescued.
 
 Stock Nova goes back to a domain that rescue left in a file on the host. That
 file is of no use on another host, nor once volumes have been reconnected.

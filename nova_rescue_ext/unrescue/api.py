@@ -31,8 +31,9 @@ LOG = logging.getLogger(__name__)
 def unrescue(original, self, context, instance):
     """From compute-rescue 1.1 the server goes back to its state of before.
 
-    One server must not keep rescue_timeout from the others (hazard 33):
-    nova-compute unrescues all of them in one loop, which an exception ends.
+    One server must not keep rescue_timeout from the others
+    (hazard: rescue-timeout): nova-compute unrescues all of them in one loop,
+    which an exception ends.
     """
     instance_metadata.request_previous_state(instance, _goes_back(context))
     try:

@@ -46,9 +46,9 @@ class _Defined(Exception):
 def unrescue(original, self, context, instance):
     """Go back to the server's own disks by a hard reboot.
 
-    The domain is rebuilt from the database (4-live-migrate-rescued.rst,
-    Proposed change), whoever rescued the server, and wherever. What is left of
-    the rescue is removed after the server runs again (hazard 38). One that
+    The domain is rebuilt from the database (spec: live-migrate-rescued),
+    whoever rescued the server, and wherever. What is left of the rescue is
+    removed after the server runs again (hazard: failed-unrescue). One that
     goes back to being stopped never runs: its disks may be half repaired.
 
     A driver that has no manager, as in Nova's own tests, does as in stock: it
@@ -68,7 +68,7 @@ def unrescue(original, self, context, instance):
         with _data_kept(), disks.left_alone(), _left_off(
                 _stays_off(instance)):
             _hard_reboot(self, context, instance)
-        # Nova 29 and 30 leave that of the rescue (hazard 28).
+        # Nova 29 and 30 leave that of the rescue (hazard: device-metadata).
         instance.device_metadata = self._build_device_metadata(
             context, instance)
         instance_metadata.forget_rescue(instance)
@@ -109,7 +109,7 @@ def _hard_reboot(driver, context, instance):
 
 
 def _mount_shares(manager, context, instance):
-    """The server's shares, mounted (hazard 25).
+    """The server's shares, mounted (hazard: shares).
 
     :returns: a ShareMappingList, or None in Nova 29 and 30, which have none
     """
@@ -127,7 +127,9 @@ def _mount_shares(manager, context, instance):
 
 
 def _repair_machine_type(instance):
-    """Undo what a rescue by stock Nova did to the machine type (hazard 17).
+    """Undo what a rescue by stock Nova did to the machine type.
+
+    Hazard: machine-type.
 
     It writes that of the rescue system into the properties of the server's
     image, which a rebuilt domain would take for the server's. The domain that
@@ -192,13 +194,18 @@ def _keeps_data():
 
 
 def cleanup_vpmems(original, self, vpmems):
-    """Nova zeroes persistent memory when it destroys a domain (hazard 19)."""
+    """Nova zeroes persistent memory when it destroys a domain.
+
+    Hazard: persistent-memory.
+    """
     if not _keeps_data():
         original(vpmems)
 
 
 def delete_configuration(original, self, *args, **kwargs):
-    """Keep the UEFI variables of a server that is unrescued (hazard 18).
+    """Keep the UEFI variables of a server that is unrescued.
+
+    Hazard: uefi-variables.
 
     Nova before 31.3.0 and 32.2.0 deletes them with every domain.
     """

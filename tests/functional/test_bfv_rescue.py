@@ -30,7 +30,7 @@ ROOT = ('vda', 'virtio', 'disk', None, base.RescueTestCase.VOLUME)
 
 
 class BFVRescueTest(base.RescueTestCase):
-    """2-bfv-rescue.rst, from compute 2.87 and compute-rescue 1.1."""
+    """Spec: bfv-rescue, from compute 2.87 and compute-rescue 1.1."""
 
     def setUp(self):
         super().setUp()
@@ -207,7 +207,7 @@ class RefusalTest(base.RescueTestCase):
     def test_image_of_another_project_in_volume_metadata(self):
         """The user's claim, and a caller who sees all images.
 
-        Architecture, invariant 3: an administrator must not be made to boot
+        Invariant: no-new-rights. An administrator must not be made to boot
         somebody else's image in the server of the user who claims it.
         """
         self.claim_image(self.create_image(is_public=False, owner='other'))

@@ -176,7 +176,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.assert_files(self.server, 'disk', 'disk.eph0')
 
     def test_a_volume_where_the_root_disk_is_in_rescue(self):
-        """Hazard 1: both are vdb."""
+        """Both are vdb (hazard: device-name-collision)."""
         volume = self.cinder.IMAGE_BACKED_VOL
         self.api.post_server_volume(self.server['id'], {
             'volumeAttachment': {'volumeId': volume}})
@@ -382,7 +382,7 @@ class _DomainWithKernel(transfer._Domain):
 class Qcow2Test(LiveMigrationTestCase):
     """Disks that are overlays: the destination has no such base, or another.
 
-    Hazard 3.
+    Hazard: disks-not-in-the-domain.
     """
 
     CONTENT = b'written on the source'.ljust(65536)
@@ -539,7 +539,7 @@ class RefusalTest(RefusalTestCase):
             self.refused_by_host('is based on another')
 
     def test_an_error_in_the_check_is_a_refusal(self):
-        """Hazard 30."""
+        """Hazard: error-for-a-refusal."""
         with mock.patch.object(transfer, 'write_manifest',
                                side_effect=OSError('read-only')):
             self.refused_by_host('read-only')
@@ -557,7 +557,7 @@ class RefusalTest(RefusalTestCase):
         self.refused_by_host('cannot copy files from compute1', 'no ssh')
 
     def test_something_is_at_the_destination(self):
-        """Hazard 14."""
+        """Hazard: occupied-destination."""
         self.put_files(self.server, 'disk', host='compute2')
         self.refused_by_host('exists on the destination')
         self.assert_files(self.server, 'disk', host='compute2')
@@ -599,7 +599,7 @@ class RefusalTest(RefusalTestCase):
 class StateTest(LiveMigrationTestCase):
 
     def test_an_audit_in_the_middle_counts_the_migration(self):
-        """Hazard 22."""
+        """Hazard: uncounted-migration."""
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue')
         tracked = []
@@ -614,7 +614,7 @@ class StateTest(LiveMigrationTestCase):
         self.assertEqual([self.server['id']], tracked)
 
     def test_one_that_migrates_does_not_stop_the_timeout_of_others(self):
-        """Hazard 33."""
+        """Hazard: rescue-timeout."""
         other = self.boot()
         self.rescue_now()
         self.assert_rescued(other, self.rescue(other, self.rescue_image))
@@ -639,7 +639,7 @@ class StateTest(LiveMigrationTestCase):
             context, self.instance(self.server))
 
     def test_the_image_cache_counts_the_rescue_image(self):
-        """Hazard 34."""
+        """Hazard: image-cache."""
         self.rescue_now()
         manager = self.computes['compute1'].driver.image_cache_manager
         running = manager._list_running_instances(

@@ -133,7 +133,7 @@ class NoDestinationTest(ApiTestCase):
 
 
 class OldConductorTest(ApiTestCase):
-    """nova-conductor has no package (hazard 47)."""
+    """nova-conductor has no package (hazard: unchecked-destination)."""
 
     WORDS = 'nova-conductor has no nova-rescue-ext'
 
@@ -169,7 +169,9 @@ class OldConductorTest(ApiTestCase):
 
 
 class VouchingTest(ApiTestCase):
-    """What nova-conductor tells the source of a destination (hazard 47).
+    """What nova-conductor tells the source of a destination.
+
+    Hazard: unchecked-destination.
 
     The CPUs of the server are pinned, so that the destination saves what it
     has got, too.
@@ -494,7 +496,7 @@ class MeanwhileTest(MeanwhileTestCase):
                                 'rotation': 1}}
 
     def test_other_actions(self):
-        """Hazard 33."""
+        """Hazard: rescue-timeout."""
         answers = {}
 
         def meanwhile():

@@ -11,7 +11,10 @@
 # under the License.
 
 
-"""DELETE of a server that is in rescue and migrates (hazard 43)."""
+"""DELETE of a server that is in rescue and migrates.
+
+Hazard: delete-in-migration.
+"""
 
 import os
 

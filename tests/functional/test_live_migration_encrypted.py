@@ -11,7 +11,9 @@
 # under the License.
 
 
-"""Encrypted volumes in live migration of rescued servers (hazard 27).
+"""Encrypted volumes in live migration of rescued servers.
+
+Hazard: encrypted-volumes.
 
 LUKS by QEMU: the key is a secret of libvirt, on each host.
 """

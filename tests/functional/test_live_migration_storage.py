@@ -264,7 +264,10 @@ class BlockQcow2Test(StorageTestCase):
                               capture_output=True, text=True).stdout
 
     def assert_images(self):
-        """Each base was fetched as the image that it is of (hazard 2)."""
+        """Each base was fetched as the image that it is of.
+
+        Hazard: wrong-backing-image.
+        """
         self.assertEqual(
             {imagecache.get_cache_fname(image): image for image
              in (self.IMAGE, self.rescue_image)}, self.fetched)
@@ -282,7 +285,10 @@ class BlockQcow2Test(StorageTestCase):
 
     @ddt.data(STABLE, STABLE_CDROM)
     def test_stable(self, properties):
-        """Hazard 3: QEMU writes over the base that the source has."""
+        """QEMU writes over the base that the source has.
+
+        Hazard: disks-not-in-the-domain.
+        """
         self.rescue_with_kernel(properties)
         self.put_disks('disk.eph0')
         self.before_migration = lambda: self.assert_independent(
@@ -295,7 +301,10 @@ class BlockQcow2Test(StorageTestCase):
 
     @ddt.data(LEGACY, STABLE, STABLE_CDROM)
     def test_there_and_back_twice(self, properties):
-        """Hazard 44: after the first, these disks have no base."""
+        """After the first, these disks have no base.
+
+        Hazard: disks-without-a-base.
+        """
         self.rescue_with_kernel(properties)
         self.put_disks('disk.eph0')
         hosts = ['compute1', 'compute2']
@@ -325,7 +334,10 @@ class BlockQcow2Test(StorageTestCase):
         self.assert_content('disk', 'disk.eph0', 'disk.swap')
 
     def test_the_image_cache_of_a_host_without_the_package(self):
-        """Hazard 47: chosen by a nova-conductor without it, too."""
+        """Chosen by a nova-conductor without it, too.
+
+        Hazard: unchecked-destination.
+        """
         self.rescue_with_kernel(LEGACY)
         self.put_disks('disk.eph0')
         for name, stock in (
@@ -393,7 +405,7 @@ class RbdTest(StorageTestCase):
         self.assertFalse(removed(self.server['id'] + '_disk'))
 
     def test_other_images_type(self):
-        """Hazard 7."""
+        """Hazard: differing-images-type."""
         self.rescue_with_kernel(LEGACY)
         self.put_files(self.server, *self.OWN, *self.RESCUE)
         self.rbd.reset_mock()
@@ -425,7 +437,7 @@ class BfvTest(StorageTestCase):
 
     @ddt.data(LEGACY, STABLE, STABLE_CDROM)
     def test(self, properties):
-        """Its devices are always stable (2-bfv-rescue.rst)."""
+        """Its devices are always stable (spec: bfv-rescue)."""
         self.rescue_with_kernel(properties)
         self.put_raw_disks(*self.OWN, *self.RESCUE)
         self.migrate_and_unrescue()
@@ -436,7 +448,7 @@ class BfvTest(StorageTestCase):
             self.copied_by_qemu())
 
     def test_no_block_migration(self):
-        """Hazard 9: the rescue disk is on the host."""
+        """The rescue disk is on the host (hazard: root-on-a-volume)."""
         self.rescue_with_kernel(LEGACY)
         self.put_raw_disks(*self.OWN, *self.RESCUE)
         response = self.ask_migration(self.server, compute='2.30',
@@ -447,7 +459,10 @@ class BfvTest(StorageTestCase):
 
 
 class ResetTestCase(StorageTestCase):
-    """Hazard 46: somebody has set the state of a rescued server to active."""
+    """Somebody has set the state of a rescued server to active.
+
+    Hazard: state-reset.
+    """
 
     def reset(self, properties):
         self.rescue_with_kernel(properties)
@@ -580,6 +595,6 @@ class HardwareTest(test_live_migration.RefusalTestCase):
                          set(allocations))
 
     def test_another_model_of_interface(self):
-        """Hazard 20."""
+        """Hazard: vif-model."""
         self.change_instance(image_hw_vif_model='e1000')
         self.refused_by_host('network interface ', 'hw_vif_model')

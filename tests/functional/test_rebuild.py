@@ -29,7 +29,7 @@ from tests.functional import rebuild_base
 
 
 class RebuildTest(rebuild_base.RebuildTestCase):
-    """5-rebuild-in-cell0.rst."""
+    """Spec: rebuild-in-cell0."""
 
     def test_capacity_added(self):
         server = self.create_failed()

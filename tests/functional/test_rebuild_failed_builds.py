@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Servers that failed in a real cell (hazards, "What each failure leaves")."""
+"""Servers that failed in a real cell (hazard: what-failures-leave)."""
 
 from nova import exception
 from nova import objects

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Races and crashes (issue, point 7; hazards, "Order of steps")."""
+"""Races and crashes (hazard: crash-between-steps)."""
 
 from unittest import mock
 

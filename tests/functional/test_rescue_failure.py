@@ -327,7 +327,10 @@ class ContentTest(RescueHostTestCase):
 
 
 class LeftoversTest(RescueHostTestCase):
-    """A rescue never sees a file of an earlier one (hazard 11)."""
+    """A rescue never sees a file of an earlier one.
+
+    Hazard: files-of-an-earlier-rescue.
+    """
 
     def test_removed_first(self):
         server = self.create_server()
@@ -393,7 +396,7 @@ class RestartTestCase(RescueHostTestCase):
 
 
 class RestartTest(RestartTestCase):
-    """nova-compute is killed in the middle (hazard 32)."""
+    """nova-compute is killed in the middle (hazard: restart-in-rescue)."""
 
     def _interrupted(self, server, saved_domain=True):
         """As a nova-compute that was killed in a rescue leaves it."""

@@ -395,7 +395,7 @@ class ImageServiceFailsTest(base.RescueTestCase):
 
 
 class StableDevicesTest(base.RescueTestCase):
-    """3-stable-device-rescue.rst: all disks where they were."""
+    """All disks where they were (spec: stable-device-rescue)."""
 
     SERVER = {}  # the properties of the server's image
 
@@ -660,7 +660,7 @@ class KernelTest(KernelTestCase):
 class ClaimedKernelTest(KernelTestCase):
     """What an image boots with is a claim of its owner.
 
-    Architecture, invariant 3: an administrator must not be made to give
+    Invariant: no-new-rights. An administrator must not be made to give
     somebody else's image to the user who owns the rescue image.
     """
 

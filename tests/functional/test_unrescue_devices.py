@@ -26,7 +26,7 @@ MANILA = getattr(nova_fixtures, 'ManilaFixture', None)
 
 
 class AcceleratorTest(test_unrescue.UnrescueTestCase):
-    """Hazard 24."""
+    """Hazard: accelerators."""
 
     def setUp(self):
         super().setUp()
@@ -53,7 +53,7 @@ class AcceleratorTest(test_unrescue.UnrescueTestCase):
 
 @unittest.skipUnless(MANILA, 'Nova 29 and 30 have no shares')
 class ShareTest(test_unrescue.UnrescueTestCase):
-    """Hazard 25."""
+    """Hazard: shares."""
 
     ADMIN_API = True
     microversion = 'latest'

@@ -175,7 +175,7 @@ class TokenTest(TokenTestCase):
         self.assertEqual([], self.looked_at)
 
     def test_no_base(self):
-        """As after a migration (hazard 44)."""
+        """As after a migration (hazard: disks-without-a-base)."""
         self.create_server()
         self.rescue_now()
         subprocess.run(('qemu-img', 'create', '-q', '-f', 'qcow2',

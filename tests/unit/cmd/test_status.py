@@ -69,7 +69,7 @@ class UpgradeCheckTest(StatusTestCase):
         self.assert_check(0, ON, 'Nova %s' % verification.nova_release())
 
     def test_not_switched_on(self):
-        # Servers that are left in rescue: hazard 37.
+        # Servers that are left in rescue (hazard: package-removed).
         self.assert_check(1, '', 'does not switch it on',
                           'cannot unrescue the servers', 'hard reboot them')
 

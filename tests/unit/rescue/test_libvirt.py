@@ -90,7 +90,10 @@ class GuestDiskConfigTest(testtools.TestCase):
 
 
 class VolumesAfterHostBootTest(testtools.TestCase):
-    """A device path of before the boot may be another volume (hazard 12)."""
+    """A device path of before the boot may be another volume.
+
+    Hazard: stale-saved-domain.
+    """
 
     DOMAIN = '''
         <domain><devices>
