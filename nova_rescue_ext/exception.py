@@ -13,7 +13,9 @@
 
 """What the package raises, where Nova has been imported.
 
-Before that, see :mod:`nova_rescue_ext.activation`.
+Before that, see :mod:`nova_rescue_ext.activation.exception`. What goes to
+another service over RPC is one of Nova's own exceptions: a service takes none
+from another module and gets a RemoteError instead.
 """
 
 import typing
@@ -27,14 +29,14 @@ from nova_rescue_ext.i18n import N_
 class RescueExtException(nova_exception.NovaException):
     """Base of all.
 
-    Subclasses have a message format, which is translated when one is raised,
-    and the HTTP status code with which nova-api answers it.
+    Subclasses have a message format, which is translated when one is raised.
+    Nova's API answers with the HTTP status code in ``code``, which is 500
+    unless a subclass has it from another exception of Nova.
 
     :param values: of the message format
     """
 
     msg_fmt = N_('An unknown error occurred in nova-rescue-ext.')
-    code = 500
 
     def __init__(self, **values: typing.Any) -> None:
         super().__init__(_(self.msg_fmt) % values, **values)
@@ -46,3 +48,63 @@ class TaskEnded(RescueExtException):
     msg_fmt = N_('nova-compute did not %(action)s the server: a restart of '
                  'nova-compute, or somebody who reset the state of the '
                  'server, had ended the task before.')
+
+
+# nova.api.openstack.wsgi:Resource._process_stack answers this class with 400,
+# and no other.
+class InvalidVersion(RescueExtException,
+                     nova_exception.InvalidAPIVersionString):
+    """A version of compute-rescue that is not one."""
+
+    msg_fmt = N_("compute-rescue API version '%(version)s' is of invalid "
+                 "format. It must be MajorNum.MinorNum or latest.")
+
+
+# The same method answers this class with 406, and no other.
+class UnsupportedVersion(RescueExtException,
+                         nova_exception.InvalidGlobalAPIVersion):
+    """A version of compute-rescue that this package does not have."""
+
+    msg_fmt = N_('Version %(req_ver)s of compute-rescue is not supported by '
+                 'the API. Minimum is %(min_ver)s and maximum is %(max_ver)s.')
+
+
+# Of the classes that MigrateServerController._migrate_live answers with 400,
+# the one that it answers so in an asynchronous request, too.
+class NodeCannotMigrateRescued(
+        RescueExtException, nova_exception.ExtendedResourceRequestOldCompute):
+    """A compute node has no live migration of rescued servers."""
+
+    msg_fmt = N_('The %(role)s compute node %(node)s does not support live '
+                 'migration of rescued servers (compute-rescue %(version)s). '
+                 'Ask the operator to upgrade it, or unrescue the server '
+                 'first.')
+
+
+# ServersController.delete, and DeferredDeleteController._force_delete, answer
+# this class with 409 and with its own words.
+class RescuedServerMigrates(RescueExtException,
+                            nova_exception.InstanceIsLocked):
+    """A server cannot be deleted while it migrates in rescue."""
+
+    msg_fmt = N_('Server %(instance_uuid)s is in rescue and is being '
+                 'live-migrated. Wait until the migration has ended, or have '
+                 'it aborted, and then delete the server.')
+
+
+# nova.api.openstack.wsgi:expected_errors, around ServersController
+# ._action_rebuild, lets only this class pass to us.
+class LeftToNova(RescueExtException, nova_exception.ValidationError):
+    """A rebuild is Nova's to answer: the server is not one that never booted.
+
+    Raised in the compute API and caught in the WSGI layer.
+    """
+
+    msg_fmt = N_('The server is not one that never booted.')
+
+
+class MappingChanged(RescueExtException):
+    """Somebody else has moved or deleted a server meanwhile."""
+
+    msg_fmt = N_('Server %(instance_uuid)s is no longer in the cell in which '
+                 'it was found.')

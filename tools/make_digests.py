@@ -38,6 +38,7 @@ import zipfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
+from nova_rescue_ext.activation import exception  # noqa: E402
 from nova_rescue_ext.activation import relied_on  # noqa: E402
 from nova_rescue_ext.activation import verification  # noqa: E402
 
@@ -124,7 +125,7 @@ def digests(series, folder):
             module, _, qualname = name.partition(':')
             try:
                 text = verification.extract(texts.get(module, ''), qualname)
-            except verification.SourceNotFound:
+            except exception.SourceNotFound:
                 if name in overrides:
                     sys.exit('Nova %s has no %s' % (release, name))
                 continue

@@ -32,6 +32,7 @@ from oslo_reports.models import with_default_views
 import wrapt
 
 import nova_rescue_ext
+from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import overrides
 from nova_rescue_ext.activation import verification
 from nova_rescue_ext import conf as ext_conf
@@ -41,10 +42,6 @@ LOG = logging.getLogger(__name__)
 
 NOT_LOADED = 'not imported by this service yet'
 APPLIED = 'applied'
-
-
-class Refusal(Exception):
-    """Why the package does not touch this Nova."""
 
 
 class Driver(sources.ConfigurationSourceDriver):
@@ -200,7 +197,7 @@ def examine():
     Imports nothing of Nova and changes nothing.
 
     :returns: an Examination
-    :raises: verification.SourceNotFound if there is no Nova
+    :raises: SourceNotFound if there is no Nova
     """
     verification.forget_sources()
     release = verification.nova_release()
@@ -218,7 +215,7 @@ def examine():
             continue
         try:
             overrides.check_fit(override)
-        except (overrides.Misfit, verification.SourceNotFound) as exc:
+        except (exception.Misfit, exception.SourceNotFound) as exc:
             misfits.append(str(exc))
     verification.forget_sources()
     return Examination(release, supported, findings, misfits)
@@ -235,12 +232,13 @@ def _prepare(state, conf):
         ext_conf.check_values(conf)
         microversion.set_default_version(conf.rescue_ext.default_api_version)
     except ValueError as exc:
-        raise Refusal('%s. Correct group [rescue_ext] of nova.conf and '
-                      'restart the service' % exc)
+        raise exception.Refused(
+            '%s. Correct group [rescue_ext] of nova.conf and restart the '
+            'service' % exc)
     examination = examine()
     severe, mild = examination.objections()
     if severe or (mild and not conf.rescue_ext.allow_unverified):
-        raise Refusal(
+        raise exception.Refused(
             '%s. Run "nova-rescue-ext-status overrides", then install a '
             'nova-rescue-ext that supports this Nova and restart the service'
             % _in_words(severe + mild))
@@ -267,7 +265,7 @@ def _refuse(reason):
     _state.refusal = (
         'nova-rescue-ext %s is NOT active, Nova %s runs as stock: %s.' % (
             version(), release, str(reason) or type(reason).__name__))
-    unexpected = not isinstance(reason, (Refusal, verification.SourceNotFound))
+    unexpected = not isinstance(reason, exception.ActivationError)
     _say(LOG.error, '%s', _state.refusal,
          exc_info=(type(reason), reason, reason.__traceback__)
          if unexpected else None)

@@ -34,13 +34,10 @@ import typing
 import wrapt
 
 import nova_rescue_ext
+from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import verification
 
 GROUP = 'nova_rescue_ext.overrides'
-
-
-class Misfit(Exception):
-    """An override does not take the arguments that Nova's callable takes."""
 
 
 class Override(typing.NamedTuple):
@@ -78,7 +75,7 @@ def check_fit(override):
     Done on the sources of both: nothing of Nova is imported before the service
     itself does so.
 
-    :raises: Misfit; verification.SourceNotFound
+    :raises: Misfit; SourceNotFound
     """
     target = _parameters(override.target)
     ours = _parameters(override.ours)
@@ -86,7 +83,7 @@ def check_fit(override):
     taken = (ours.posonlyargs + ours.args)[1:]  # the first is the original
 
     def refuse(reason):
-        raise Misfit('%s does not fit %s: %s' % (
+        raise exception.Misfit('%s does not fit %s: %s' % (
             override.ours, override.target, reason))
 
     for mine, theirs in zip(taken, given):

@@ -29,16 +29,14 @@ import os
 import re
 import typing
 
+from nova_rescue_ext.activation import exception
+
 VERIFIED = 'verified'
 DIFFERS = 'differs'
 MISSING = 'missing'
 UNKNOWN = 'unknown'
 
 DIGESTS = os.path.join(os.path.dirname(__file__), 'digests')
-
-
-class SourceNotFound(Exception):
-    """The source of a callable is not where it should be."""
 
 
 class Finding(typing.NamedTuple):
@@ -57,7 +55,8 @@ def nova_release():
     try:
         return importlib.metadata.version('nova')
     except importlib.metadata.PackageNotFoundError:
-        raise SourceNotFound('Nova is not installed in this environment')
+        raise exception.SourceNotFound(
+            'Nova is not installed in this environment')
 
 
 def series_of(release):
@@ -96,7 +95,7 @@ def verify(release):
 def _verify_callable(name, known):
     try:
         found = digest(source_of(name))
-    except SourceNotFound as exc:
+    except exception.SourceNotFound as exc:
         return Finding(name, MISSING, str(exc))
     if found in known:
         return Finding(name, VERIFIED, 'as in Nova %s' % known[found])
@@ -127,7 +126,7 @@ def _read_module(module):
         with open(path, encoding='utf-8') as source:
             return source.read()
     except OSError as exc:
-        raise SourceNotFound('%s cannot be read (%s)' % (
+        raise exception.SourceNotFound('%s cannot be read (%s)' % (
             path, exc.strerror))
 
 
@@ -143,7 +142,7 @@ def _module_path(module):
     top, *rest = module.split('.')
     spec = importlib.util.find_spec(top)
     if spec is None or not spec.submodule_search_locations:
-        raise SourceNotFound('package %s is not installed' % top)
+        raise exception.SourceNotFound('package %s is not installed' % top)
     base = os.path.join(list(spec.submodule_search_locations)[0], *rest)
     package = os.path.join(base, '__init__.py')
     return package if os.path.exists(package) else base + '.py'
@@ -205,7 +204,7 @@ def _find_statement(source, indent, keywords, name):
             position = source.find('\n' + line)
             if position != -1:
                 return position + 1
-    raise SourceNotFound('%s is not in the source' % name)
+    raise exception.SourceNotFound('%s is not in the source' % name)
 
 
 def _start_of_decorators(source, position, indent):

@@ -24,8 +24,8 @@ from oslo_upgradecheck import upgradecheck
 import prettytable
 
 from nova_rescue_ext import activation
+from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import overrides
-from nova_rescue_ext.activation import verification
 from nova_rescue_ext import conf as ext_conf
 from nova_rescue_ext import microversion
 
@@ -47,7 +47,7 @@ class Checks(upgradecheck.UpgradeCommands):
         """The installed Nova is code that the package was tested on."""
         try:
             examination = activation.examine()
-        except verification.SourceNotFound as exc:
+        except exception.SourceNotFound as exc:
             return Result(Code.FAILURE, '%s. Run this command in the '
                           'environment of Nova.' % exc)
         severe, mild = examination.objections()

@@ -17,31 +17,15 @@ from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
-from nova.i18n import _
 from nova import objects
 import wrapt
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext.task import conflict
-
-
-class NodeCannotMigrateRescued(exception.ExtendedResourceRequestOldCompute):
-    # Of all that Nova answers with 400 here, in the asynchronous call, too.
-    msg_fmt = _("The %(role)s compute node %(node)s does not support live "
-                "migration of rescued servers (compute-rescue %(version)s). "
-                "Ask the operator to upgrade it, or unrescue the server "
-                "first.")
-
-
-class RescuedServerMigrates(exception.InstanceIsLocked):
-    # What Nova's controllers of all three ways to delete answer with 409 and
-    # with these words.
-    msg_fmt = _("Server %(instance_uuid)s is in rescue and is being "
-                "live-migrated. Wait until the migration has ended, or have "
-                "it aborted, and then delete the server.")
 
 
 class _AsActive(wrapt.ObjectProxy):
@@ -87,7 +71,7 @@ def _check(self, context, instance, host_name):
 
 def _check_node(role, node):
     if not capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED):
-        raise NodeCannotMigrateRescued(
+        raise ext_exception.NodeCannotMigrateRescued(
             role=role, node=node.hypervisor_hostname,
             version=microversion.LIVE_MIGRATE_RESCUED)
 
@@ -126,7 +110,7 @@ def _refuse_while_migrating(self, context, instance):
     if (fresh.vm_state == vm_states.RESCUED
             and fresh.task_state == task_states.MIGRATING
             and _is_up(self, context, fresh.host)):
-        raise RescuedServerMigrates(instance_uuid=instance.uuid)
+        raise ext_exception.RescuedServerMigrates(instance_uuid=instance.uuid)
 
 
 def _is_up(self, context, host):

@@ -21,11 +21,11 @@ import contextlib
 
 from nova import conf
 from nova import exception
-from nova.i18n import _
 from nova.virt import hardware
 from oslo_log import log as logging
 
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 
 CONF = conf.CONF

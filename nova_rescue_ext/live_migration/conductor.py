@@ -17,11 +17,11 @@ import contextlib
 
 from nova.compute import vm_states
 from nova import exception
-from nova.i18n import _
 from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.task import final_save

@@ -20,7 +20,6 @@ import threading
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
-from nova.i18n import _
 from nova import objects
 from nova.virt import block_device as driver_block_device
 from nova.virt import driver as virt_driver
@@ -31,6 +30,7 @@ from oslo_log import log as logging
 from nova_rescue_ext import capabilities
 from nova_rescue_ext.host import disks
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import checks
 from nova_rescue_ext.live_migration import transfer

@@ -39,7 +39,6 @@ import tempfile
 from lxml import etree
 from nova import conf
 from nova import exception
-from nova.i18n import _
 from nova import objects
 from nova.privsep import qemu
 from nova.virt.libvirt import utils as libvirt_utils
@@ -49,6 +48,7 @@ from oslo_serialization import jsonutils
 from oslo_utils import units
 
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 
 CONF = conf.CONF
@@ -68,10 +68,6 @@ _FORMATS = 'disk.info'
 # Nova makes or needs these anew on each host.
 _NOT_CARRIED = {_FORMATS, _FORMATS + '.tmp', 'console.log',
                 rescue_files.STOCK_DOMAIN}
-
-
-class Untransferable(exception.MigrationPreCheckError):
-    """A file that cannot be carried, in words."""
 
 
 class _Domain:
@@ -110,7 +106,7 @@ def write_manifest(instance, domain, block_migration, based=()):
     directory = libvirt_utils.get_instance_path(instance)
     in_domain = _Domain(domain, directory)
     if in_domain.writable and not block_migration:
-        raise Untransferable(reason=_(
+        raise exception.MigrationPreCheckError(reason=_(
             'disks %s are on the host itself, and this is no block '
             'migration') % ', '.join(sorted(in_domain.writable)))
     formats = _read_formats(directory)
@@ -187,7 +183,7 @@ def _is_carried(name, in_domain):
 def _describe(directory, name, formats):
     path = os.path.join(directory, name)
     if not os.path.isfile(path) or os.path.islink(path):
-        raise Untransferable(reason=_(
+        raise exception.MigrationPreCheckError(reason=_(
             '%s in the directory of the server is not a plain file') % path)
     disk_format = formats.get(path) or _default_format(name)
     base, base_format = (_base_of(path) if disk_format == 'qcow2'
@@ -207,7 +203,7 @@ def _default_format(name):
         return 'raw'
     if CONF.libvirt.images_type in ('default', 'qcow2'):
         return 'qcow2'
-    raise Untransferable(reason=_(
+    raise exception.MigrationPreCheckError(reason=_(
         'the format of disk %s is in no %s') % (name, _FORMATS))
 
 
@@ -215,7 +211,7 @@ def _base_of(path):
     """What a qcow2 disk is based on, and the format of that.
 
     :returns: a path and a format, or None twice
-    :raises: Untransferable if it is not a file of the image cache
+    :raises: MigrationPreCheckError if it is not a file of the image cache
     """
     header = jsonutils.loads(qemu.unprivileged_qemu_img_info(
         path, format='qcow2'))
@@ -226,7 +222,7 @@ def _base_of(path):
     cache = os.path.join(CONF.instances_path,
                          CONF.image_cache.subdirectory_name)
     if os.path.dirname(base) != cache or base_format is None:
-        raise Untransferable(reason=_(
+        raise exception.MigrationPreCheckError(reason=_(
             'disk %(path)s is based on %(base)s, which is no file of the '
             'image cache or has no known format')
             % {'path': path, 'base': base})
@@ -259,7 +255,7 @@ def check_destination(instance, migrate_data):
     directory = libvirt_utils.get_instance_path_at_destination(
         instance, migrate_data)
     if os.path.exists(directory):
-        raise Untransferable(reason=_(
+        raise exception.MigrationPreCheckError(reason=_(
             '%s exists on the destination, and a migration that failed would '
             'delete it. Find out whose it is, and move it away') % directory)
     try:
@@ -267,7 +263,7 @@ def check_destination(instance, migrate_data):
             manifest = _read(_fetch(instance, os.path.join(
                 directory, FOLDER), MANIFEST, folder))
     except (processutils.ProcessExecutionError, OSError) as exc:
-        raise Untransferable(reason=_(
+        raise exception.MigrationPreCheckError(reason=_(
             'the destination cannot copy files from %(host)s, as in a cold '
             'migration: %(error)s') % {'host': instance.host, 'error': exc})
     needed = manifest['disks'] + sum(
@@ -275,7 +271,7 @@ def check_destination(instance, migrate_data):
     status = os.statvfs(CONF.instances_path)
     free = status.f_bavail * status.f_frsize
     if needed > free:
-        raise Untransferable(reason=_(
+        raise exception.MigrationPreCheckError(reason=_(
             'the disks of the rescued server need %(needed)d bytes on the '
             'destination, which has %(free)d')
             % {'needed': needed, 'free': free})

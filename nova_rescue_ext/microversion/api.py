@@ -16,24 +16,13 @@
 import microversion_parse
 
 from nova.api.openstack import wsgi
-from nova import exception
-from nova.i18n import _
 
+from nova_rescue_ext import exception
 from nova_rescue_ext import microversion
 
 _ENVIRON_VERSION = 'nova_rescue_ext.compute_rescue'
 _HEADER = wsgi.API_VERSION_REQUEST_HEADER
 _ENVIRON_HEADER = 'HTTP_' + _HEADER.upper().replace('-', '_')
-
-
-class InvalidVersion(exception.InvalidAPIVersionString):
-    msg_fmt = _("compute-rescue API version '%(version)s' is of invalid "
-                "format. It must be MajorNum.MinorNum or latest.")
-
-
-class UnsupportedVersion(exception.InvalidGlobalAPIVersion):
-    msg_fmt = _("Version %(req_ver)s of compute-rescue is not supported by "
-                "the API. Minimum is %(min_ver)s and maximum is %(max_ver)s.")
 
 
 def set_api_version_request(original, self):
@@ -77,11 +66,11 @@ def _parse(requested):
     try:
         return microversion.parse(requested)
     except microversion.Malformed:
-        raise InvalidVersion(version=requested)
+        raise exception.InvalidVersion(version=requested)
     except microversion.OutOfRange:
-        raise UnsupportedVersion(req_ver=requested,
-                                 min_ver=microversion.MIN_VERSION,
-                                 max_ver=microversion.MAX_VERSION)
+        raise exception.UnsupportedVersion(
+            req_ver=requested, min_ver=microversion.MIN_VERSION,
+            max_ver=microversion.MAX_VERSION)
 
 
 def resource_call(original, self, *args, **kwargs):

@@ -19,8 +19,9 @@ from cinderclient import exceptions as cinder_exc
 from keystoneauth1 import exceptions as ks_exc
 from neutronclient.common import exceptions as neutron_exc
 from nova import exception
-from nova.i18n import _
 from webob import exc
+
+from nova_rescue_ext.i18n import _
 
 # Nova's controller has answers for these.
 _ANSWERED_BY_NOVA = (

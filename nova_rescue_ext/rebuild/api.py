@@ -29,7 +29,6 @@ from nova.compute import vm_states
 import nova.conf
 from nova import context as nova_context
 from nova import exception
-from nova.i18n import _
 from nova import objects
 from nova.pci import request as pci_request
 from nova import utils
@@ -39,6 +38,8 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 from oslo_utils import timeutils
 
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import microversion
 from nova_rescue_ext import rebuild as feature
 from nova_rescue_ext.rebuild import answers
@@ -399,7 +400,7 @@ def _take_over(context, build_request, spec, found):
             found.instance.created_at,
             rebuild=kept.new_attempt(found.cell, older), sent=None,
             history=older + found.history)
-    except (db_exc.DBDuplicateEntry, database.MappingChanged):
+    except (db_exc.DBDuplicateEntry, ext_exception.MappingChanged):
         answers.conflict(_('The server is being rebuilt or deleted already.'))
 
 

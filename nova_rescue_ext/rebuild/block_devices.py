@@ -14,10 +14,10 @@
 """The block devices of a server that never booted, as they were asked for."""
 
 from nova import exception
-from nova.i18n import _
 from nova import objects
 from nova import utils
 
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext.rebuild import answers
 
 # Nova makes these volumes when it builds the server.

@@ -26,14 +26,11 @@ from nova import exception
 from oslo_utils import timeutils
 import sqlalchemy as sa
 
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.rebuild import kept
 
 # Actions that stay readable after a rebuild, the newest.
 HISTORY_LENGTH = 20
-
-
-class MappingChanged(Exception):
-    """The server is not in the cell any more in which it was found."""
 
 
 def take_over(context, build_request, request_spec, cell, created_at, **keep):
@@ -58,7 +55,7 @@ def take_over(context, build_request, request_spec, cell, created_at, **keep):
         changed = _mapping(context, uuid).filter_by(cell_id=cell.id).update(
             {'cell_id': None}, synchronize_session=False)
         if changed != 1:
-            raise MappingChanged()
+            raise ext_exception.MappingChanged(instance_uuid=uuid)
         kept.save(context, request_spec, **keep)
     build_request.created_at = created_at
     build_request.instance.created_at = created_at

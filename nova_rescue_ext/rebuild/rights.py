@@ -20,10 +20,10 @@ key pairs among the caller's, and asks its policies what the caller may do
 
 import copy
 
-from nova.i18n import _
 from nova.network import neutron
 from nova.virt import hardware
 
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext.rebuild import answers
 from nova_rescue_ext.rebuild import block_devices
 

@@ -21,21 +21,12 @@ the caller said is left on the request context, for the compute API.
 import typing
 
 from nova.api.openstack import api_version_request
-from nova import exception
 
+from nova_rescue_ext import exception
 from nova_rescue_ext import microversion
 
 # Nova's schema wants an image; the compute API does not look at this one.
 _NO_IMAGE = '00000000-0000-0000-0000-000000000000'
-
-
-class ForNova(exception.ValidationError):
-    """The server is not one that never booted.
-
-    A ValidationError, as Nova's controllers let that pass.
-    """
-
-    msg_fmt = 'Not a server that never booted'
 
 
 class Wishes(typing.NamedTuple):
@@ -55,10 +46,10 @@ def wishes(context):
 def check_for_nova(context):
     """See that Nova gets a request as its caller has said it.
 
-    :raises: ForNova
+    :raises: LeftToNova
     """
     if wishes(context) != Wishes():
-        raise ForNova()
+        raise exception.LeftToNova()
 
 
 def dispatch(original, self, method, request, action_args):
@@ -73,7 +64,7 @@ def dispatch(original, self, method, request, action_args):
         return original(method, request, action_args)
     try:
         return original(method, request, adjusted)
-    except ForNova:
+    except exception.LeftToNova:
         del request.environ['nova.context'].rebuild_never_booted
         return original(method, request, action_args)
 

@@ -20,11 +20,11 @@ from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import conf
 from nova import exception
-from nova.i18n import _
 from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image

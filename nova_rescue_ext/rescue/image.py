@@ -20,10 +20,11 @@ from keystoneauth1 import loading as ks_loading
 from nova import conf
 from nova import context as nova_context
 from nova import exception
-from nova.i18n import _
 from nova import objects
 from oslo_log import log as logging
 from oslo_utils import uuidutils
+
+from nova_rescue_ext.i18n import _
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -43,9 +44,6 @@ _UNBOOTABLE_CONTAINERS = {None, 'aki', 'ari', 'docker', 'compressed'}
 # Why it is this image: the server, or its volume, says so; the caller or the
 # operator does; the operator does, and the caller cannot see it.
 CLAIMED, NAMED, OFFERED = 'claimed', 'named', 'offered'
-
-# How to go on after a refusal.
-_CHOOSE = _('Choose an image with rescue_image_ref.')
 
 
 def refuse(instance, reason):
@@ -78,8 +76,8 @@ def of_root_volume(context, instance, bdms, volume_api, image_api):
     image_id = root.image_id or _claimed_by_volume(
         context, instance, root.volume_id, volume_api)
     if not image_id:
-        refuse(instance, _('its root volume has no record of an image. %s')
-               % _CHOOSE)
+        refuse(instance, _('its root volume has no record of an image. '
+                           'Choose an image with rescue_image_ref.'))
     image = get(context, instance, image_api, image_id)
     if not _readable_by_project(context, instance, image):
         LOG.warning('Image %(image)s, which root volume %(volume)s claims to '
@@ -96,8 +94,8 @@ def _claimed_by_volume(context, instance, volume_id, volume_api):
         volume = volume_api.get(context, volume_id)
     except (exception.VolumeNotFound, exception.Forbidden):
         refuse(instance, _('its root volume %(volume)s cannot be read. '
-                           '%(choose)s')
-               % {'volume': volume_id, 'choose': _CHOOSE})
+                           'Choose an image with rescue_image_ref.')
+               % {'volume': volume_id})
     except (exception.CinderConnectionFailed, cinder_exc.ClientException,
             ks_exc.ClientException) as exc:
         _log_failure(instance, 'Root volume %s' % volume_id, 'Cinder', exc)
@@ -182,7 +180,7 @@ def operator_context(instance):
                   'credentials to read it with. Share the image or set '
                   '[service_user].', instance.project_id, instance=instance)
         refuse(instance, _('the default rescue image of this cloud cannot be '
-                           'read. %s') % _CHOOSE)
+                           'read. Choose an image with rescue_image_ref.'))
     return nova_context.RequestContext(is_admin=True, user_auth_plugin=auth,
                                        overwrite=False)
 
@@ -202,9 +200,9 @@ def check(instance, image_id, image, compute_node):
     :raises: InstanceNotRescuable
     """
     for objection in _objections(instance, image, compute_node):
-        refuse(instance, _('image %(image)s %(objection)s. %(choose)s')
-               % {'image': image_id, 'objection': objection,
-                  'choose': _CHOOSE})
+        refuse(instance, _('image %(image)s %(objection)s. Choose an image '
+                           'with rescue_image_ref.')
+               % {'image': image_id, 'objection': objection})
 
 
 def _objections(instance, image, compute_node):
@@ -266,7 +264,8 @@ def _device_objections(instance, properties):
 
 def _refuse_unreadable(instance, image_id):
     refuse(instance, _('image %(image)s does not exist or you cannot see it. '
-                       '%(choose)s') % {'image': image_id, 'choose': _CHOOSE})
+                       'Choose an image with rescue_image_ref.')
+           % {'image': image_id})
 
 
 def _readable_by_project(context, instance, image):
@@ -333,9 +332,10 @@ def check_kernel_and_ramdisk(context, instance, image_api, image_id, image,
         else:
             continue
         refuse(instance, _('%(what)s %(part)s of image %(image)s '
-                           '%(objection)s. %(choose)s')
+                           '%(objection)s. Choose an image with '
+                           'rescue_image_ref.')
                % {'what': what, 'part': part_id, 'image': image_id,
-                  'objection': objection, 'choose': _CHOOSE})
+                  'objection': objection})
 
 
 def _comes_with(context, instance, part, image, origin):

@@ -20,7 +20,6 @@ from lxml import etree
 from nova.compute import vm_states
 from nova import conf
 from nova import exception
-from nova.i18n import _
 from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import utils as libvirt_utils
@@ -29,6 +28,7 @@ from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image

@@ -128,7 +128,8 @@ class NoDestinationTest(ApiTestCase):
     def test_what_the_hosts_said(self):
         with mock.patch.object(
                 transfer, 'check_destination',
-                side_effect=transfer.Untransferable(reason='no room')):
+                side_effect=exception.MigrationPreCheckError(
+                    reason='no room')):
             self.assert_refused_both_ways('Host compute2', 'no room')
 
 
@@ -252,7 +253,7 @@ class VouchingTest(ApiTestCase):
         def refuse_once(instance, migrate_data):
             if not refused:
                 refused.append(self.taken[-1][0])
-                raise transfer.Untransferable(reason='no room')
+                raise exception.MigrationPreCheckError(reason='no room')
             check(instance, migrate_data)
 
         with mock.patch.object(transfer, 'check_destination', refuse_once):

@@ -22,7 +22,7 @@ import ddt
 from nova import objects
 from oslo_serialization import jsonutils
 
-from nova_rescue_ext.live_migration import api
+from nova_rescue_ext import exception as ext_exception
 from tests.functional import test_live_migration_api
 
 # Each way to delete a server, as DeleteTestCase.delete() knows it.
@@ -98,7 +98,7 @@ class MigratingTest(DeleteTestCase):
         compute_api = self.computes['compute1'].manager.compute_api
         for delete in (compute_api.delete, compute_api.soft_delete,
                        compute_api.force_delete):
-            self.assertRaises(api.RescuedServerMigrates, delete,
+            self.assertRaises(ext_exception.RescuedServerMigrates, delete,
                               self.context, instance)
         self.assertEqual('migrating', self.instance(self.server).task_state)
 

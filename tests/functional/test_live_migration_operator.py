@@ -15,6 +15,8 @@
 
 from unittest import mock
 
+from nova import exception
+
 from nova_rescue_ext.cmd import migrate_rescued
 from nova_rescue_ext.live_migration import transfer
 from tests.functional import operator_base
@@ -94,7 +96,8 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
     def test_one_that_cannot_be_moved(self):
         with mock.patch.object(
                 transfer, 'check_destination',
-                side_effect=transfer.Untransferable(reason='no room')):
+                side_effect=exception.MigrationPreCheckError(
+                    reason='no room')):
             code, output = self.drain()
         self.assertEqual(1, code)
         self.assertIn('1 stayed', output)

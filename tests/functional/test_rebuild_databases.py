@@ -32,6 +32,7 @@ from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import enginefacade
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import kept
 from nova_rescue_ext.rebuild import recovery
@@ -160,13 +161,13 @@ class _DatabaseTests:
 
     def test_take_over_of_a_server_that_moved(self):
         self.change_mapping(cell_id=None)
-        self.assertRaises(database.MappingChanged, self.take_over)
+        self.assertRaises(ext_exception.MappingChanged, self.take_over)
         self.assertFalse(self.is_building())
         self.assertEqual({}, kept.read(self.context, uuids.server))
 
     def test_take_over_of_a_server_that_is_deleted(self):
         self.change_mapping(queued_for_delete=True)
-        self.assertRaises(database.MappingChanged, self.take_over)
+        self.assertRaises(ext_exception.MappingChanged, self.take_over)
         self.assertFalse(self.is_building())
         self.assertIsNotNone(self.mapped_cell())
 
@@ -268,7 +269,7 @@ class _DatabaseTests:
                 database.take_over(context, build_request, spec, self.cell,
                                    CREATED_AT, rebuild={})
                 results.append('won')
-            except (db_exc.DBDuplicateEntry, database.MappingChanged):
+            except (db_exc.DBDuplicateEntry, ext_exception.MappingChanged):
                 results.append('lost')
 
         threads = [threading.Thread(target=run) for _thread in range(2)]

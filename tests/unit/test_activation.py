@@ -248,6 +248,7 @@ class RefusalTest(testtools.TestCase):
         from oslo_config import cfg
         from nova_rescue_ext import activation
         from nova_rescue_ext import conf
+        from nova_rescue_ext.activation import exception
         from nova_rescue_ext.activation import overrides
         from nova_rescue_ext.activation import verification
         import logging
@@ -274,7 +275,7 @@ class RefusalTest(testtools.TestCase):
     MISSING = (
         "def patched(name):\n"
         "    if 'API.rescue' in name:\n"
-        "        raise verification.SourceNotFound('not in the source')\n"
+        "        raise exception.SourceNotFound('not in the source')\n"
         "    return source_of(name)\n"
         "patched.cache_clear = source_of.cache_clear\n"
         "verification.source_of = patched\n")
@@ -327,7 +328,7 @@ class RefusalTest(testtools.TestCase):
     def test_no_nova(self):
         change = (
             "def release():\n"
-            "    raise verification.SourceNotFound('Nova is not installed')\n"
+            "    raise exception.SourceNotFound('Nova is not installed')\n"
             "verification.nova_release = release\n")
         self._assert_refused(change, 'Nova is not installed')
 

@@ -18,6 +18,7 @@ import types
 import fixtures
 import testtools
 
+from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import overrides
 
 OURS = 'tests.unit.test_overrides:%s'
@@ -172,7 +173,7 @@ class CheckFitTest(testtools.TestCase):
                 ('original, self, context, image=None, clean=True',
                  'Nova does not pass clean')):
             error = self.assertRaises(
-                overrides.Misfit, self._check,
+                exception.Misfit, self._check,
                 'def ours(%s): pass' % parameters)
             self.assertIn(word, str(error))
 
@@ -181,7 +182,7 @@ class CheckFitTest(testtools.TestCase):
         self._check('def ours(original, self, *args, **kwargs): pass', theirs)
         for parameters in ('original, self, *args', 'original, self',
                            'original, self, **kwargs'):
-            self.assertRaises(overrides.Misfit, self._check,
+            self.assertRaises(exception.Misfit, self._check,
                               'def ours(%s): pass' % parameters, theirs)
 
 

@@ -17,6 +17,7 @@ import textwrap
 import fixtures
 import testtools
 
+from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import overrides
 from nova_rescue_ext.activation import relied_on
 from nova_rescue_ext.activation import verification
@@ -99,7 +100,7 @@ class ExtractTest(testtools.TestCase):
 
     def test_missing(self):
         for name in ('nowhere', 'Server.nowhere', 'Nowhere.rescue', 'resc'):
-            self.assertRaises(verification.SourceNotFound,
+            self.assertRaises(exception.SourceNotFound,
                               verification.extract, SOURCE, name)
 
     def test_every_change_is_seen(self):
@@ -178,16 +179,16 @@ class StatesTest(testtools.TestCase):
 
     def test_missing(self):
         def missing():
-            raise verification.SourceNotFound('gone')
+            raise exception.SourceNotFound('gone')
         self._patch(missing)
         finding = self._verify()
         self.assertEqual((verification.MISSING, 'gone'),
                          (finding.state, finding.detail))
 
     def test_no_source(self):
-        self.assertRaises(verification.SourceNotFound,
+        self.assertRaises(exception.SourceNotFound,
                           verification.source_of, 'nova.nowhere:f')
-        self.assertRaises(verification.SourceNotFound,
+        self.assertRaises(exception.SourceNotFound,
                           verification.source_of, 'nowhere_at_all.x:f')
 
     def test_nova_not_installed(self):
@@ -195,5 +196,5 @@ class StatesTest(testtools.TestCase):
             raise verification.importlib.metadata.PackageNotFoundError(name)
         self.useFixture(fixtures.MonkeyPatch(
             'importlib.metadata.version', version))
-        self.assertRaises(verification.SourceNotFound,
+        self.assertRaises(exception.SourceNotFound,
                           verification.nova_release)

@@ -21,6 +21,7 @@ import tempfile
 import fixtures
 import testtools
 
+from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import verification
 from nova_rescue_ext.cmd import status
 from nova_rescue_ext import microversion
@@ -125,7 +126,7 @@ class UpgradeCheckTest(StatusTestCase):
 
     def test_no_nova(self):
         def release():
-            raise verification.SourceNotFound('Nova is not installed')
+            raise exception.SourceNotFound('Nova is not installed')
         self.useFixture(fixtures.MonkeyPatch(
             'nova_rescue_ext.activation.verification.nova_release', release))
         self.assert_check(2, ON, 'Nova is not installed')
@@ -152,7 +153,7 @@ class OverridesTest(StatusTestCase):
 
         def source_of(name):
             if 'check_hw_rescue_props' in name:
-                raise verification.SourceNotFound('gone')
+                raise exception.SourceNotFound('gone')
             return original(name)
 
         source_of.cache_clear = original.cache_clear

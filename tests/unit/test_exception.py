@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What the package raises: in one place, translated when it is raised."""
+
+import ast
+import os
+import pkgutil
+from unittest import mock
+
+from nova import exception as nova_exception
+from nova.objects import instance as instance_obj
+from nova.objects import migrate_data
+from nova import rpc
+from oslo_messaging._drivers import common as rpc_common
+import testtools
+
+import nova_rescue_ext
+from nova_rescue_ext import exception
+from nova_rescue_ext.live_migration import transfer
+
+HOME = 'nova_rescue_ext.exception'
+
+# Of modules that a process without Nova, or before Nova, imports.
+ELSEWHERE = {
+    'nova_rescue_ext.activation.exception',
+    'nova_rescue_ext.cmd.rebuild_failed',
+    'nova_rescue_ext.microversion',
+}
+
+
+def modules():
+    """Yield (name, syntax tree) of each module of the package."""
+    root = os.path.dirname(nova_rescue_ext.__file__)
+    for info in pkgutil.walk_packages([root], 'nova_rescue_ext.'):
+        path = os.path.join(root, *info.name.split('.')[1:])
+        path += '/__init__.py' if info.ispkg else '.py'
+        with open(path, encoding='utf-8') as source:
+            yield info.name, ast.parse(source.read())
+
+
+class HomeTest(testtools.TestCase):
+
+    def test_no_class_elsewhere(self):
+        found = [
+            '%s:%s' % (name, node.name) for name, tree in modules()
+            if name not in ELSEWHERE | {HOME} for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef) and not node.name.startswith('_')
+            and any('exception' in ast.unparse(base).lower()
+                    for base in node.bases)]
+        self.assertEqual([], found)
+
+
+class TranslationTest(testtools.TestCase):
+
+    def _called_at_import(self, body):
+        """Yield what runs when a module is imported."""
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                yield from self._called_at_import(node.body)
+            elif not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+                yield from ast.walk(node)
+
+    def test_nothing_is_translated_at_import(self):
+        found = ['%s: %s' % (name, ast.unparse(node))
+                 for name, tree in modules()
+                 for node in self._called_at_import(tree.body)
+                 if isinstance(node, ast.Call)
+                 and isinstance(node.func, ast.Name) and node.func.id == '_']
+        self.assertEqual([], found)
+
+    def test_own_domain(self):
+        """Nova has no translations of our sentences."""
+        found = [name for name, tree in modules() for node in ast.walk(tree)
+                 if isinstance(node, ast.ImportFrom)
+                 and node.module == 'nova.i18n']
+        self.assertEqual([], found)
+
+    def test_when_raised(self):
+        with mock.patch.object(
+                exception, '_',
+                lambda sentence: 'TRANSLATED %(instance_uuid)s'):
+            error = exception.MappingChanged(instance_uuid='u')
+        self.assertIn('TRANSLATED u', str(error))
+
+
+class AnswerTest(testtools.TestCase):
+
+    def test_codes(self):
+        for error, code, words in (
+                (exception.InvalidVersion(version='x'), 400, "version 'x'"),
+                (exception.LeftToNova(), 400, 'never booted'),
+                (exception.MappingChanged(instance_uuid='u'), 500,
+                 'Server u is no longer'),
+                (exception.NodeCannotMigrateRescued(
+                    role='source', node='n', version='1.3'), 400,
+                 'source compute node n'),
+                (exception.RescuedServerMigrates(instance_uuid='u'), 400,
+                 'Server u is in rescue'),
+                (exception.TaskEnded(action='rescue'), 500, 'not rescue'),
+                (exception.UnsupportedVersion(
+                    req_ver='9.9', min_ver='1.0', max_ver='1.3'), 400,
+                 'Minimum is 1.0 and maximum is 1.3')):
+            self.assertEqual(code, error.code, error)
+            self.assertIn(words, error.format_message())
+            self.assertEqual(code, error.kwargs['code'])
+
+
+class OverRpcTest(testtools.TestCase):
+    """A refusal of the destination, as the conductor gets it."""
+
+    def test_refusal_stays_a_refusal(self):
+        data = migrate_data.LibvirtLiveMigrateData(instance_relative_path='x')
+        error = self.assertRaises(
+            nova_exception.MigrationPreCheckError, self._check, data)
+        wire = rpc_common.serialize_remote_exception(
+            (type(error), error, error.__traceback__))
+        received = rpc_common.deserialize_remote_exception(
+            wire, rpc.get_allowed_exmods())
+        self.assertIsInstance(received, nova_exception.MigrationPreCheckError)
+        self.assertIn('exists on the destination', str(received))
+
+    def _check(self, data):
+        with mock.patch('os.path.exists', return_value=True):
+            transfer.check_destination(
+                instance_obj.Instance(uuid='u', host='h'), data)
