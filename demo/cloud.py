@@ -42,6 +42,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_utils import uuidutils
 import testtools
 
+from demo import services
 from demo import users
 from nova_rescue_ext.activation import overrides
 from tests.functional import migration_base
@@ -67,7 +68,11 @@ class Cloud(migration_base.MigrationTestCase):
         self.useFixture(DiskSerials())
         libvirt_driver.LibvirtDriver._create_image.side_effect = _create_disks
         self.backstage = Backstage(self)
-        self.url = self._listen(self.api_fixture.app())
+        self.url = self._listen(self.api_fixture.app()) + '/v2.1'
+        catalog = {'compute': self.url,
+                   'image': self._listen(services.Glance(self.glance))}
+        self.auth_url = self._listen(services.Keystone(catalog)) + '/v3'
+        catalog['identity'] = self.auth_url
 
     def _setup_services(self):
         log = logging.StreamHandler()  # on stderr
@@ -84,18 +89,19 @@ class Cloud(migration_base.MigrationTestCase):
     def _listen(self, app):
         """Serve a WSGI application on a free port.
 
-        :returns: the endpoint of the compute API
+        :returns: its URL
         """
         server = simple_server.make_server(
             '127.0.0.1', 0, app, _Server, _RequestHandler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
-        return 'http://127.0.0.1:%d/v2.1' % server.server_port
+        return 'http://127.0.0.1:%d' % server.server_port
 
     def describe(self):
         """What a visitor wants to know first."""
-        return {'url': self.url, 'hosts': sorted(self.computes),
+        return {'url': self.url, 'auth_url': self.auth_url,
+                'hosts': sorted(self.computes),
                 'nova': importlib.metadata.version('nova')}
 
     def runTest(self):

@@ -59,6 +59,10 @@ class Stage:
     .. attribute:: url
 
         the endpoint of its compute API
+
+    .. attribute:: auth_url
+
+        that of its Keystone
     """
 
     def __init__(self, transcript, log):
@@ -77,6 +81,7 @@ class Stage:
             self.__exit__()
             raise
         self.url = started['url']
+        self.auth_url = started['auth_url']
         self.transcript.say(
             'Nova %s: nova-api at %s, conductor, scheduler and %s in one '
             'process. Its log says:' % (

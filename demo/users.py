@@ -24,3 +24,12 @@ TOKENS = {
     OPERATOR: {'user_id': 'operator', 'project_id': PROJECT,
                'role_list': ['reader', 'member', 'admin']},
 }
+
+
+def find(user_id):
+    """A user, by the id.
+
+    :returns: the token and the user, or None twice
+    """
+    return next(((token, user) for token, user in TOKENS.items()
+                 if user['user_id'] == user_id), (None, None))

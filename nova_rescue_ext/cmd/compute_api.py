@@ -90,13 +90,17 @@ class Client:
 
     :param adapter: a keystoneauth adapter for the compute API
     :param compute_version: microversion of the compute API, as text
-    :param rescue_version: version of compute-rescue
+    :param rescue_version: version of compute-rescue; None for what the cloud
+        takes for its default
     """
 
     def __init__(self, adapter, compute_version, rescue_version):
         self._adapter = adapter
-        self._headers = {'OpenStack-API-Version': 'compute %s, %s %s' % (
-            compute_version, microversion.SERVICE_TYPE, rescue_version)}
+        versions = 'compute %s' % compute_version
+        if rescue_version:
+            versions += ', %s %s' % (microversion.SERVICE_TYPE,
+                                     rescue_version)
+        self._headers = {'OpenStack-API-Version': versions}
 
     def list_servers(self, **filters):
         """Yield the servers of all projects that match, with details."""
@@ -134,15 +138,40 @@ class Client:
         :returns: the reason of a refusal, or None
         """
         try:
-            response = self._adapter.post(
-                '/servers/%s/action' % server_id, json={action: parameters},
-                headers=self._headers, raise_exc=False)
+            response = self.request_action(server_id, action, parameters)
         except ks_exc.ClientException as exc:
             return str(exc)
-        return None if response.ok else _words(response)
+        return None if response.ok else words(response)
+
+    def request_action(self, server_id, action, parameters):
+        """Ask for an action.
+
+        :returns: the answer, a requests.Response, also that of a refusal
+        :raises: keystoneauth1's ClientException without an answer
+        """
+        return self._adapter.post(
+            '/servers/%s/action' % server_id, json={action: parameters},
+            headers=self._headers, raise_exc=False)
+
+    def why(self, server_id, request_id):
+        """Why an action on a server has failed, in words.
+
+        :param request_id: that of the request for the action
+        :returns: '' if the cloud does not say; by default it does so only to
+            administrators, and from version 2.84 of the compute API
+        """
+        try:
+            events = self.get('/servers/%s/os-instance-actions/%s' % (
+                server_id, request_id))['instanceAction'].get('events', [])
+        except ks_exc.HttpError:
+            return ''
+        details = [event['details'] for event in events
+                   if event.get('details')]
+        # The newest is first. The oldest is the one that contains the others.
+        return details[-1] if details else ''
 
 
-def _words(response):
+def words(response):
     """The reason of a refusal, without Nova's JSON around it."""
     try:
         fault, = response.json().values()

@@ -94,8 +94,12 @@ def _start_as_nova(config_files):
 
     :raises: SystemExit if it does not
     """
-    from nova import config
-    from nova import objects
+    try:
+        from nova import config
+        from nova import objects
+    except ImportError as exc:
+        sys.exit('This command has to be run where nova-conductor runs, with '
+                 'the Python of Nova (%s).' % exc)
 
     config.parse_args(['nova-rescue-ext-manage'],
                       default_config_files=config_files)

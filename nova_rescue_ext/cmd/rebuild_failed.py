@@ -19,6 +19,7 @@ import typing
 from oslo_utils import timeutils
 
 from nova_rescue_ext.cmd import compute_api
+from nova_rescue_ext.cmd import extra_specs
 from nova_rescue_ext import microversion
 
 _EXTRA_SPEC = 'aggregate_instance_extra_specs:'
@@ -41,8 +42,6 @@ class Aggregate(typing.NamedTuple):
         By the requested zone and by what the metadata says, as Nova's filters
         read it.
         """
-        from nova.scheduler.filters import extra_specs_ops
-
         zone = server.get('OS-EXT-AZ:availability_zone')
         tenants = {tenant.strip() for key, value in self.metadata.items()
                    if key.startswith(_TENANTS) for tenant in value.split(',')}
@@ -52,7 +51,7 @@ class Aggregate(typing.NamedTuple):
         return (
             (not zone or zone in self.zones)
             and (not tenants or server['tenant_id'] in tenants)
-            and all(extra_specs_ops.match(self.metadata.get(key, ''), value)
+            and all(extra_specs.match(self.metadata.get(key, ''), value)
                     for key, value in wanted.items()))
 
 

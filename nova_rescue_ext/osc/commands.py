@@ -1,0 +1,127 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Commands that OpenStackClient does not have: ``compute rescue ...``."""
+
+from osc_lib.command import command
+from osc_lib import exceptions
+
+from nova_rescue_ext.cmd import compute_api
+from nova_rescue_ext import microversion
+from nova_rescue_ext.osc import plugin
+from nova_rescue_ext.osc import wait
+
+
+class ShowVersion(command.ShowOne):
+    _description = 'Show which versions of compute-rescue the cloud offers.'
+
+    def take_action(self, parsed_args):
+        adapter = self.app.client_manager.compute_rescue
+        # No version in the request: the answer names the default if it is
+        # more than the Nova underneath.
+        response = adapter.get('/', raise_exc=True)
+        offered = response.json()['version'].get('compute_rescue')
+        if not offered:
+            raise exceptions.CommandError(
+                'The cloud does not offer compute-rescue.')
+        return (
+            ('min_version', 'max_version', 'default_version',
+             'chosen_version'),
+            (offered['min_version'], offered['version'],
+             _version_of(response) or offered['min_version'],
+             plugin.chosen_version(self.app)))
+
+
+def _version_of(response):
+    """The version of compute-rescue that an answer was made with, or None."""
+    for versions in response.headers.get(
+            'OpenStack-API-Version', '').split(','):
+        service, _, version = versions.strip().partition(' ')
+        if service == microversion.SERVICE_TYPE:
+            return version
+    return None
+
+
+class RebuildServer(command.ShowOne):
+    _description = (
+        'Build a server again that has never booted. It keeps its UUID and '
+        'all that was asked for when it was created. Nothing has to be named, '
+        'other than for "server rebuild".')
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('server', metavar='<server>',
+                            help='Server (name or ID)')
+        parser.add_argument('--image', metavar='<image>',
+                            help='Another image (name or ID)')
+        parser.add_argument('--password', metavar='<password>',
+                            help='Admin password; default: a new one is made')
+        parser.add_argument(
+            '--network', metavar='<network-id>', action='append', default=[],
+            help='Network to attach, for a server whose networks Nova did '
+                 'not keep (repeat for more)')
+        parser.add_argument(
+            '--port', metavar='<port-id>', action='append', default=[],
+            help='Port to attach, likewise (repeat for more)')
+        parser.add_argument(
+            '--wait', action='store_true',
+            help='Wait until the server runs, and say why if it fails')
+        return parser
+
+    def take_action(self, parsed_args):
+        client = compute_api.Client(
+            self.app.client_manager.compute_rescue, wait.COMPUTE_VERSION,
+            self._version())
+        server_id = self.app.client_manager.sdk_connection.compute.find_server(
+            parsed_args.server, ignore_missing=False).id
+        response = client.request_action(
+            server_id, 'rebuild', self._parameters(parsed_args))
+        if not response.ok:
+            raise exceptions.CommandError(compute_api.words(response))
+        server = response.json()['server']
+        password = server.get('adminPass')
+        if parsed_args.wait:
+            server = wait.until_done(client, server_id)
+            if server['status'] != 'ACTIVE':
+                raise wait.failure(client, server, response, 'built')
+        return (('id', 'name', 'status', 'adminPass'),
+                (server['id'], server['name'], server['status'], password))
+
+    def _version(self):
+        """The version to ask for: calling this command is a choice, too.
+
+        :raises: CommandError if one was chosen that cannot do it
+        """
+        needed = microversion.REBUILD_NEVER_BOOTED
+        chosen = plugin.chosen_version(self.app)
+        try:
+            if chosen and microversion.parse(chosen) < needed:
+                raise exceptions.CommandError(
+                    '--os-compute-rescue-api-version %s or greater is '
+                    'required to rebuild a server that never booted'
+                    % str(needed))
+        except microversion.OutOfRange:
+            pass  # for the cloud to say
+        return chosen or needed
+
+    def _parameters(self, parsed_args):
+        parameters = {}
+        if parsed_args.image:
+            parameters['imageRef'] = self.app.client_manager.image.find_image(
+                parsed_args.image, ignore_missing=False).id
+        if parsed_args.password:
+            parameters['adminPass'] = parsed_args.password
+        networks = ([{'uuid': network} for network in parsed_args.network]
+                    + [{'port': port} for port in parsed_args.port])
+        if networks:
+            parameters['networks'] = networks
+        return parameters

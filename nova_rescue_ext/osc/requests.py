@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The requests that a command of OpenStackClient makes of the compute API.
+
+OpenStackClient reached Nova through novaclient, then through one and then
+through another attribute for openstacksdk. All of them end in one session of
+keystoneauth, and it is there that the version is added.
+"""
+
+import re
+
+from osc_lib import exceptions
+
+from nova_rescue_ext import microversion
+
+_HEADER = 'OpenStack-API-Version'
+_SERVER_ACTION = re.compile(r'/?servers/([^/]+)/action')
+# Of the arguments of a request, those that say where it goes.
+_DESTINATION = ('endpoint_filter', 'endpoint_override', 'auth', 'user_agent',
+                'client_name', 'client_version', 'connect_retries', 'logger')
+
+
+class Requests:
+    """Adds the version to requests, and remembers the action asked for.
+
+    :param session: the keystoneauth session of the command
+    :param version: of compute-rescue, as text; None to add none
+
+    .. attribute:: server
+
+        the server as it was before the action, a dict; None without an action
+        or if it could not be read
+
+    .. attribute:: answer
+
+        the response to the action
+    """
+
+    def __init__(self, session, version):
+        self._version = version
+        self._send = session.request
+        self.server = None
+        self.answer = None
+        session.request = self._request
+
+    def _request(self, url, method, **kwargs):
+        destination = kwargs.get('endpoint_filter') or {}
+        if destination.get('service_type') != 'compute':
+            return self._send(url, method, **kwargs)
+        action = method == 'POST' and _SERVER_ACTION.fullmatch(url)
+        if action:
+            self.server = self._show(action[1], kwargs)
+        response = self._send(url, method, **self._opted_in(kwargs))
+        if action:
+            self.answer = response
+        return response
+
+    def _show(self, server_id, arguments):
+        """Read a server where a request is about to go.
+
+        :raises: CommandError if the cloud does not know of compute-rescue,
+            which would go unnoticed otherwise
+        """
+        arguments = {name: value for name, value in arguments.items()
+                     if name in _DESTINATION}
+        response = self._send(
+            '/servers/' + server_id, 'GET', raise_exc=False,
+            **self._opted_in(dict(arguments, headers={
+                'Accept': 'application/json'})))
+        if self._version and not _is_opted_in(response):
+            raise exceptions.CommandError(
+                'The cloud does not offer compute-rescue. For the behavior '
+                'of its Nova leave out --os-compute-rescue-api-version, '
+                'OS_COMPUTE_RESCUE_API_VERSION and '
+                'compute_rescue_api_version in clouds.yaml.')
+        return response.json()['server'] if response.ok else None
+
+    def _opted_in(self, arguments):
+        """The arguments of a request, with the version among the headers."""
+        if not self._version:
+            return arguments
+        headers = dict(arguments.get('headers') or {})
+        name = next((name for name in headers
+                     if name.lower() == _HEADER.lower()), _HEADER)
+        versions = headers.get(name)
+        if versions is None and arguments.get('microversion'):
+            versions = 'compute %s' % arguments['microversion']
+        if microversion.SERVICE_TYPE not in (versions or ''):
+            # keystoneauth leaves a header alone that is there already.
+            headers[name] = ', '.join(filter(None, (
+                versions, '%s %s' % (microversion.SERVICE_TYPE,
+                                     self._version))))
+        return dict(arguments, headers=headers)
+
+
+def _is_opted_in(response):
+    """Whether an answer says that it was asked for a version of ours.
+
+    One that Nova has not given, but a proxy or the middleware of Keystone,
+    says nothing about it.
+    """
+    versions = response.headers.get(_HEADER)
+    return not versions or microversion.SERVICE_TYPE in versions

@@ -1,0 +1,61 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Wait for the end of what a server was asked to do."""
+
+import time
+
+from osc_lib import exceptions
+
+from nova_rescue_ext.cmd import compute_api
+
+_SECONDS = 2
+# The first whose events have details.
+COMPUTE_VERSION = '2.84'
+
+
+def until_done(client, server_id):
+    """Wait until nothing is being done to a server.
+
+    :param client: a compute_api.Client
+    :returns: the server, a dict
+    :raises: CommandError if it is deleted meanwhile; keystoneauth1's
+        ClientException
+    """
+    while True:
+        server = client.show(server_id)
+        if server is None:
+            raise exceptions.CommandError(
+                'Server %s has been deleted.' % server_id)
+        # It has been built when it has left the status.
+        if (server['OS-EXT-STS:task_state'] is None
+                and server['status'] != 'BUILD'):
+            return server
+        time.sleep(_SECONDS)
+
+
+def failure(client, server, response, what):
+    """What to raise when it has failed.
+
+    :param client: a compute_api.Client
+    :param server: as it is afterwards, a dict
+    :param response: the answer to the request
+    :param what: what has not happened, for example 'rescued'
+    :returns: a CommandError with the reason
+    """
+    request_id = response.headers.get('x-openstack-request-id', '')
+    reason = (compute_api.reason(server)
+              or client.why(server['id'], request_id)
+              or 'The cloud does not tell you why. Its operator finds it with '
+                 'request id %s.' % request_id)
+    return exceptions.CommandError('Server %s was not %s, and is %s. %s' % (
+        server['id'], what, server['status'], reason))

@@ -1,0 +1,100 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The commands that OpenStackClient does not have."""
+
+import argparse
+from unittest import mock
+
+from osc_lib import exceptions
+
+from nova_rescue_ext.osc import commands
+from nova_rescue_ext.osc import wait
+from tests.unit.osc import base
+
+
+class ShowVersionTest(base.CommandTestCase):
+
+    def show(self, answer, headers=base.STOCK, version=''):
+        self.http.get(base.URL + '/', json={'version': answer},
+                      headers=headers)
+        command = commands.ShowVersion(self.command(version).app, None)
+        return command.take_action(argparse.Namespace())[1]
+
+    def test_offered(self):
+        offered = {'compute_rescue': {'min_version': '1.0',
+                                      'version': '1.3'}}
+        self.assertEqual(('1.0', '1.3', '1.0', None), self.show(offered))
+        self.assertEqual(('1.0', '1.3', '1.1', 'latest'), self.show(
+            offered, base.OPTED_IN, 'latest'))
+
+    def test_not_offered(self):
+        self.assertRaisesRegex(exceptions.CommandError, 'does not offer',
+                               self.show, {'id': 'v2.1'})
+
+
+class RebuildServerTest(base.CommandTestCase):
+
+    def setUp(self):
+        super().setUp()
+        patcher = mock.patch.object(wait, '_SECONDS', 0)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+        self.answer({'server': {'id': 'web', 'name': 'web-1',
+                                'status': 'BUILD', 'adminPass': 'q2k8'}})
+
+    def rebuild(self, *argv, version=''):
+        command = commands.RebuildServer(self.command(version).app, None)
+        parser = command.get_parser('openstack')
+        return command.take_action(parser.parse_args(['web', *argv]))[1]
+
+    def body(self):
+        return self.http.request_history[0].json()
+
+    def test_nothing_is_named(self):
+        self.assertEqual(('web', 'web-1', 'BUILD', 'q2k8'), self.rebuild())
+        self.assertEqual({'rebuild': {}}, self.body())
+        self.assertEqual(['compute 2.84, compute-rescue 1.2'], self.asked())
+
+    def test_parameters(self):
+        self.rebuild('--password', 'mine', '--network', 'net', '--port',
+                     'port', version='latest')
+        self.assertEqual({'rebuild': {
+            'adminPass': 'mine',
+            'networks': [{'uuid': 'net'}, {'port': 'port'}]}}, self.body())
+        self.assertEqual(['compute 2.84, compute-rescue latest'],
+                         self.asked())
+
+    def test_chosen_version(self):
+        self.assertRaisesRegex(exceptions.CommandError, '1.2 or greater',
+                               self.rebuild, version='1.1')
+        self.assertEqual([], self.asked())
+        self.rebuild(version='1.99')  # newer than the plugin, perhaps
+
+    def test_refused(self):
+        self.answer({'forbidden': {'message': 'Quota exceeded'}}, status=403)
+        self.assertRaisesRegex(exceptions.CommandError, 'Quota exceeded',
+                               self.rebuild)
+
+    def test_wait(self):
+        self.server({'status': 'BUILD'},
+                    {'status': 'BUILD', 'OS-EXT-STS:task_state': 'spawning'},
+                    {'name': 'web-1'})
+        self.assertEqual(('web', 'web-1', 'ACTIVE', 'q2k8'),
+                         self.rebuild('--wait'))
+
+    def test_failed_again(self):
+        self.server({'status': 'BUILD'}, {'status': 'ERROR', 'fault': {
+            'message': 'No valid host was found.'}})
+        self.assertRaisesRegex(
+            exceptions.CommandError,
+            'not built, and is ERROR. No valid host', self.rebuild, '--wait')

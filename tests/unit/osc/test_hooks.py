@@ -1,0 +1,203 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the commands of OpenStackClient do with the plugin."""
+
+import argparse
+from unittest import mock
+
+from osc_lib import exceptions
+
+from nova_rescue_ext.osc import hooks
+from nova_rescue_ext.osc import wait
+from tests.unit.osc import base
+
+_EVENTS = base.URL + '/servers/web/os-instance-actions/req-1'
+
+
+class HookTestCase(base.CommandTestCase):
+
+    def setUp(self):
+        super().setUp()
+        patcher = mock.patch.object(wait, '_SECONDS', 0)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def run_command(self, hook_class, version='', action='rescue',
+                    arguments=(), **others):
+        """Run a command of OpenStackClient, which asks for an action.
+
+        :param others: arguments that the command has itself
+        """
+        hook = hook_class(self.command(version))
+        parser = argparse.ArgumentParser()
+        hook.get_parser(parser)
+        parsed = parser.parse_args(arguments, argparse.Namespace(**others))
+        parsed = hook.before(parsed)
+        self.compute.post('servers/web/action', json={action: None})
+        self.assertEqual(0, hook.after(parsed, 0))
+        return parsed
+
+    def fails_with(self, words, *args, **kwargs):
+        self.assertRaisesRegex(exceptions.CommandError, words,
+                               self.run_command, *args, **kwargs)
+
+
+class RescueTest(HookTestCase):
+
+    def rescue(self, version='1.1', arguments=(), password=None):
+        self.run_command(hooks.Rescue, version, arguments=arguments,
+                         password=password)
+
+    def test_password(self):
+        self.server({})
+        self.answer({'adminPass': 'q2k8'})
+        self.rescue()
+        self.assertEqual('Password: q2k8\n', self.stdout.getvalue())
+
+    def test_password_of_the_user(self):
+        self.server({})
+        self.answer({'adminPass': 'mine'})
+        self.rescue(password='mine')
+        self.assertEqual('', self.stdout.getvalue())
+
+    def test_no_password(self):
+        """[api] enable_instance_password = False"""
+        self.server({})
+        self.answer({})
+        self.rescue()
+        self.assertEqual('', self.stdout.getvalue())
+
+    def test_no_version_no_output(self):
+        self.server({})
+        self.answer({'adminPass': 'q2k8'})
+        self.rescue(version='')
+        self.assertEqual('', self.stdout.getvalue())
+        self.assertNotIn('compute-rescue', ''.join(filter(
+            None, self.asked())))
+
+    def test_wait(self):
+        self.server({}, {'OS-EXT-STS:task_state': 'rescuing'},
+                    {'OS-EXT-STS:task_state': 'rescuing'},
+                    {'status': 'RESCUE'})
+        self.answer({'adminPass': 'q2k8'})
+        self.rescue(arguments=['--wait'])
+        self.assertEqual(5, len(self.asked()))
+
+    def test_wait_without_a_version(self):
+        self.server({}, {'status': 'RESCUE'}, headers=base.STOCK)
+        self.answer({'adminPass': 'q2k8'}, headers=base.STOCK)
+        self.rescue('', ['--wait'])
+        self.assertNotIn('compute-rescue', ''.join(filter(
+            None, self.asked())))
+
+    def failed(self, events, server=None):
+        self.server({}, server or {})
+        self.answer({'adminPass': 'q2k8'})
+        self.http.get(_EVENTS, **events)
+        return self.fails_with
+
+    def test_reason_in_the_event(self):
+        self.failed({'json': {'instanceAction': {'events': [
+            {'details': 'inner'}, {'details': 'No space left on device'}]}}})(
+            'not rescued, and is ACTIVE. No space left', hooks.Rescue, '1.1',
+            arguments=['--wait'], password=None)
+
+    def test_reason_that_users_may_not_see(self):
+        self.failed({'json': {'instanceAction': {'events': [
+            {'details': None}]}}})(
+            'does not tell you why.* req-1', hooks.Rescue, '1.1',
+            arguments=['--wait'], password=None)
+
+    def test_reason_in_the_fault(self):
+        self.failed({'status_code': 403}, {
+            'status': 'ERROR', 'fault': {'message': 'broken'}})(
+            'is ERROR. broken', hooks.Rescue, '1.1', arguments=['--wait'],
+            password=None)
+
+    def test_actions_that_users_may_not_see(self):
+        self.failed({'status_code': 403})(
+            'does not tell you why', hooks.Rescue, '1.1',
+            arguments=['--wait'], password=None)
+
+    def test_deleted_meanwhile(self):
+        self.http.get(base.URL + '/servers/web', [
+            {'json': {'server': {'id': 'web'}}, 'headers': base.OPTED_IN},
+            {'status_code': 404, 'headers': base.OPTED_IN}])
+        self.answer({})
+        self.fails_with('has been deleted', hooks.Rescue, '1.1',
+                        arguments=['--wait'], password=None)
+
+
+class UnrescueTest(HookTestCase):
+
+    def test_wait(self):
+        for status in ('ACTIVE', 'SHUTOFF'):
+            self.server({'status': 'RESCUE'},
+                        {'status': 'RESCUE',
+                         'OS-EXT-STS:task_state': 'unrescuing'},
+                        {'status': status})
+            self.answer()
+            self.run_command(hooks.Unrescue, '1.1', 'unrescue', ['--wait'])
+
+    def test_failed(self):
+        self.http.get(_EVENTS, status_code=403)
+        for status in ('RESCUE', 'ERROR'):
+            self.server({'status': 'RESCUE'}, {'status': status})
+            self.answer()
+            self.fails_with('not unrescued, and is ' + status, hooks.Unrescue,
+                            '1.1', 'unrescue', ['--wait'])
+
+
+class MigrateTest(HookTestCase):
+
+    def test_wait(self):
+        """In rescue before and after."""
+        self.server({'status': 'RESCUE'},
+                    {'status': 'RESCUE',
+                     'OS-EXT-STS:task_state': 'migrating'},
+                    {'status': 'RESCUE', 'hostId': 'two'})
+        self.answer()
+        parsed = self.run_command(
+            hooks.Migrate, '1.3', 'os-migrateLive', wait=True,
+            live_migration=True)
+        self.assertFalse(parsed.wait)  # or it would wait for ACTIVE
+        self.assertEqual('Complete\n', self.stdout.getvalue())
+
+    def test_failed(self):
+        self.http.get(_EVENTS, json={'instanceAction': {'events': [
+            {'details': 'No valid host was found.'}]}})
+        self.server({'status': 'RESCUE'})
+        self.answer()
+        self.fails_with('not migrated, and is RESCUE. No valid host',
+                        hooks.Migrate, '1.3', 'os-migrateLive', wait=True,
+                        live_migration=True)
+
+    def test_left_alone(self):
+        """Without a version, and in a cold migration."""
+        self.server({})
+        self.answer()
+        for version, live in (('', True), ('1.3', False)):
+            parsed = self.run_command(
+                hooks.Migrate, version, 'migrate', wait=True,
+                live_migration=live)
+            self.assertTrue(parsed.wait)
+        self.assertEqual('', self.stdout.getvalue())
+
+
+class RebuildTest(HookTestCase):
+
+    def test_version(self):
+        self.server({})
+        self.answer({})
+        self.run_command(hooks.Rebuild, '1.2', 'rebuild')
+        self.assertEqual('compute 2.95, compute-rescue 1.2', self.asked()[-1])
