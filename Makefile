@@ -1,22 +1,30 @@
 # make demo     the features in an embedded cloud, over HTTP, with a transcript
 # make test     style, unit and functional tests, Nova's own, documentation
+# make test-nightly     what takes longer than "make test" should
+# make test-bare        "make demo" and "make test" in roots of Debian releases
 # make test-databases   rebuild on MariaDB and PostgreSQL, in 10 minutes
 # make bench    what the package costs
 # make clean    take away what these made
 #
-#   PYTHON=python3.11   the interpreter of the environment that they make
+#   PYTHON=             the interpreter of the environment that they make; if
+#                       empty, the newest found that the Nova supports
+#   NO_INSTALL=         1: name missing system packages, do not install them
 #   VENV=.venv          where that environment is
 #   NOVA=34             the Nova series in it (29 to 34)
 #   DEMO=               stories for "make demo", all if empty
 #   TESTS=              for unit and functional: a regular expression
 #   SELECT=quick        which of Nova's own tests: quick or full (hours)
+#   RELEASES=           for "make test-bare": by default bookworm and trixie
+#   BARE=               for "make test-bare": by default demo and test
 
-PYTHON ?= python3.11
+PYTHON ?=
 NOVA ?= 34
 VENV ?= .venv
 DEMO ?=
 TESTS ?=
 SELECT ?= quick
+RELEASES ?= bookworm trixie
+BARE ?= demo test
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PYTHONWARNINGS ?= ignore
@@ -27,7 +35,7 @@ export LC_ALL := C.UTF-8
 
 installed := $(VENV)/installed-nova-$(NOVA)
 
-.PHONY: help demo bench test test-databases venv style unit functional nova-suite digests \
+.PHONY: help demo bench test test-nightly test-bare test-databases venv style unit functional nova-suite digests \
 	docs releasenotes samples clean
 
 help:
@@ -37,7 +45,7 @@ venv: $(installed)
 
 $(installed): tools/make_venv.sh bindep.txt constraints/nova-$(NOVA).txt \
 		requirements.txt test-requirements.txt doc/requirements.txt setup.cfg
-	@tools/make_venv.sh $(PYTHON) $(VENV) constraints/nova-$(NOVA).txt
+	@tools/make_venv.sh $(VENV) constraints/nova-$(NOVA).txt $(PYTHON)
 	@touch $@
 
 demo: venv
@@ -61,6 +69,15 @@ unit: venv
 
 functional: venv
 	OS_TEST_PATH=./tests/functional stestr run '$(TESTS)'
+
+# Tests that are marked "nightly", and each of the others, too.
+test-nightly: venv
+	TEST_NIGHTLY=1 OS_TEST_PATH=./tests/unit stestr run '$(TESTS)'
+	TEST_NIGHTLY=1 OS_TEST_PATH=./tests/functional stestr run '$(TESTS)'
+
+# Needs root, debootstrap, and unshare.
+test-bare:
+	tools/bare_root.sh '$(RELEASES)' $(BARE)
 
 # Servers of its own, on private sockets: bindep.txt, profile "databases".
 test-databases: venv
