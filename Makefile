@@ -13,6 +13,7 @@
 #   NOVA=34             the Nova series in it (29 to 34)
 #   DEMO=               stories for "make demo", all if empty
 #   TESTS=              for unit and functional: a regular expression
+#   WORKERS=            of the functional tests; they wait half of the time
 #   SELECT=quick        which of Nova's own tests: quick or full (hours)
 #   RELEASES=           for "make test-bare": by default bookworm and trixie
 #   BARE=               for "make test-bare": by default demo and test
@@ -25,6 +26,7 @@ TESTS ?=
 SELECT ?= quick
 RELEASES ?= bookworm trixie
 BARE ?= demo test
+WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PYTHONWARNINGS ?= ignore
@@ -68,12 +70,11 @@ unit: venv
 	OS_TEST_PATH=./tests/unit stestr run '$(TESTS)'
 
 functional: venv
-	OS_TEST_PATH=./tests/functional stestr run '$(TESTS)'
+	OS_TEST_PATH=./tests/functional stestr run --concurrency $(WORKERS) '$(TESTS)'
 
 # Tests that are marked "nightly", and each of the others, too.
-test-nightly: venv
-	TEST_NIGHTLY=1 OS_TEST_PATH=./tests/unit stestr run '$(TESTS)'
-	TEST_NIGHTLY=1 OS_TEST_PATH=./tests/functional stestr run '$(TESTS)'
+test-nightly: export TEST_NIGHTLY = 1
+test-nightly: unit functional
 
 # Needs root, debootstrap, and unshare.
 test-bare:

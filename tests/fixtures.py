@@ -14,8 +14,13 @@
 
 import os
 import sys
+import unittest
 
 import fixtures
+
+# For tests that take long: "make test-nightly" runs them.
+nightly = unittest.skipUnless(
+    os.environ.get('TEST_NIGHTLY'), 'only in make test-nightly')
 
 API_PASTE_VARIABLE = 'OS_WSGI__API_PASTE_CONFIG'
 
