@@ -18,15 +18,13 @@ activate and deactivate.
 """
 
 import itertools
-import os
-import subprocess
-import sys
 import tempfile
 import textwrap
 
 import testtools
 
 from nova_rescue_ext import microversion
+from tests.unit.activation.processes import run
 
 ON = textwrap.dedent('''\
     [DEFAULT]
@@ -45,18 +43,6 @@ SERVICE = textwrap.dedent('''\
                       configure_db=False, init_rpc=False)
     logging.setup(nova.conf.CONF, 'nova')
     ''')
-
-
-def run(code, *arguments):
-    """Run code in a process; what it prints and logs is returned."""
-    environ = dict(os.environ, PYTHONWARNINGS='ignore')
-    process = subprocess.run(
-        [sys.executable, '-c', textwrap.dedent(code), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=environ)
-    if process.returncode:
-        raise AssertionError(process.stdout)
-    return process.stdout
 
 
 class OrderTest(testtools.TestCase):
