@@ -21,7 +21,7 @@ import testtools
 from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import overrides
 
-OURS = 'tests.unit.activation.test_overrides:%s'
+OURS = 'tests.unit.test_overrides:%s'
 
 
 class Target:
