@@ -108,3 +108,18 @@ class MappingChanged(RescueExtException):
 
     msg_fmt = N_('Server %(instance_uuid)s is no longer in the cell in which '
                  'it was found.')
+
+
+class DatabaseAway(RescueExtException):
+    """What becomes of a server cannot be decided without its database."""
+
+    msg_fmt = N_('The database of the server cannot be read.')
+
+
+class LeftOff(RescueExtException):
+    """A domain is defined, and is not to be waited for until it runs.
+
+    Raised and caught in a hard reboot that leaves a server off.
+    """
+
+    msg_fmt = N_('The guest is defined and left off.')

@@ -27,6 +27,7 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``ramdisk_id``              as ``image_id``
 ``mode``                    as ``image_id``
 ``vm_state``                as ``image_id``
+``guest``                   as ``image_id``
 ``goes_back``               nova-api        nova-compute    unrescue
 ``transferred``             nova-compute    nova-compute    next migration
                             (destination)   (source)
@@ -42,6 +43,9 @@ from nova.compute import vm_states
 
 LEGACY = 'legacy'
 STABLE = 'stable'
+
+RUNNING = 'running'
+OFF = 'off'
 
 PREFIX = 'rescue_ext_'
 
@@ -66,7 +70,8 @@ class RescueRecord(typing.NamedTuple):
     ``image_id``, ``kernel_id`` and ``ramdisk_id`` are ids of images, the last
     two None if the rescue system boots from its disk; ``mode`` is LEGACY or
     STABLE (spec: stable-device-rescue); ``vm_state`` is the state before the
-    rescue, None in a record that was written before there was this field.
+    rescue, and ``guest`` whether the guest ran then, RUNNING or OFF: both are
+    None in a record that was written before there were these fields.
     """
 
     image_id: typing.Optional[str]
@@ -74,9 +79,11 @@ class RescueRecord(typing.NamedTuple):
     ramdisk_id: typing.Optional[str]
     mode: str
     vm_state: typing.Optional[str] = None
+    guest: typing.Optional[str] = None
 
 
-def record_rescue(instance, image_id, kernel_id, ramdisk_id, mode):
+def record_rescue(instance, image_id, kernel_id, ramdisk_id, mode,
+                  was_running):
     """Record a rescue. The caller saves the instance.
 
     :param instance: the Instance, in its state before the rescue
@@ -84,10 +91,11 @@ def record_rescue(instance, image_id, kernel_id, ramdisk_id, mode):
     :param kernel_id: the id of the kernel's image, or None
     :param ramdisk_id: the id of the ramdisk's image, or None
     :param mode: LEGACY or STABLE
+    :param was_running: whether the guest runs
     """
     forget_rescue(instance)
     record = RescueRecord(image_id, kernel_id, ramdisk_id, mode,
-                          instance.vm_state)
+                          instance.vm_state, RUNNING if was_running else OFF)
     for name, value in record._asdict().items():
         if value:
             instance.system_metadata[PREFIX + name] = value
@@ -110,6 +118,17 @@ def rescue_of(instance):
     if not values['mode']:
         return None
     return RescueRecord(**values)
+
+
+def ran_before_rescue(instance):
+    """Whether the guest of a server in the task of its rescue ran before it.
+
+    :param instance: the Instance, whose state is that before the rescue
+    """
+    recorded = instance.system_metadata.get(PREFIX + 'guest')
+    if recorded:
+        return recorded == RUNNING
+    return instance.vm_state == vm_states.ACTIVE
 
 
 def forget_rescue(instance):

@@ -59,7 +59,6 @@ CALLABLES = (
     # A message that comes too late is told by its event only.
     'nova.compute.utils:EventReporter.__init__',
     'nova.compute.utils:EventReporter.__exit__',
-    'nova.compute.manager:ComputeManager._instance_update',
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown',
@@ -91,6 +90,7 @@ CALLABLES = (
     'nova.compute.share_management:ShareManager.get_share_info',
     'nova.compute.share_management:ShareManager.mount_all',
     'nova.virt.libvirt.driver:LibvirtDriver._hard_reboot',
+    'nova.virt.libvirt.driver:LibvirtDriver.delete_instance_files',
     'nova.virt.libvirt.driver:LibvirtDriver._cleanup',
     'nova.virt.libvirt.driver:LibvirtDriver._undefine_domain',
     'nova.virt.libvirt.driver:LibvirtDriver._build_device_metadata',

@@ -18,34 +18,20 @@ they are based on. To find that out Nova starts qemu-img several times for each
 disk, while the server is down. Unrescue looks for itself first.
 """
 
-import contextlib
 import os
-import threading
 
+from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import qcow2
-
-# Whether this thread, or green thread, leaves disks alone that are whole.
-_here = threading.local()
-
-
-@contextlib.contextmanager
-def left_alone():
-    """In here, nothing is made anew if all disks of the domain are whole."""
-    _here.left_alone = True
-    try:
-        yield
-    finally:
-        _here.left_alone = False
 
 
 def need_nothing(guest_config):
     """Whether to leave the disks of a domain alone.
 
     :param guest_config: a LibvirtConfigGuest
-    :returns: True if we are in left_alone() and all is there; False also if
-        we cannot tell
+    :returns: True if a server leaves its rescue and all is there; False also
+        if we cannot tell
     """
-    return getattr(_here, 'left_alone', False) and all(
+    return hard_reboot.HardReboot.is_run_by_this_thread() and all(
         _is_whole(disk) for disk in guest_config.devices
         if disk.root_name == 'disk' and disk.source_path
         and disk.source_type in ('file', 'block'))

@@ -37,6 +37,20 @@ def stock_domain_path(instance):
                         STOCK_DOMAIN)
 
 
+def restore_stock_domain(driver, context, instance, start):
+    """Define the domain that stock Nova keeps for the way back.
+
+    :param driver: the LibvirtDriver
+    :param context: a RequestContext
+    :param instance: the Instance; whoever calls holds its lock
+    :param start: whether its guest is started
+    """
+    with open(stock_domain_path(instance), encoding='utf-8') as domain:
+        xml = domain.read()
+    driver._destroy(instance)
+    driver._create_guest(context, xml, instance, power_on=start)
+
+
 def remove_stock_domain(instance):
     """Remove stock Nova's saved domain, if there is one.
 

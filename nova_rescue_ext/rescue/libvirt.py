@@ -13,29 +13,25 @@
 
 """Rescue in the libvirt driver."""
 
+import contextlib
 import inspect
-import os
 
 from lxml import etree
 from nova.compute import vm_states
 from nova import conf
-from nova import exception
 from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import utils as libvirt_utils
-from oslo_log import log as logging
-from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
-from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.host import guests
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import image
-from nova_rescue_ext.rescue import progress
+from nova_rescue_ext.rescue import operation
 
 CONF = conf.CONF
-LOG = logging.getLogger(__name__)
 
 # Part of the name of a machine type -> the buses that it lacks; the first that
 # fits counts. Type pc has all of them.
@@ -58,57 +54,47 @@ def rescue(original, self, context, instance, network_info, image_meta,
            rescue_password, block_device_info, *args, **kwargs):
     """Rescue; a failure puts the server back as it was.
 
-    Nova's own rescue prepares all there is to prepare, then destroys the
-    guest, then starts the rescue guest. The manager has left it to us to
-    power the guest off in between (destroy() below).
-
-    Files of an earlier rescue are removed first: Nova would boot them again
-    (hazard: files-of-an-earlier-rescue). The properties of the server's image
-    stay as they were (hazard: machine-type).
+    Without an operation, as in Nova's own tests of the driver, as in stock.
     """
-    current = progress.of(instance)
-    if current is None:
-        current = progress.Progress()
-        current.was_running = is_running(self, instance)
-    current.driver_called = True
+    ours = operation.Rescue.of_this_thread(instance.uuid)
+    if ours is None:
+        return original(context, instance, network_info, image_meta,
+                        rescue_password, block_device_info, *args, **kwargs)
+    with ours.in_driver(image_meta), _image_of_server_kept(instance):
+        ours.remove_earlier()
+        _choose_bus(instance, image_meta)
+        _refuse_unfit_bus(instance, image_meta)
+        kernel_id, ramdisk_id = _kernel_and_ramdisk(
+            self, ours.context, instance, image_meta)
+        ours.record(
+            _image_id(instance, image_meta),
+            CONF.libvirt.rescue_kernel_id or kernel_id,
+            CONF.libvirt.rescue_ramdisk_id or ramdisk_id,
+            instance_metadata.STABLE
+            if hardware.check_hw_rescue_props(image_meta)
+            else instance_metadata.LEGACY)
+        # Nova reads them off the instance.
+        instance.kernel_id, instance.ramdisk_id = kernel_id, ramdisk_id
+        original(context, instance, network_info, image_meta,
+                 rescue_password, block_device_info, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _image_of_server_kept(instance):
+    """What is written about the server's image in here is not kept.
+
+    Nova writes the machine type of the rescue system there
+    (hazard: machine-type).
+    """
     properties = _image_properties(instance)
     kernel_id, ramdisk_id = instance.kernel_id, instance.ramdisk_id
     try:
-        rescue_files.remove(self, instance)
-        _choose_bus(instance, image_meta)
-        _refuse_unfit_bus(instance, image_meta)
-        kernel = _kernel_and_ramdisk(self, current.context or context,
-                                     instance, image_meta)
-        _write_record(instance, image_meta, *kernel)
-        if progress.of(instance) is not None:
-            # Before the guest goes down: a nova-compute that is killed in the
-            # rescue finds it when it is started again.
-            instance.save()
-        # Nova reads them off the instance; they are not saved.
-        instance.kernel_id, instance.ramdisk_id = kernel
-        original(context, instance, network_info, image_meta,
-                 rescue_password, block_device_info, *args, **kwargs)
-        current.rescue_guest_runs = True
-    except Exception:
-        with excutils.save_and_reraise_exception():
-            roll_back(self, context, instance, current)
+        yield
     finally:
         for key in _image_properties(instance):
             del instance.system_metadata[key]
         instance.system_metadata.update(properties)
         instance.kernel_id, instance.ramdisk_id = kernel_id, ramdisk_id
-
-
-def is_running(driver, instance):
-    """Whether a server's guest is up.
-
-    :param driver: the LibvirtDriver
-    :param instance: the Instance
-    """
-    try:
-        return driver._host.get_guest(instance).is_active()
-    except exception.InstanceNotFound:
-        return False
 
 
 def _image_properties(instance):
@@ -166,15 +152,6 @@ def _refuse_unfit_bus(instance, image_meta):
                                    if other not in missing)})
 
 
-def _write_record(instance, image_meta, kernel_id, ramdisk_id):
-    instance_metadata.record_rescue(
-        instance, _image_id(instance, image_meta),
-        CONF.libvirt.rescue_kernel_id or kernel_id,
-        CONF.libvirt.rescue_ramdisk_id or ramdisk_id,
-        instance_metadata.STABLE if hardware.check_hw_rescue_props(image_meta)
-        else instance_metadata.LEGACY)
-
-
 def _kernel_and_ramdisk(driver, context, instance, image_meta):
     """The ids of the kernel and the ramdisk that the rescue boots with.
 
@@ -198,7 +175,7 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
 
 def create_image(original, self, context, instance, *args, **kwargs):
     """Download the operator's rescue image with the operator's rights."""
-    if progress.of(instance) is not None:
+    if operation.Rescue.of_this_thread(instance.uuid) is not None:
         images = kwargs.get('disk_images') or {}
         if instance_metadata.is_offered_image(
                 instance, images.get('image_id')):
@@ -206,14 +183,22 @@ def create_image(original, self, context, instance, *args, **kwargs):
     return original(context, instance, *args, **kwargs)
 
 
+def get_guest_config(original, self, instance, *args, **kwargs):
+    """The rescue disk is ready: from here on nobody else is at the guest.
+
+    Nova connects the server's volumes next.
+    """
+    ours = operation.Rescue.of_this_thread(instance.uuid)
+    if ours is not None:
+        ours.take_turn()
+    return original(instance, *args, **kwargs)
+
+
 def destroy(original, self, instance):
     """Power the guest off cleanly now that the rescue disk is ready."""
-    current = progress.of(instance)
-    if current is not None:
-        current.guest_touched = True
-        power_off, current.power_off = current.power_off, None
-        if power_off:
-            power_off()
+    ours = operation.Rescue.of_this_thread(instance.uuid)
+    if ours is not None:
+        ours.switch_guests()
     return original(instance)
 
 
@@ -225,7 +210,8 @@ def get_guest_disk_config(original, self, instance, name, disk_mapping,
     told, and attaches the server's own, which has the server's first password.
     From compute-rescue 1.1, at the address of the server's own.
     """
-    if (name != 'disk.config' or progress.of(instance) is None
+    if (name != 'disk.config'
+            or operation.Rescue.of_this_thread(instance.uuid) is None
             or not instance_metadata.rescue_asks_for(
                 instance, microversion.RESCUE)):
         return original(instance, name, disk_mapping, *args, **kwargs)
@@ -238,98 +224,6 @@ def get_guest_disk_config(original, self, instance, name, disk_mapping,
         del disk_mapping[name]
 
 
-def roll_back(driver, context, instance, current):
-    """Put a server back as it was before its rescue.
-
-    Whether that has worked is in its Progress.
-
-    :param driver: the LibvirtDriver
-    :param context: a RequestContext
-    :param instance: the Instance
-    :param current: its Progress
-    """
-    current.rescue_guest_runs = False
-    try:
-        instance_metadata.forget_rescue(instance)
-        if current.guest_touched:
-            _restore_guest(driver, context, instance, current)
-    except Exception:
-        LOG.exception('The rescue failed, and so did the way back. No disk '
-                      'of the server was changed: hard reboot it.',
-                      instance=instance)
-        return
-    current.rolled_back = True
-    rescue_files.remove_all(driver, instance)
-
-
-def _restore_guest(driver, context, instance, current):
-    if current.has_shares and current.was_running:
-        driver.unrescue(context, instance)  # mounts them
-    elif current.driver_called:
-        _restore_stock_domain(driver, context, instance, current.was_running)
-
-
-def _restore_stock_domain(driver, context, instance, start):
-    with open(rescue_files.stock_domain_path(instance),
-              encoding='utf-8') as domain:
-        xml = domain.read()
-    driver._destroy(instance)
-    driver._create_guest(context, xml, instance, power_on=start)
-
-
-def rescue_guest_is_running(driver, instance):
-    """Whether what runs is the rescue guest.
-
-    :param driver: the LibvirtDriver
-    :param instance: the Instance
-    """
-    return is_running(driver, instance) and _has_rescue_disk(driver, instance)
-
-
-def _has_rescue_disk(driver, instance):
-    domain = etree.fromstring(
-        driver._host.get_guest(instance).get_xml_desc())
-    names = (value for source in domain.findall('devices/disk/source')
-             for value in source.attrib.values())
-    return any(name.endswith(rescue_files.SUFFIX) for name in names)
-
-
-def roll_back_interrupted(driver, context, instance):
-    """Put a server back whose rescue a restart of nova-compute interrupted.
-
-    A guest that was not touched runs on.
-
-    :param driver: the LibvirtDriver
-    :param context: a RequestContext
-    :param instance: the Instance
-    """
-    if _is_untouched(driver, instance):
-        pass
-    elif (instance.vm_state != vm_states.ACTIVE
-            and os.path.exists(rescue_files.stock_domain_path(instance))):
-        _restore_stock_domain(driver, context, instance, start=False)
-    else:
-        # From the database: the host may have been rebooted, and in the domain
-        # of before a device path may be another volume
-        # (hazard: stale-saved-domain).
-        driver.unrescue(context, instance)
-    instance_metadata.forget_rescue(instance)
-    rescue_files.remove(driver, instance)
-    rescue_files.remove_stock_domain(instance)
-
-
-def _is_untouched(driver, instance):
-    try:
-        if _has_rescue_disk(driver, instance):
-            return False
-    except exception.InstanceNotFound:
-        return False
-    return (instance.vm_state != vm_states.ACTIVE
-            or is_running(driver, instance)
-            # Made before anything else is.
-            or not os.path.exists(rescue_files.stock_domain_path(instance)))
-
-
 def resume_state_on_host_boot(original, self, context, instance,
                               network_info, *args, **kwargs):
     """Bring a rescued server up in rescue after its host was rebooted.
@@ -340,28 +234,21 @@ def resume_state_on_host_boot(original, self, context, instance,
     now (hazard: stale-saved-domain).
     """
     if (instance.vm_state != vm_states.RESCUED
-            or is_running(self, instance)
-            or not _rescue_domain_exists(self, instance)):
+            or guests.is_running(self, instance)
+            or not guests.is_in_rescue(self, instance)):
         return original(context, instance, network_info, *args, **kwargs)
-    block_device_info = kwargs.get('block_device_info') or next(
-        (value for value in args if isinstance(value, dict)), None)
+    block_device_info = inspect.signature(original).bind(
+        context, instance, network_info, *args,
+        **kwargs).arguments.get('block_device_info')
     xml = _with_volumes(self, context, instance, block_device_info)
     self._create_guest_with_network(
         context, xml, instance, network_info, block_device_info,
         vifs_already_plugged=True)
 
 
-def _rescue_domain_exists(driver, instance):
-    try:
-        return _has_rescue_disk(driver, instance)
-    except exception.InstanceNotFound:
-        return False
-
-
 def _with_volumes(driver, context, instance, block_device_info):
     """The defined domain, with the sources of volumes as they are now."""
-    domain = etree.fromstring(
-        driver._host.get_guest(instance).get_xml_desc())
+    domain = guests.read_domain(driver, instance)
     disks = {disk.findtext('serial'): disk
              for disk in domain.findall('devices/disk')}
     for bdm in (block_device_info or {}).get('block_device_mapping', []):

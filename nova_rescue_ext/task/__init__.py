@@ -13,8 +13,9 @@
 
 """One server at a time: its messages, its operation, and how a task ends.
 
-``operation`` holds the state of what a thread does to a server,
+``operation`` holds the state of what a thread does to a server, ``host_task``
+that of a task on its host and whether it is still the server's,
 ``stale_message`` drops messages whose task has ended, ``conflict`` answers two
-requests at once, ``save_hook`` sees what Nova saves before it does, and
-``final_save`` saves the end of a task when the database is back.
+requests at once, ``compute`` is asked before nova-compute's manager ends a
+task, and ``final_save`` saves its end when the database is back.
 """

@@ -61,6 +61,14 @@ class Operation:
                 return operation
         return None
 
+    @classmethod
+    def is_run_by_this_thread(cls) -> bool:
+        """Whether this thread runs an operation of this class on any server.
+
+        Where Nova's callable is not told which server it works for.
+        """
+        return any(isinstance(operation, cls) for operation in _running())
+
 
 def _running() -> list[Operation]:
     if not hasattr(_here, 'operations'):

@@ -511,8 +511,8 @@ class ChangedMeanwhileTest(RestartTestCase):
             self.set(server, task_state=task_state)
         bring_back = resolve(way)
 
-        def bring_back_and_change(driver, context, instance):
-            bring_back(driver, context, instance)
+        def bring_back_and_change(host, context, instance):
+            bring_back(host, context, instance)
             if instance.uuid == first['id']:
                 change(first)
 
@@ -525,7 +525,7 @@ class ChangedMeanwhileTest(RestartTestCase):
 
     def _rescuing(self, change):
         return self._restart(
-            'rescuing', 'nova_rescue_ext.rescue.libvirt.roll_back_interrupted',
+            'rescuing', 'nova_rescue_ext.rescue.recovery.roll_back',
             change)
 
     def _destroy(self, server):
@@ -596,7 +596,7 @@ class KilledTest(RestartTestCase):
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
         self.assertEqual(
             instance_metadata.RescueRecord(self.image, None, None, 'legacy',
-                                           'active'),
+                                           'active', 'running'),
             instance_metadata.rescue_of(self.instance(server)))
         self.assertEqual([], self.rescue_files(server))
 

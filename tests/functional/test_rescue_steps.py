@@ -211,7 +211,7 @@ class SharesTest(StepsTestCase):
         super().setUp()
         self.patch('nova_rescue_ext.rescue.compute._has_shares',
                    lambda instance: True)
-        mount = 'nova_rescue_ext.unrescue.libvirt._mount_shares'
+        mount = 'nova_rescue_ext.host.hard_reboot._mount_shares'
         self.mounted = mock.Mock(wraps=test_rescue_failure.resolve(mount))
         self.patch(mount, self.mounted)
 

@@ -175,14 +175,14 @@ class RecordTest(UnrescueTestCase):
         image_id = self.rescue_now()
         self.assertEqual(
             instance_metadata.RescueRecord(image_id, None, None, 'legacy',
-                                           'active'),
+                                           'active', 'running'),
             instance_metadata.rescue_of(self.instance()))
 
     def test_stable(self):
         image_id = self.rescue_now(hw_rescue_device='disk')
         self.assertEqual(
             instance_metadata.RescueRecord(image_id, None, None, 'stable',
-                                           'active'),
+                                           'active', 'running'),
             instance_metadata.rescue_of(self.instance()))
 
     def test_forgotten_by_unrescue(self):

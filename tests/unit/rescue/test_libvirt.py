@@ -23,7 +23,7 @@ import testtools
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import libvirt
-from nova_rescue_ext.rescue import progress
+from nova_rescue_ext.rescue import operation
 
 
 class CreateImageTest(testtools.TestCase):
@@ -33,7 +33,8 @@ class CreateImageTest(testtools.TestCase):
         super().setUp()
         objects.register_all()
         self.instance = objects.Instance(uuid=uuids.instance,
-                                         system_metadata={})
+                                         system_metadata={},
+                                         vm_state='active')
         self.useFixture(fixtures.MonkeyPatch(
             'nova_rescue_ext.rescue.image.operator_context',
             lambda instance: 'operator'))
@@ -47,18 +48,18 @@ class CreateImageTest(testtools.TestCase):
     def test_offered_image(self):
         instance_metadata.request_rescue(
             self.instance, microversion.RESCUE, offered_image=uuids.image)
-        with progress.track(self.instance):
+        with operation.Rescue(None, None, self.instance):
             self.assertEqual('operator', self._context())
 
     def test_other_image(self):
         instance_metadata.request_rescue(self.instance, microversion.RESCUE)
-        with progress.track(self.instance):
+        with operation.Rescue(None, None, self.instance):
             self.assertEqual('user', self._context())
 
     def test_another_image_than_the_offered(self):
         instance_metadata.request_rescue(
             self.instance, microversion.RESCUE, offered_image=uuids.image)
-        with progress.track(self.instance):
+        with operation.Rescue(None, None, self.instance):
             self.assertEqual('user', self._context(uuids.other))
 
     def test_not_in_a_rescue(self):
@@ -73,7 +74,8 @@ class GuestDiskConfigTest(testtools.TestCase):
     def test_units_are_counted(self):
         """Nova counts the units of the SCSI bus in the mapping."""
         objects.register_all()
-        instance = objects.Instance(uuid=uuids.instance, system_metadata={})
+        instance = objects.Instance(uuid=uuids.instance, system_metadata={},
+                                    vm_state='active')
         instance_metadata.request_rescue(instance, microversion.RESCUE)
         mapping = {'disk.config': {'bus': 'scsi'}, 'unit': 3}
 
@@ -82,7 +84,7 @@ class GuestDiskConfigTest(testtools.TestCase):
             self.assertEqual({'bus': 'scsi'}, disk_mapping[name])
             disk_mapping['unit'] += 1
 
-        with progress.track(instance):
+        with operation.Rescue(None, None, instance):
             libvirt.get_guest_disk_config(original, None, instance,
                                           'disk.config', mapping)
         self.assertEqual({'disk.config': {'bus': 'scsi'}, 'unit': 4},

@@ -1,0 +1,69 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A server's guest in libvirt."""
+
+from lxml import etree
+from nova import exception
+
+from nova_rescue_ext.host import rescue_files
+
+
+def is_running(driver, instance) -> bool:
+    """Whether a server's guest is up.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
+    try:
+        return driver._host.get_guest(instance).is_active()
+    except exception.InstanceNotFound:
+        return False
+
+
+def exists(driver, instance) -> bool:
+    """Whether a server has a domain, running or not.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
+    try:
+        driver._host.get_guest(instance)
+    except exception.InstanceNotFound:
+        return False
+    return True
+
+
+def read_domain(driver, instance) -> etree._Element:
+    """A server's domain, as libvirt has it.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    :raises: InstanceNotFound
+    """
+    return etree.fromstring(driver._host.get_guest(instance).get_xml_desc())
+
+
+def is_in_rescue(driver, instance) -> bool:
+    """Whether a server's domain, running or not, is that of a rescue.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
+    try:
+        domain = read_domain(driver, instance)
+    except exception.InstanceNotFound:
+        return False
+    names = (value for source in domain.findall('devices/disk/source')
+             for value in source.attrib.values())
+    return any(name.endswith(rescue_files.SUFFIX) for name in names)

@@ -1,0 +1,135 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The way back to a server's own disks: a hard reboot that loses nothing."""
+
+from lxml import etree
+from nova.compute import vm_states
+from oslo_log import log as logging
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.task import operation
+
+LOG = logging.getLogger(__name__)
+
+_MACHINE_TYPE = 'image_hw_machine_type'
+
+
+class HardReboot(operation.Operation):
+    """A hard reboot by which a server leaves its rescue.
+
+    The domain is rebuilt from the database, whoever rescued the server, and
+    wherever. Persistent memory and UEFI variables are kept, which a hard
+    reboot may not do, and disks that are whole are left alone.
+
+    Nothing else may be done to the domain meanwhile: whoever runs this holds
+    the lock of the instance.
+
+    :param manager: the ComputeManager
+    :param instance: the Instance; saved by the caller
+    :param leave_off: whether its guest is not started: its disks may be half
+        repaired
+    """
+
+    def __init__(self, manager, instance, leave_off: bool) -> None:
+        super().__init__(instance.uuid)
+        self._manager = manager
+        self._instance = instance
+        self.leave_off = leave_off
+
+    def run(self, context) -> None:
+        """Rebuild the domain, and remove what the rescue left.
+
+        :param context: the RequestContext of the caller, not elevated
+        """
+        driver, instance = self._manager.driver, self._instance
+        _repair_machine_type(instance)
+        with self:
+            self._reboot(context)
+        # Nova 29 and 30 leave that of the rescue (hazard: device-metadata).
+        instance.device_metadata = driver._build_device_metadata(
+            context, instance)
+        instance_metadata.forget_rescue(instance)
+        # After the server runs again (hazard: failed-unrescue).
+        rescue_files.remove_all(driver, instance)
+
+    def _reboot(self, context) -> None:
+        manager, instance = self._manager, self._instance
+        elevated = context.elevated()
+        shares = _mount_shares(manager, elevated, instance)
+        arguments = {} if shares is None else {'share_info': shares}
+        try:
+            manager.driver._hard_reboot(
+                context, instance, instance.get_network_info(),
+                block_device_info=manager._get_instance_block_device_info(
+                    elevated, instance),
+                accel_info=manager._get_accel_info(elevated, instance),
+                **arguments)
+        except ext_exception.LeftOff:
+            # As in a stop, with shares and serial consoles released.
+            manager._power_off_instance(
+                *([] if shares is None else [elevated]), instance,
+                clean_shutdown=False)
+            return
+        if shares:
+            shares.activate_all()
+
+
+def _mount_shares(manager, context, instance):
+    """The server's shares, mounted (hazard: shares).
+
+    :returns: a ShareMappingList, or None in Nova 29 and 30, which have none
+    """
+    if hasattr(manager, 'share_manager'):  # from Nova 34
+        find = manager.share_manager.get_share_info
+        mount = manager.share_manager.mount_all
+    elif hasattr(manager, '_get_share_info'):
+        find = manager._get_share_info
+        mount = manager._mount_all_shares
+    else:
+        return None
+    shares = find(context, instance)
+    mount(context, instance, shares)
+    return shares
+
+
+def _repair_machine_type(instance):
+    """Undo what a rescue by stock Nova did to the machine type.
+
+    It writes that of the rescue system into the properties of the server's
+    image, which a rebuilt domain would take for the server's. The domain that
+    stock Nova saved has the right one (hazard: machine-type).
+    """
+    if (instance.vm_state != vm_states.RESCUED
+            or instance_metadata.rescue_of(instance)):
+        return
+    try:
+        with open(rescue_files.stock_domain_path(instance), 'rb') as domain:
+            machine = etree.parse(domain).find('os/type').get('machine')
+    except FileNotFoundError:
+        return
+    except (etree.XMLSyntaxError, AttributeError) as exc:
+        LOG.warning('The domain that was saved when this server was rescued '
+                    'cannot be read (%s). If the server does not boot after '
+                    'unrescue, compare its machine type, %s, with that of '
+                    'servers like it.', exc,
+                    instance.system_metadata.get(_MACHINE_TYPE),
+                    instance=instance)
+        return
+    if machine and machine != instance.system_metadata.get(_MACHINE_TYPE):
+        LOG.info('Machine type %(machine)s, which the server had before its '
+                 'rescue, is restored.', {'machine': machine},
+                 instance=instance)
+        instance.system_metadata[_MACHINE_TYPE] = machine

@@ -1,0 +1,318 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The rescue that nova-compute works on, and the way back from it.
+
+Imported where the libvirt driver runs, and nowhere else.
+"""
+
+import contextlib
+import typing
+
+from nova.compute import instance_actions
+from nova.compute import task_states
+from nova.compute import vm_states
+from nova import exception
+from oslo_log import log as logging
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.host import guests
+from nova_rescue_ext.host import hard_reboot
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.i18n import _
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import image
+from nova_rescue_ext.task import final_save
+from nova_rescue_ext.task import host_task
+
+LOG = logging.getLogger(__name__)
+
+
+class Rescue(host_task.HostTask):
+    """A rescue, from its message to its end.
+
+    Nova's own rescue powers the guest off, prepares all there is to prepare,
+    destroys the guest, and starts the rescue guest. Here the guest stays up
+    until all is prepared. The lock of the instance is held while files of an
+    earlier rescue are removed, and again from when all is prepared until the
+    rescue guest is up; not during a download, which a DELETE must not wait
+    for.
+
+    Whatever fails, the server is put back as it was before (roll_back()).
+
+    :param manager: the ComputeManager
+    :param context: the RequestContext of the caller, before Nova elevates it
+    :param instance: the Instance
+    :ivar was_running: whether the guest was up before the rescue
+    :ivar image_meta: the ImageMeta of the rescue image, once the driver has it
+    """
+
+    ACTION = instance_actions.RESCUE
+    TASK_STATE = task_states.RESCUING
+
+    def __init__(self, manager, context, instance) -> None:
+        super().__init__(instance)
+        self.manager = manager
+        self.context = context
+        self.was_running = False
+        self.image_meta = None
+        self._vm_state = instance.vm_state
+        self._has_shares = False
+        self._power_off: typing.Callable[[], None] | None = None
+        self._is_refused = False
+        self._is_recorded = False
+        self._is_switched = False
+        self._is_guest_touched = False
+        self._rescue_guest_runs = False
+        self._way_back_is_taken = False
+        self._is_rolled_back = False
+
+    # Step by step.
+
+    def power_off_when_ready(self, power_off: typing.Callable[[], None],
+                             has_shares: bool) -> None:
+        """Power the guest off cleanly, but not before the disk is ready.
+
+        A server with shares goes down at once: that unmounts its shares.
+
+        :param power_off: powers it off, as Nova would have done
+        :param has_shares: whether the server has shares
+        :raises: InstanceNotRescuable
+        """
+        self._refuse_second_rescue()
+        self.was_running = guests.is_running(self._driver, self.instance)
+        self._has_shares = has_shares
+        if has_shares:
+            self._is_guest_touched = True
+            power_off()
+        else:
+            self._power_off = power_off
+
+    def remove_earlier(self) -> None:
+        """Remove what is left of an earlier rescue.
+
+        Nova would boot it again (hazard: files-of-an-earlier-rescue).
+
+        :raises: InstanceNotRescuable, TaskEnded, InstanceNotFound
+        """
+        with self.turn():
+            self._refuse_second_rescue()
+            rescue_files.remove(self._driver, self.instance)
+
+    def record(self, image_id, kernel_id, ramdisk_id, mode) -> None:
+        """Record what the server is rescued with.
+
+        Before the guest goes down: a nova-compute that is killed in the rescue
+        finds it when it is started again.
+
+        :raises: TaskEnded; what saving the instance raises
+        """
+        self._is_recorded = True
+        instance_metadata.record_rescue(
+            self.instance, image_id, kernel_id, ramdisk_id, mode,
+            self.was_running)
+        try:
+            self.instance.save(expected_task_state=[self.TASK_STATE])
+        except (exception.UnexpectedTaskStateError,
+                exception.InstanceNotFound) as exc:
+            self.is_lost = True
+            self._is_deleted = isinstance(exc, exception.InstanceNotFound)
+            raise
+
+    def switch_guests(self) -> None:
+        """All is prepared: power the server's guest off.
+
+        The lock of the instance is held from here to the end of the driver's
+        work.
+
+        :raises: TaskEnded, InstanceNotFound
+        """
+        if self._is_switched:
+            return
+        self.take_turn()
+        self._is_switched = self._is_guest_touched = True
+        power_off, self._power_off = self._power_off, None
+        if power_off:
+            power_off()
+
+    @contextlib.contextmanager
+    def in_driver(self, image_meta) -> typing.Iterator[None]:
+        """The driver's part of the rescue, which is undone if it fails.
+
+        :param image_meta: the ImageMeta of the rescue image
+        """
+        self.image_meta = image_meta
+        try:
+            yield
+            self._rescue_guest_runs = True
+        except Exception:
+            self._roll_back_and_log()
+            raise
+        finally:
+            self.end_turn()
+
+    # The end.
+
+    def may_set_error(self) -> bool:
+        """Not if the server is as it was before."""
+        self._roll_back_and_log()
+        if self.is_lost or not self._is_rolled_back:
+            return super().may_set_error()
+        LOG.warning('The rescue failed and was rolled back: the server is as '
+                    'it was before. The reason is above, and in the events '
+                    'of its rescue action.', instance=self.instance)
+        return False
+
+    def may_end(self) -> bool:
+        """Roll the rescue back before the task is saved as ended.
+
+        Nothing else must begin until then.
+        """
+        if self._rescue_guest_runs and not self._may_be_saved:
+            self._roll_back_and_log()
+            self.instance.vm_state = (self._vm_state if self._is_rolled_back
+                                      else vm_states.ERROR)
+        return super().may_end()
+
+    def settle(self) -> None:
+        """The manager's last save found that the task is another's.
+
+        The rescue guest must not run in a server that is not in rescue.
+        """
+        self.is_lost = True
+        if self._rescue_guest_runs:
+            self._roll_back_and_log()
+
+    @property
+    def _may_be_saved(self) -> bool:
+        # The manager sets launched_at last, and saves: that may have reached
+        # the database, whatever came back.
+        unsaved = self.instance.obj_what_changed()
+        return (self.instance.vm_state == vm_states.RESCUED
+                and ('launched_at' in unsaved or 'vm_state' not in unsaved))
+
+    # The way back.
+
+    def _roll_back_and_log(self) -> None:
+        """As roll_back(), once. Whether that has worked is kept."""
+        if self._way_back_is_taken:
+            return
+        self._way_back_is_taken = True
+        try:
+            self.roll_back()
+            self._is_rolled_back = True
+        except Exception:
+            LOG.exception('The rescue failed, and so did the way back. No '
+                          'disk of the server was changed: hard reboot it.',
+                          instance=self.instance)
+
+    def roll_back(self) -> None:
+        """Put the server back as it was before its rescue.
+
+        Nothing is started in a server that was deleted or has another task
+        meanwhile, and only what this rescue has made is removed.
+
+        :raises: whatever the driver or the database raises
+        """
+        if self._is_refused:
+            return
+        if self._is_recorded:
+            instance_metadata.forget_rescue(self.instance)
+        had_turn = self.has_turn
+        try:
+            if self._is_guest_touched and self._take_turn_back():
+                self._restore_guest()
+            elif not self.has_turn:
+                self._lock()
+            self._remove_files()
+        finally:
+            if not had_turn:
+                self.end_turn()
+        self._rescue_guest_runs = False
+
+    def _take_turn_back(self) -> bool:
+        """Take the lock of the instance for the way back.
+
+        :returns: whether the guest that is there is to be replaced
+        :raises: DatabaseAway
+        """
+        if self.has_turn:
+            return True
+        try:
+            if final_save.read(self.instance) is None:
+                raise ext_exception.DatabaseAway()
+            self._lock()
+            fresh = self._read()
+        except exception.InstanceNotFound:
+            self.is_lost = self._is_deleted = True
+            return False
+        if fresh.task_state == self.TASK_STATE:
+            return True
+        self.is_lost = True
+        return (guests.is_in_rescue(self._driver, self.instance)
+                and self._may_undo_in(fresh))
+
+    def _may_undo_in(self, fresh) -> bool:
+        """Whether to undo the rescue of a server that has lost its task."""
+        if fresh.task_state is None:
+            LOG.warning('The state of the server was reset to %s while it was '
+                        'rescued. The rescue is rolled back: rescue the '
+                        'server again if that is still wanted.',
+                        fresh.vm_state, instance=self.instance)
+            instance_metadata.forget_rescue(fresh)
+            fresh.save(expected_task_state=[None])
+            return True
+        if fresh.task_state != task_states.DELETING:
+            LOG.warning('The server is %(task)s, although it was being '
+                        'rescued: its state was reset meanwhile. Its guest '
+                        'may be that of the rescue: hard reboot it.',
+                        {'task': fresh.task_state}, instance=self.instance)
+        return False
+
+    def _restore_guest(self) -> None:
+        if self._has_shares and self.was_running:
+            # It mounts them.
+            hard_reboot.HardReboot(self.manager, self.instance,
+                                   leave_off=False).run(self.context)
+        elif self._is_switched:
+            rescue_files.restore_stock_domain(
+                self._driver, self.context, self.instance,
+                start=self.was_running)
+
+    def _remove_files(self) -> None:
+        """Remove what this rescue has made, unless a guest runs on it."""
+        if guests.is_in_rescue(self._driver, self.instance):
+            return
+        rescue_files.remove_all(self._driver, self.instance)
+        if self._is_deleted and not guests.exists(self._driver,
+                                                  self.instance):
+            # Made anew for the rescue disk when it had been removed.
+            self._driver.delete_instance_files(self.instance)
+
+    def _refuse_second_rescue(self) -> None:
+        """Refuse a server whose guest is that of an earlier rescue.
+
+        Its state was reset, or its unrescue has failed. The guest would lose
+        the disk that it runs on.
+
+        :raises: InstanceNotRescuable
+        """
+        if guests.is_in_rescue(self._driver, self.instance):
+            self._is_refused = True
+            image.refuse(self.instance, _(
+                'its guest is that of an earlier rescue, as its state was '
+                'reset or its unrescue failed. Hard reboot it first.'))
+
+    @property
+    def _driver(self):
+        return self.manager.driver

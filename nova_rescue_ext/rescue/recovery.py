@@ -1,0 +1,169 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a restart of nova-compute interrupted: rescues and unrescues.
+
+Imported where the libvirt driver runs, and nowhere else.
+"""
+
+import os
+
+from nova.compute import power_state
+from nova.compute import task_states
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from nova import exception
+from oslo_log import log as logging
+from oslo_utils import timeutils
+
+from nova_rescue_ext.host import guests
+from nova_rescue_ext.host import hard_reboot
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.i18n import _
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import operation
+from nova_rescue_ext.unrescue import operation as unrescue_operation
+
+LOG = logging.getLogger(__name__)
+
+
+def recover(manager, context, instance):
+    """End the task of a server.
+
+    :param manager: the ComputeManager
+    :param context: a RequestContext
+    :param instance: the Instance, whose task is to rescue or to unrescue
+    :returns: whether the server is there: it may have been deleted meanwhile
+    """
+    task_state = instance.task_state
+    try:
+        if task_state == task_states.RESCUING:
+            _recover_rescue(manager, context, instance)
+        else:
+            _recover_unrescue(manager, context, instance)
+    except Exception:
+        LOG.exception('nova-compute was restarted while the server was '
+                      '%(task)s, and it could not be brought back. It stays '
+                      '%(state)s: %(remedy)s it.',
+                      {'task': task_state, 'state': instance.vm_state,
+                       'remedy': _remedy(instance)}, instance=instance)
+    try:
+        _save_end(instance, task_state)
+    except exception.NotFound as exc:
+        # Raised, it would keep nova-compute from being started.
+        LOG.info('The server was deleted while nova-compute, which was '
+                 'restarted, brought it back: %s', exc, instance=instance)
+        return False
+    return True
+
+
+def _remedy(instance):
+    # Nova hard reboots no server in rescue, and unrescues no other.
+    return ('unrescue' if instance.vm_state == vm_states.RESCUED
+            else 'hard reboot')
+
+
+def _save_end(instance, task_state):
+    # Not the power state: from that of before Nova sees whether the host was
+    # rebooted, and the guest is to be started.
+    instance.task_state = None
+    try:
+        instance.save(expected_task_state=[task_state])
+    except exception.UnexpectedTaskStateError:
+        # What somebody else has saved counts, also for what Nova does next.
+        instance.refresh()
+        LOG.warning('The state of the server was changed while nova-compute, '
+                    'which was restarted, brought it back from %(before)s. '
+                    'It stays %(state)s, with task %(task)s. Look at the '
+                    'disks of its guest: if they are not those that the '
+                    'server has in this state, hard reboot it.',
+                    {'before': task_state, 'state': instance.vm_state,
+                     'task': instance.task_state}, instance=instance)
+
+
+def _recover_rescue(manager, context, instance):
+    """Finish the rescue if its guest runs, else put the server back."""
+    with operation.Rescue(manager, context, instance) as rescue, rescue.turn():
+        if (guests.is_running(manager.driver, instance)
+                and guests.is_in_rescue(manager.driver, instance)):
+            _finish(instance)
+            return
+        error = exception.InstanceNotRescuable(
+            instance_id=instance.uuid,
+            reason=_('nova-compute was restarted. The server is as it was '
+                     'before; rescue it again.'))
+        compute_utils.add_instance_fault_from_exc(context, instance, error)
+        roll_back(manager, context, instance)
+        LOG.warning('nova-compute was restarted during the rescue, which was '
+                    'rolled back.', instance=instance)
+
+
+def _finish(instance):
+    LOG.info('nova-compute was restarted after the rescue guest had been '
+             'started: the rescue is finished.', instance=instance)
+    instance.vm_state = vm_states.RESCUED
+    # As in a rescue that is not interrupted: rescue_timeout counts from it.
+    instance.launched_at = timeutils.utcnow()
+    if instance_metadata.rescue_of(instance):
+        rescue_files.remove_stock_domain(instance)
+
+
+def roll_back(manager, context, instance):
+    """Put a server back whose rescue was interrupted.
+
+    A guest that was not touched runs on.
+
+    :param manager: the ComputeManager
+    :param context: a RequestContext
+    :param instance: the Instance; whoever calls holds its lock
+    """
+    driver = manager.driver
+    ran = instance_metadata.ran_before_rescue(instance)
+    if _is_untouched(driver, instance, ran):
+        pass
+    elif not ran and os.path.exists(
+            rescue_files.stock_domain_path(instance)):
+        rescue_files.restore_stock_domain(driver, context, instance,
+                                          start=False)
+    else:
+        # From the database: the host may have been rebooted, and in the domain
+        # of before a device path may be another volume
+        # (hazard: stale-saved-domain).
+        hard_reboot.HardReboot(manager, instance,
+                               leave_off=not ran).run(context)
+    instance_metadata.forget_rescue(instance)
+    rescue_files.remove(driver, instance)
+    rescue_files.remove_stock_domain(instance)
+
+
+def _is_untouched(driver, instance, ran):
+    if (not guests.exists(driver, instance)
+            or guests.is_in_rescue(driver, instance)):
+        return False
+    return (not ran
+            or guests.is_running(driver, instance)
+            # Made before anything else is.
+            or not os.path.exists(rescue_files.stock_domain_path(instance)))
+
+
+def _recover_unrescue(manager, context, instance):
+    """Unrescue again: nothing of it is done for good before its end."""
+    with unrescue_operation.Unrescue(manager, instance) as unrescue:
+        manager.driver.unrescue(context, instance)
+    instance.vm_state = vm_states.ACTIVE
+    if unrescue.leaves_off:
+        instance.vm_state = vm_states.STOPPED
+        # Or Nova takes the host for rebooted, and starts the guest.
+        instance.power_state = power_state.SHUTDOWN
+    LOG.info('nova-compute was restarted during the unrescue, which is '
+             'finished.', instance=instance)

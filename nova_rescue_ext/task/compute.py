@@ -1,0 +1,48 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The end of a task in nova-compute's manager."""
+
+from nova.compute import vm_states
+
+from nova_rescue_ext.task import host_task
+
+
+def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
+    """A task that has cost the server nothing leaves it in its state."""
+    task = host_task.HostTask.of_this_thread(instance.uuid)
+    if task is None:
+        return original(instance, *args, **kwargs)
+    if task.may_set_error() and task.save_if_ours(vm_state=vm_states.ERROR):
+        return original(instance, *args, **kwargs)
+
+
+def instance_update(original, self, context, instance, **kwargs):
+    """After a failure Nova takes the task from the server, whose ever it is.
+
+    It does not compare it, as it does when a task succeeds.
+    """
+    task = host_task.HostTask.of_this_thread(instance.uuid)
+    if task is None or 'task_state' not in kwargs:
+        return original(context, instance, **kwargs)
+    if task.may_end() and task.save_if_ours(**kwargs):
+        return original(context, instance, **kwargs)
+
+
+def get_power_state(original, self, instance):
+    """The last that Nova asks for before it saves the end of a task."""
+    state = original(instance)
+    task = host_task.HostTask.of_this_thread(instance.uuid)
+    if task is not None:
+        task.see_power_state(state)
+    return state

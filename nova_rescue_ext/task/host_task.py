@@ -1,0 +1,150 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A task of a server that nova-compute works on.
+
+Whoever may do something to a guest holds Nova's lock of the instance for it.
+While a task waits for that lock, or for an image, the server may be deleted,
+its state reset, and another task begun.
+"""
+
+import contextlib
+import typing
+
+from nova import exception
+from nova import objects
+from oslo_concurrency import lockutils
+from oslo_log import log as logging
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.task import operation
+
+LOG = logging.getLogger(__name__)
+
+
+class HostTask(operation.Operation):
+    """A task, from the message that asks for it to its end.
+
+    :param instance: the Instance
+    :ivar is_lost: whether the server was seen to be deleted, or to have
+        another task
+    """
+
+    ACTION = ''  # as in the server's actions
+    TASK_STATE = ''  # that the server has meanwhile
+
+    def __init__(self, instance: objects.Instance) -> None:
+        super().__init__(instance.uuid)
+        self.instance = instance
+        self.is_lost = False
+        self._is_deleted = False
+        self._turn: contextlib.ExitStack | None = None
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether this task holds the lock of the instance."""
+        return self._turn is not None
+
+    def take_turn(self) -> None:
+        """Wait for the lock of the instance, and look at its task again.
+
+        Nothing happens if this task holds it already.
+
+        :raises: TaskEnded; InstanceNotFound; what reading the database raises
+        """
+        if self.has_turn:
+            return
+        self._lock()
+        try:
+            self._check()
+        except Exception:
+            self.end_turn()
+            raise
+
+    def end_turn(self) -> None:
+        """Let others do something to the server."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.close()
+
+    @contextlib.contextmanager
+    def turn(self) -> typing.Iterator[None]:
+        """Do something to the server in here, if the task is still ours.
+
+        :raises: as take_turn()
+        """
+        self.take_turn()
+        try:
+            yield
+        finally:
+            self.end_turn()
+
+    def _lock(self) -> None:
+        turn = contextlib.ExitStack()
+        # That of nova.utils.synchronized(), which wraps functions only.
+        turn.enter_context(lockutils.lock(self.instance_uuid,
+                                          lock_file_prefix='nova-'))
+        self._turn = turn
+
+    def _check(self) -> None:
+        try:
+            fresh = self._read()
+        except exception.InstanceNotFound:
+            self.is_lost = self._is_deleted = True
+            raise
+        if fresh.task_state != self.TASK_STATE:
+            self.is_lost = True
+            raise ext_exception.TaskEnded(action=self.ACTION)
+
+    def _read(self) -> objects.Instance:
+        return objects.Instance.get_by_uuid(self.instance._context,
+                                            self.instance_uuid)
+
+    # What the manager does at the end of a task.
+
+    def may_set_error(self) -> bool:
+        """Whether the manager may set the server to ERROR after a failure."""
+        return not self.is_lost
+
+    def may_end(self) -> bool:
+        """Whether the manager may take the task from the server."""
+        return not self.is_lost
+
+    def save_if_ours(self, **values: typing.Any) -> bool:
+        """Save values of the instance, if it still has this task.
+
+        Nova saves the end of a task that has failed without looking.
+
+        :param values: attributes of the Instance
+        :returns: whether they are saved
+        :raises: what saving the instance raises
+        """
+        for name, value in values.items():
+            setattr(self.instance, name, value)
+        try:
+            self.instance.save(expected_task_state=[self.TASK_STATE])
+        except (exception.InstanceNotFound,
+                exception.UnexpectedTaskStateError) as exc:
+            self.is_lost = True
+            LOG.info('The end of the task to %(action)s the server is not '
+                     'saved: %(reason)s', {'action': self.ACTION,
+                                           'reason': exc},
+                     instance=self.instance)
+            return False
+        return True
+
+    def see_power_state(self, state: int) -> None:
+        """See the power state that the manager is about to save.
+
+        :param state: of nova.compute.power_state
+        """

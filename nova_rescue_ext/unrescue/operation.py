@@ -1,0 +1,55 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The unrescue that nova-compute works on."""
+
+from nova.compute import instance_actions
+from nova.compute import power_state
+from nova.compute import task_states
+from nova.compute import vm_states
+
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.task import host_task
+
+
+class Unrescue(host_task.HostTask):
+    """An unrescue, from its message to its end.
+
+    A server that was stopped before its rescue is stopped afterwards, if the
+    caller has asked for that.
+
+    :param manager: the ComputeManager
+    :param instance: the Instance
+    """
+
+    ACTION = instance_actions.UNRESCUE
+    TASK_STATE = task_states.UNRESCUING
+
+    def __init__(self, manager, instance) -> None:
+        super().__init__(instance)
+        self.manager = manager
+        # nova-api has asked for it on this very object: no query is due.
+        self.leaves_off = (
+            instance.obj_attr_is_set('system_metadata')
+            and instance_metadata.state_after_unrescue(instance)
+            == vm_states.STOPPED)
+
+    def see_power_state(self, state: int) -> None:
+        """A server that was left off is not saved as ACTIVE.
+
+        After that was saved would be too late: the power sync stops an ACTIVE
+        server that is off, and users have seen it.
+        """
+        if (self.leaves_off and state == power_state.SHUTDOWN
+                and self.instance.vm_state == vm_states.ACTIVE):
+            self.instance.vm_state = vm_states.STOPPED
