@@ -123,3 +123,78 @@ class LeftOff(RescueExtException):
     """
 
     msg_fmt = N_('The guest is defined and left off.')
+
+
+class ClaimRefused(RescueExtException):
+    """A server is not given something: see :mod:`nova_rescue_ext.claims`.
+
+    The message is a sentence without its full stop. Whoever answers says how
+    to go on.
+    """
+
+    msg_fmt = N_('The server cannot have what was claimed for it')
+    code = 409
+
+
+class NotVisible(ClaimRefused):
+    """Something does not exist, or the caller cannot see it."""
+
+    msg_fmt = N_('%(what)s %(id)s does not exist or you cannot see it')
+
+
+class NotOfProject(ClaimRefused):
+    """Something does not exist, or the server's project may not have it."""
+
+    msg_fmt = N_('%(what)s %(id)s does not exist, or is neither public nor '
+                 'one that project %(project)s of the server may use')
+
+
+class NetworkNotOfProject(ClaimRefused):
+    """A caller may use a network that the server's project may not."""
+
+    msg_fmt = N_('You may connect the server to network %(network)s, project '
+                 '%(project)s perhaps may not. A user of that project can '
+                 'rebuild the server')
+
+
+class ImageNotActive(ClaimRefused):
+    """An image has no data now."""
+
+    msg_fmt = N_('%(what)s %(id)s is %(status)s, not active')
+
+
+class ImageMalformed(ClaimRefused):
+    """Nova cannot read the properties of an image."""
+
+    msg_fmt = N_('image %(image)s has a property that is not valid: '
+                 '%(reason)s')
+
+
+class ImageServiceFails(ClaimRefused):
+    """Glance or Keystone gives no answer."""
+
+    msg_fmt = N_('the image service does not answer. Try again later')
+
+
+class VolumeWouldBeYours(ClaimRefused):
+    """Nova would make a volume of the server in the caller's project."""
+
+    msg_fmt = N_('A volume of the server is made when it is built, and would '
+                 'be yours and not of project %(project)s. A user of that '
+                 'project can rebuild the server')
+
+
+class KeyPairWouldBeYours(ClaimRefused):
+    """Nova would look up a key pair among the caller's."""
+
+    msg_fmt = N_('Key pair %(name)s would be looked up among yours. Leave '
+                 'key_name out to keep the key pair of the server')
+
+
+class SecretWouldBeYours(ClaimRefused):
+    """The key manager would give a secret of the server to the caller."""
+
+    msg_fmt = N_('A secret of the server (of its TPM or of an encrypted disk) '
+                 'is made when it is built, and would be yours and not of '
+                 'project %(project)s. A user of that project can rebuild the '
+                 'server')

@@ -139,6 +139,15 @@ CALLABLES = (
     # What the driver reports reaches the compute node's statistics.
     'nova.compute.resource_tracker:ResourceTracker._copy_resources',
     'nova.compute.stats:Stats.digest_stats',
+    # What a server may be given, and whose rights Nova asks with.
+    'nova.image.glance:GlanceClientWrapper.__init__',
+    'nova.image.glance:GlanceClientWrapper.call',
+    'nova.image.glance:_extract_attributes_v2',
+    'nova.volume.cinder:cinderclient',
+    'nova.volume.cinder:API.get_snapshot',
+    'nova.volume.cinder:_untranslate_snapshot_summary_view',
+    'nova.network.neutron:API._validate_requested_port_ids',
+    'nova.network.neutron:API._process_security_groups',
     # Rebuild of servers that never booted: nova-api.
     # It lets a ValidationError pass, by which we get a request back.
     'nova.api.openstack.wsgi:expected_errors',
@@ -174,7 +183,6 @@ CALLABLES = (
     'nova.compute.api:API._populate_instance_for_create',
     'nova.compute.api:API._validate_and_build_base_options',
     'nova.compute.api:API._checks_for_create_and_rebuild',
-    'nova.compute.api:API._handle_kernel_and_ramdisk',
     'nova.compute.api:API._inherit_properties_from_image',
     'nova.compute.api:API._retrieve_trusted_certs_object',
     'nova.compute.api:API._check_requested_networks',

@@ -21,6 +21,7 @@ from neutronclient.common import exceptions as neutron_exc
 from nova import exception
 from webob import exc
 
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 
 # Nova's controller has answers for these.
@@ -59,6 +60,12 @@ def bad_request(reason, *args):
     raise exc.HTTPBadRequest(explanation=reason % args if args else reason)
 
 
+def as_sentence(refused):
+    """What a ClaimRefused says, as the begin of a sentence."""
+    text = refused.format_message()
+    return text[:1].upper() + text[1:]
+
+
 @contextlib.contextmanager
 def translated():
     """Answer what Nova's controller does not know of, in Nova's words."""
@@ -68,6 +75,11 @@ def translated():
         raise
     except _GONE as error:
         raise exc.HTTPNotFound(explanation=error.format_message())
+    except ext_exception.NotOfProject as error:
+        conflict(_('%s. Name another in the request if it can be named, or '
+                   'have it shared with that project.'), as_sentence(error))
+    except ext_exception.ClaimRefused as error:
+        conflict('%s.', as_sentence(error))
     except _SERVICE_FAILURES as error:
         conflict(_('The server is as it was: a service that Nova needs does '
                    'not do its part (%s). Try again later.'), error)

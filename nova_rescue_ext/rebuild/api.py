@@ -31,6 +31,7 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.pci import request as pci_request
+from nova.policies import servers as server_policies
 from nova import utils
 from nova.virt import hardware
 from oslo_db import exception as db_exc
@@ -38,6 +39,10 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 from oslo_utils import timeutils
 
+from nova_rescue_ext import claims
+from nova_rescue_ext.claims import images as claimed_images
+from nova_rescue_ext.claims import networks as claimed_networks
+from nova_rescue_ext.claims import ownership
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import microversion
@@ -48,7 +53,6 @@ from nova_rescue_ext.rebuild import clone
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import kept
 from nova_rescue_ext.rebuild import quota
-from nova_rescue_ext.rebuild import rights
 from nova_rescue_ext.rebuild import task_api
 from nova_rescue_ext.rebuild import wsgi
 
@@ -144,23 +148,25 @@ def _rebuild_never_booted(self, context, instance, wanted):
     nova_context.set_target_cell(context, None)
     _check_at_rest(found)
     _check_asked_of_no_host(self, context, found)
-    rights.check_volumes(context, found.instance, found.bdms)
-    rights.check_key_pair(context, found.instance,
-                          wanted.changes.get('key_name'))
-    networks = _networks(found, wanted)
+    ownership.check_volumes(context, found.instance, found.bdms)
+    ownership.check_key_pair(context, found.instance,
+                             wanted.changes.get('key_name'))
+    networks = _networks(context, found, wanted)
     new = clone.instance(context, found.instance,
                          found.spec.availability_zone)
     bdms = clone.block_device_mappings(context, found.bdms)
-    image = _choose_image(self, context, found, wanted, new, bdms)
-    _change(self, context, wanted, new, image, found)
+    image, origin = _choose_image(self, context, found, wanted, new, bdms)
+    _change(self, context, wanted, new, image, origin, found)
     _request_resources(self, context, found, new, image, networks)
-    rights.check_networks(context, new, networks)
-    rights.check_secrets(context, new, found.spec.image, bdms)
+    ownership.check_secrets(context, new, found.spec.image, bdms)
     found.spec.requested_destination = kept.kept_destination(found.kept)
     # Step 1.
     block_devices.repair(context, self.volume_api, found.instance, found.bdms,
                          bdms)
-    rights.check_volumes(context, new, bdms)  # one may be gone
+    # One may be gone, and have to be made again.
+    ownership.check_volumes(context, new, bdms)
+    block_devices.check_sources(context, self.image_api, self.volume_api, new,
+                                bdms)
     _build(self, context, wanted, found, new, bdms, image, networks)
 
 
@@ -206,49 +212,70 @@ def _check_asked_of_no_host(self, context, found):
               'allocation; or delete the server and create another.'))
 
 
-def _networks(found, wanted):
-    """The networks to build with.
+def _networks(context, found, wanted):
+    """The networks to build with, which the server may be connected to.
 
     Missing is not the same as none: Nova would allocate what there is.
     """
-    if wanted.networks is not None:
-        return wanted.networks
-    try:
-        return kept.kept_networks(found.kept)
-    except KeyError:
-        answers.conflict(_(
-            'The networks that were requested for this server were not kept, '
-            'as it was created before Nova could rebuild such servers. Name '
-            'them with "networks" in the request, as for a new server '
-            '(compute 2.37 or later).'))
+    origin = claims.Origin.CALLER
+    networks = wanted.networks
+    if networks is None:
+        origin = claims.Origin.SERVER
+        try:
+            networks = kept.kept_networks(found.kept)
+        except KeyError:
+            answers.conflict(_(
+                'The networks that were requested for this server were not '
+                'kept, as it was created before Nova could rebuild such '
+                'servers. Name them with "networks" in the request, as for a '
+                'new server (compute 2.37 or later).'))
+    elif len(networks) and not networks.no_allocate:
+        # As Nova's create does.
+        context.can(server_policies.SERVERS % 'create:attach_network',
+                    target={'user_id': found.instance.user_id,
+                            'project_id': found.instance.project_id})
+    claimed_networks.check(context, found.instance, networks, origin)
+    claimed_networks.check_security_groups(context, found.instance,
+                                           found.spec.security_groups)
+    return networks
 
 
 def _choose_image(self, context, found, wanted, new, bdms):
     """Find and check the image, and make the server one of that image.
 
-    :returns: the image as Nova's builder takes it, a dict
+    :returns: the image as Nova's builder takes it, a dict; the claims.Origin
+        of it
     """
     instance = found.instance
     root = next((bdm for bdm in bdms if bdm.boot_index == 0), None)
+    origin = claims.Origin.SERVER
     if found.is_bfv:
         if root is None:
             answers.conflict(_(
                 'The boot volume of the server was deleted when its creation '
                 'failed. Delete the server and create another.'))
         _choose_image_of_volume(wanted, root)
+        if wanted.image_id and root.image_id:
+            origin = claims.Origin.CALLER
+        block_devices.check_source(context, self.image_api, self.volume_api,
+                                   instance, root, origin)
         return block_device.get_bdm_image_metadata(
-            context, self.image_api, self.volume_api, bdms, legacy_bdm=False)
-    image_id = wanted.image_id or instance.image_ref
+            context, self.image_api, self.volume_api, bdms,
+            legacy_bdm=False), origin
+    image_id = instance.image_ref
+    if wanted.image_id:
+        image_id, origin = wanted.image_id, claims.Origin.CALLER
     try:
-        image_id, image = self._get_image(context, image_id)
-    except (exception.ImageNotFound, exception.ImageNotAuthorized):
-        answers.bad_request(
-            _('Image %s does not exist or you cannot see it. Choose an image '
-              'with imageRef.'), image_id)
+        image = claimed_images.read(context, instance, self.image_api,
+                                    image_id, origin)
+    except (ext_exception.NotVisible, ext_exception.NotOfProject,
+            ext_exception.ImageMalformed) as exc:
+        answers.bad_request(_('%s. Choose an image with imageRef.'),
+                            answers.as_sentence(exc))
     new.image_ref = image_id
     if root is not None and root.source_type == 'image':
         root.image_id = image_id
-    return image
+    return image, origin
 
 
 def _choose_image_of_volume(wanted, root):
@@ -264,7 +291,7 @@ def _choose_image_of_volume(wanted, root):
             'server.'))
 
 
-def _change(self, context, wanted, new, image, found):
+def _change(self, context, wanted, new, image, origin, found):
     """Apply what the request changes, after Nova's checks of it.
 
     What is absent is kept.
@@ -282,10 +309,9 @@ def _change(self, context, wanted, new, image, found):
     if 'trusted_certs' in changes:
         _change_trusted_certs(self, context, found, new,
                               changes.pop('trusted_certs'))
-    kernel, ramdisk = self._handle_kernel_and_ramdisk(
-        context, None, None, image)
-    new.kernel_id = kernel or ''
-    new.ramdisk_id = ramdisk or ''
+    # Nova takes more than ids, and asks with the rights of whoever calls.
+    new.kernel_id, new.ramdisk_id = claimed_images.check_kernel_and_ramdisk(
+        context, new, self.image_api, image, origin)
     if auto_disk_config is None and not wanted.image_id:
         auto_disk_config = new.auto_disk_config
     new.update(self._inherit_properties_from_image(image, auto_disk_config))
@@ -325,7 +351,7 @@ def _request_resources(self, context, found, new, image, networks):
     flavor = new.flavor
     image_meta = objects.ImageMeta.from_dict(image)
     if self._check_requested_networks(
-            rights.of_project(context, new), networks, 1) < 1:
+            ownership.in_project(context, new), networks, 1) < 1:
         raise exception.PortLimitExceeded()
     affinity = hardware.get_pci_numa_policy_constraint(flavor, image_meta)
     pci_requests = pci_request.get_pci_requests_from_flavor(

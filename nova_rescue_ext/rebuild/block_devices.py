@@ -17,6 +17,10 @@ from nova import exception
 from nova import objects
 from nova import utils
 
+from nova_rescue_ext import claims
+from nova_rescue_ext.claims import images as claimed_images
+from nova_rescue_ext.claims import ownership
+from nova_rescue_ext.claims import volumes as claimed_volumes
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext.rebuild import answers
 
@@ -43,10 +47,45 @@ def read(context, instance_uuid):
     return bdms
 
 
-def makes_volumes(bdms):
-    """Whether Nova makes a volume when it builds the server."""
-    return any(bdm.destination_type == 'volume' and not bdm.volume_id
-               and not bdm.no_device for bdm in bdms)
+def check_source(context, image_api, volume_api, instance, bdm, origin):
+    """Check that a server may be given what a block device is made from.
+
+    :param image_api: Nova's client of Glance
+    :param volume_api: Nova's client of Cinder
+    :param instance: the Instance
+    :param bdm: the BlockDeviceMapping
+    :param origin: the claims.Origin of it
+    :raises: ClaimRefused; InvalidBDMVolume, InvalidBDMSnapshot
+    """
+    volume_id = bdm.volume_id
+    if bdm.image_id:
+        claimed_images.read(context, instance, image_api, bdm.image_id,
+                            origin)
+    elif bdm.snapshot_id:
+        try:
+            volume_id = claimed_volumes.read_snapshot(
+                context, instance, volume_api, bdm.snapshot_id)['volume_id']
+        except exception.SnapshotNotFound:
+            raise exception.InvalidBDMSnapshot(id=bdm.snapshot_id)
+    if volume_id and not bdm.image_id:
+        try:
+            claimed_volumes.read(context, instance, volume_api, volume_id)
+        except exception.VolumeNotFound:
+            raise exception.InvalidBDMVolume(id=volume_id)
+
+
+def check_sources(context, image_api, volume_api, instance, bdms):
+    """Check what Nova makes volumes from when it builds the server.
+
+    But for the root volume, which has been checked as the image was chosen.
+
+    :param bdms: the BlockDeviceMappings to build with
+    :raises: ClaimRefused; InvalidBDMVolume, InvalidBDMSnapshot
+    """
+    for bdm in bdms:
+        if bdm.boot_index != 0 and ownership.makes_volume(bdm):
+            check_source(context, image_api, volume_api, instance, bdm,
+                         claims.Origin.SERVER)
 
 
 def repair(context, volume_api, instance, rows, bdms):
@@ -63,7 +102,8 @@ def repair(context, volume_api, instance, rows, bdms):
         if not bdm.volume_id:
             continue
         try:
-            volume = volume_api.get(context, bdm.volume_id)
+            volume = claimed_volumes.read(context, instance, volume_api,
+                                          bdm.volume_id)
         except exception.VolumeNotFound:
             _ask_for_new_volume(bdm)
             continue

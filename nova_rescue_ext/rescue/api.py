@@ -25,6 +25,9 @@ from nova import objects
 from nova import utils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import claims
+from nova_rescue_ext.claims import images as claimed_images
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
@@ -85,20 +88,18 @@ def _choose(images, context, instance, bdms, volume_backed,
     """
     if volume_backed:
         policies.authorize(context, policies.BOOT_FROM_VOLUME, instance)
-    origin = image.CLAIMED
     if rescue_image_ref:
-        origin = image.NAMED
-        image_id, metadata = images.read(rescue_image_ref)
+        image_id, metadata = images.read(rescue_image_ref,
+                                         claims.Origin.CALLER)
     elif _default_image():
         image_id, metadata = images.read_offer(_default_image())
-        origin = image.OFFERED if images.offered else image.NAMED
     elif volume_backed:
-        image_id, metadata = images.read(image.of_root_volume(
-            context, instance, bdms, images.volume_api, images.image_api))
+        image_id, metadata = images.read_of_root_volume(bdms)
     else:
+        # Any user can write a base image into an image of theirs.
         image_id, metadata = images.read(
             utils.instance_sys_meta(instance).get('image_base_image_ref')
-            or instance.image_ref)
+            or instance.image_ref, claims.Origin.SERVER)
     compute_node = _compute_node(context, instance)
     image.check(instance, image_id, metadata, compute_node)
     if images.offered:
@@ -112,7 +113,7 @@ def _choose(images, context, instance, bdms, volume_backed,
     if (image_id != instance.image_ref
             and capabilities.host_can(compute_node, microversion.RESCUE)):
         # Else the rescue boots with what the server boots with.
-        images.check_kernel_and_ramdisk(image_id, origin)
+        images.check_kernel_and_ramdisk()
     return image_id
 
 
@@ -161,35 +162,50 @@ class _Images:
         self._context = context
         self._instance = instance
         self._metadata = None
+        self._origin = None
         self.image_api = api.image_api
         self.volume_api = api.volume_api
         self.offered = None  # the id of the operator's image
 
-    def read(self, image_id):
-        """Read an image as the caller, or as the operator if it is his.
+    def read(self, image_id, origin):
+        """Read an image that the server may be given.
 
+        :param origin: the claims.Origin of it
         :returns: (its id, its metadata)
         :raises: InstanceNotRescuable
         """
+        self._origin = origin
         self._metadata = image.get(self._context, self._instance,
-                                   self.image_api, image_id)
+                                   self.image_api, image_id, origin)
+        return image_id, self._metadata
+
+    def read_of_root_volume(self, bdms):
+        """Read the image that the root volume was made from."""
+        self._origin = claims.Origin.SERVER
+        image_id, self._metadata = image.of_root_volume(
+            self._context, self._instance, bdms, self.volume_api,
+            self.image_api)
         return image_id, self._metadata
 
     def read_offer(self, image_id):
-        """Read the operator's default image, also if only he can see it."""
-        self._metadata = image.find(self._context, self._instance,
-                                    self.image_api, image_id)
+        """Read the operator's default image, also if only they can see it."""
+        try:
+            self._metadata = claimed_images.find(
+                self._context, self._instance, self.image_api, image_id)
+        except ext_exception.ClaimRefused as exc:
+            image.refuse_claim(self._instance, exc)
         if self._metadata is None:
             self.offered = image_id
             self._context = image.operator_context(self._instance)
-            return self.read(image_id)
+            return self.read(image_id, claims.Origin.OPERATOR)
+        self._origin = claims.Origin.CALLER  # as if they had named it
         return image_id, self._metadata
 
-    def check_kernel_and_ramdisk(self, image_id, origin):
+    def check_kernel_and_ramdisk(self):
         """Check what the image that was read boots with."""
-        image.check_kernel_and_ramdisk(
-            self._context, self._instance, self.image_api, image_id,
-            self._metadata, origin)
+        image.get_kernel_and_ramdisk(
+            self._context, self._instance, self.image_api, self._metadata,
+            self._origin)
 
     def call_with(self, original):
         """Nova's rescue, bound to an API object that has these images."""

@@ -53,7 +53,7 @@ def get_rescue_image(original, self, context, instance,
     volume_backed = compute_utils.is_volume_backed_instance(
         context, instance, bdms)
     if volume_backed and not rescue_image_ref:
-        rescue_image_ref = image.of_root_volume(
+        rescue_image_ref, _found = image.of_root_volume(
             context.elevated(), instance, bdms, self.volume_api,
             self.image_api)
     if instance_metadata.is_offered_image(instance, rescue_image_ref):

@@ -24,6 +24,7 @@ from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import claims
 from nova_rescue_ext.host import guests
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
@@ -163,14 +164,15 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
     if (not instance_metadata.rescue_asks_for(instance, microversion.RESCUE)
             or image_id == instance.image_ref):
         return instance.kernel_id, instance.ramdisk_id
-    origin = image.NAMED
+    origin = claims.Origin.CALLER
     if instance_metadata.is_offered_image(instance, image_id):
-        origin, context = image.OFFERED, image.operator_context(instance)
-    metadata = image.get(context, instance, driver._image_api, image_id)
+        origin = claims.Origin.OPERATOR
+        context = image.operator_context(instance)
+    metadata = image.get(context, instance, driver._image_api, image_id,
+                         origin)
     # Its owner may have changed it since nova-api looked.
-    image.check_kernel_and_ramdisk(
-        context, instance, driver._image_api, image_id, metadata, origin)
-    return image.kernel_and_ramdisk(metadata)
+    return image.get_kernel_and_ramdisk(
+        context, instance, driver._image_api, metadata, origin)
 
 
 def create_image(original, self, context, instance, *args, **kwargs):

@@ -35,6 +35,7 @@ from oslo_utils import uuidutils
 from nova_rescue_ext import activation
 from nova_rescue_ext import conf as ext_conf
 from tests import fixtures as tests_fixtures
+from tests import owners
 
 CONF = conf.CONF
 
@@ -135,6 +136,7 @@ class RescueTestCase(base.ServersTestBase):
             'nova.virt.libvirt.utils.get_instance_path',
             self._make_instance_path))
         self.domains = self.useFixture(Domains())
+        self.owners = self.useFixture(owners.Owners(self.glance))
         self.context = nova_context.get_admin_context()
         if self.START_COMPUTE:
             self.start_compute()

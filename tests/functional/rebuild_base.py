@@ -35,6 +35,7 @@ from oslo_utils import timeutils
 from nova_rescue_ext.rebuild import api as rebuild_api
 from nova_rescue_ext.rebuild import kept
 from tests.functional import base
+from tests import owners
 
 
 PUBLIC_KEY = 'ssh-ed25519 ' + base64.encode_as_text(
@@ -66,6 +67,7 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
             sys.prefix, 'etc/nova/api-paste.ini'), group='wsgi')
         self.useFixture(base.Activation(**self.OPTIONS))
         super().setUp()
+        self.owners = self.useFixture(owners.Owners(self.glance))
         self.context = nova_context.get_admin_context()
         self.opt_in()
         # Nova's fixtures stop the scheduler first, and a conductor that

@@ -150,7 +150,8 @@ class ComputeLookupTest(base.RescueTestCase):
         self.assertEqual('disk.rescue', self.domains.disks(server)[-1][-1])
 
     def test_image_of_another_project(self):
-        self.claim_image(self.create_image(is_public=False, owner='other'))
+        self.claim_image(self.create_image(
+            is_public=False, visibility='private', owner='other'))
         server = self.create_bfv_server()
         self.assertRaises(exception.InstanceNotRescuable,
                           self._rescue_by_rpc, server)
@@ -210,16 +211,17 @@ class RefusalTest(base.RescueTestCase):
         Invariant: no-new-rights. An administrator must not be made to boot
         somebody else's image in the server of the user who claims it.
         """
-        self.claim_image(self.create_image(is_public=False, owner='other'))
-        self._refused('does not exist or you cannot see it',
-                      api=self.admin_api)
+        private = {'is_public': False, 'visibility': 'private'}
+        self.claim_image(self.create_image(owner='other', **private))
+        self._refused('does not exist, or is neither public nor one that '
+                      'project %s' % self.api.project_id, api=self.admin_api)
 
     def test_url_in_volume_metadata(self):
         """Its Glance would be sent the token of the administrator."""
         self.claim_image(ELSEWHERE)
         with mock.patch('nova.image.glance.API.get', side_effect=(
                 exception.ImageNotFound(image_id=ELSEWHERE))) as get:
-            self._refused('does not exist or you cannot see it',
+            self._refused('does not exist, or is neither public nor',
                           api=self.admin_api)
         get.assert_not_called()
 

@@ -637,8 +637,8 @@ class KernelTest(KernelTestCase):
             for part in (self.MISSING, self.create_private('other')):
                 image = self.create_image({name: part})
                 text = self.refused(
-                    server, image, '%s %s of image %s does not exist or you '
-                    'cannot see it' % (what, part, image),
+                    server, image, 'image %s cannot boot: %s %s does not '
+                    'exist or you cannot see it' % (image, what, part),
                     'Choose an image with rescue_image_ref')
                 texts.append(text.replace(part, '').replace(image, ''))
             self.assertEqual(*texts)
@@ -664,7 +664,7 @@ class ClaimedKernelTest(KernelTestCase):
     somebody else's image to the user who owns the rescue image.
     """
 
-    WORDS = 'belongs neither to the project of the server'
+    WORDS = 'is neither public nor one that project'
 
     def test_of_another_project(self):
         server = self.create_server()
@@ -674,8 +674,9 @@ class ClaimedKernelTest(KernelTestCase):
                 image = self.create_private(self.project, {name: victims})
                 self.refused(server, image, victims, self.WORDS,
                              'Choose an image with rescue_image_ref', api=api)
-                self.assertIn('%s, with which image %s claims to boot'
-                              % (victims, image), self.stdlog.logger.output)
+                self.assertIn('%s, which is not one of project %s'
+                              % (victims, self.project),
+                              self.stdlog.logger.output)
 
     def test_of_the_callers_project(self):
         """Nor one that only the administrator was to have."""

@@ -18,9 +18,9 @@ import unittest
 
 from nova import objects
 from oslo_utils.fixture import uuidsentinel
-from webob import exc
 
-from nova_rescue_ext.rebuild import rights
+from nova_rescue_ext.claims import ownership
+from nova_rescue_ext import exception
 
 TPM = {'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb'}
 
@@ -32,7 +32,7 @@ class SecretsTest(unittest.TestCase):
         self.context = types.SimpleNamespace(project_id='theirs')
 
     def check(self, specs=(), secret=None, bdm=None):
-        rights.check_secrets(
+        ownership.check_secrets(
             self.context, types.SimpleNamespace(
                 project_id='mine', flavor=objects.Flavor(
                     extra_specs=dict(specs)),
@@ -41,7 +41,7 @@ class SecretsTest(unittest.TestCase):
             [bdm or objects.BlockDeviceMapping()])
 
     def assert_refused(self, **values):
-        self.assertRaises(exc.HTTPConflict, self.check, **values)
+        self.assertRaises(exception.SecretWouldBeYours, self.check, **values)
 
     def test_no_secret(self):
         self.check()
