@@ -18,10 +18,70 @@ For disks that Nova made. What a user has uploaded is for Nova's inspector.
 
 import os
 import struct
+import typing
 
-# Magic, version, offset and length of the name of the backing file.
-_HEADER = struct.Struct('>4sIQI')
+# Magic, version, offset and length of the name of the backing file, bits of a
+# cluster, virtual size.
+_HEADER = struct.Struct('>4sIQIIQ')
 _MAGIC = b'QFI\xfb'
+
+# Where the extensions of the header begin: after it, whose length version 3
+# has at byte 100. Each is a type, a length, and data in multiples of 8 bytes.
+_LENGTH_V2 = 72
+_LENGTH = struct.Struct('>I')
+_OFFSET_OF_LENGTH = 100
+_EXTENSION = struct.Struct('>II')
+_BACKING_FORMAT = 0xe2792aca
+
+
+class Header(typing.NamedTuple):
+    """What the header of a disk says.
+
+    ``backing_file`` is as it is written there, possibly relative to the
+    directory of the disk, and None if there is none; ``backing_format`` is
+    None if it is not said; ``virtual_size`` is in bytes.
+    """
+
+    backing_file: str | None
+    backing_format: str | None
+    virtual_size: int
+
+
+def read(path: str) -> Header:
+    """What the header of a qcow2 disk says.
+
+    :param path: of the disk
+    :raises: OSError if the disk cannot be read; ValueError if it is not qcow2
+    """
+    with open(path, 'rb') as file:
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            raise ValueError('%s has no header' % path)
+        magic, version, offset, length, _bits, size = _HEADER.unpack(header)
+        if magic != _MAGIC:
+            raise ValueError('%s is not qcow2' % path)
+        if not offset:
+            return Header(None, None, size)
+        backing_format = _read_backing_format(file, version, offset)
+        file.seek(offset)
+        return Header(os.fsdecode(file.read(length)), backing_format, size)
+
+
+def _read_backing_format(file: typing.BinaryIO, version: int,
+                         end: int) -> str | None:
+    start = _LENGTH_V2
+    if version > 2:
+        file.seek(_OFFSET_OF_LENGTH)
+        start, = _LENGTH.unpack(file.read(_LENGTH.size))
+    while start + _EXTENSION.size <= end:
+        file.seek(start)
+        kind, length = _EXTENSION.unpack(file.read(_EXTENSION.size))
+        if kind == _BACKING_FORMAT:
+            return os.fsdecode(file.read(length))
+        if not kind:
+            break
+        start += _EXTENSION.size + (length + 7) // 8 * 8
+    return None
 
 
 def backing_file(path: str) -> str | None:
@@ -32,14 +92,4 @@ def backing_file(path: str) -> str | None:
         the disk; None if there is none
     :raises: OSError if the disk cannot be read; ValueError if it is not qcow2
     """
-    with open(path, 'rb') as file:
-        header = file.read(_HEADER.size)
-        if len(header) < _HEADER.size:
-            raise ValueError('%s has no header' % path)
-        magic, _version, offset, length = _HEADER.unpack(header)
-        if magic != _MAGIC:
-            raise ValueError('%s is not qcow2' % path)
-        if not offset:
-            return None
-        file.seek(offset)
-        return os.fsdecode(file.read(length))
+    return read(path).backing_file
