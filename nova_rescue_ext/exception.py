@@ -198,3 +198,19 @@ class SecretWouldBeYours(ClaimRefused):
                  'is made when it is built, and would be yours and not of '
                  'project %(project)s. A user of that project can rebuild the '
                  'server')
+
+
+class CopyUnwanted(RescueExtException):
+    """Nobody wants the result of a copy any more."""
+
+    msg_fmt = N_('The copy was ended, as its live migration was given up or '
+                 'aborted.')
+
+
+# No Exception: for those the error path of ComputeManager.pre_live_migration
+# disconnects the server's volumes on this host, where it may run by now.
+class MigrationSuperseded(BaseException):
+    """A live migration is no longer the one that may do something.
+
+    Raised and caught in one call of nova-compute on the destination.
+    """

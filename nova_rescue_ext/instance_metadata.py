@@ -29,10 +29,13 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``vm_state``                as ``image_id``
 ``guest``                   as ``image_id``
 ``goes_back``               nova-api        nova-compute    unrescue
+``attempt``                 nova-compute    nova-compute    next migration,
+                            (source)        (both)          abort
 ``transferred``             nova-compute    nova-compute    next migration
                             (destination)   (source)
 ``destination``             nova-conductor  nova-compute    never saved: only
                                             (source)        sent
+``checked_attempt``         as ``destination``
 =========================== =============== =============== ==================
 """
 
@@ -61,6 +64,8 @@ _GOES_BACK = PREFIX + 'goes_back'
 
 # Of a live migration.
 _DESTINATION = PREFIX + 'destination'
+_CHECKED_ATTEMPT = PREFIX + 'checked_attempt'
+ATTEMPT = PREFIX + 'attempt'
 TRANSFERRED = PREFIX + 'transferred'
 
 
@@ -224,7 +229,18 @@ def state_after_unrescue(instance):
     return vm_states.ACTIVE
 
 
-def with_checked_destination(instance, host):
+class Checked(typing.NamedTuple):
+    """What nova-conductor says of the migration that it prepares.
+
+    ``destination`` is the host that it has checked, ``attempt`` the UUID of
+    the migration.
+    """
+
+    destination: str
+    attempt: str
+
+
+def with_checked_destination(instance, host, attempt):
     """A copy of an instance that says which destination was checked.
 
     nova-conductor sends it to the destination, and that to the source, which
@@ -234,10 +250,12 @@ def with_checked_destination(instance, host):
 
     :param instance: the Instance, which stays as it is
     :param host: the destination
+    :param attempt: the UUID of the migration
     :returns: an Instance, to be sent
     """
     copy = instance.obj_clone()
     copy.system_metadata[_DESTINATION] = host
+    copy.system_metadata[_CHECKED_ATTEMPT] = attempt
     # The destination may save it, which writes only what has changed.
     copy.obj_reset_changes(['system_metadata'])
     return copy
@@ -247,38 +265,57 @@ def take_checked_destination(instance):
     """Take out which destination was checked, on the source.
 
     :param instance: the Instance, as it was received
-    :returns: the destination, or None if no conductor has checked it
+    :returns: a Checked, or None if no conductor has checked a destination
     """
     host = instance.system_metadata.pop(_DESTINATION, None)
+    attempt = instance.system_metadata.pop(_CHECKED_ATTEMPT, None)
     if host is not None:
         # As if it had never been there.
         instance.obj_reset_changes(['system_metadata'])
-    return host
+    return Checked(host, attempt) if host and attempt else None
 
 
-def record_transfer(instance, proof):
-    """Record what the destination of a migration got. The caller saves it.
+def begin_attempt(instance, attempt):
+    """Record the migration that may do something to a server from now on.
 
-    :param instance: the Instance, as the database has it
-    :param proof: digest of the manifest of all files that were copied
-    """
-    instance.system_metadata[TRANSFERRED] = proof
-
-
-def transfer_of(instance):
-    """What the destination of the last migration has recorded, or None.
+    What earlier ones have recorded is forgotten. The caller saves it.
 
     :param instance: the Instance, as the database has it
+    :param attempt: the UUID of the migration
     """
-    return instance.system_metadata.get(TRANSFERRED)
+    instance.system_metadata[ATTEMPT] = attempt
+    instance.system_metadata.pop(TRANSFERRED, None)
 
 
-def forget_transfer(instance):
-    """Forget what a destination of an earlier migration got.
-
-    The caller saves the instance.
+def attempt_of(instance):
+    """The UUID of the migration that may do something, or None.
 
     :param instance: the Instance
-    :returns: whether there was anything to forget
     """
-    return instance.system_metadata.pop(TRANSFERRED, None) is not None
+    return instance.system_metadata.get(ATTEMPT)
+
+
+def end_attempt(instance):
+    """Let no migration do anything more. The caller saves it.
+
+    :param instance: the Instance, as the database has it
+    """
+    instance.system_metadata.pop(ATTEMPT, None)
+
+
+def record_transfer(instance, attempt):
+    """Record that the destination has got everything. The caller saves it.
+
+    :param instance: the Instance, as the database has it
+    :param attempt: the UUID of the migration
+    """
+    instance.system_metadata[TRANSFERRED] = attempt
+
+
+def is_transferred(instance, attempt):
+    """Whether the destination has recorded that it got everything.
+
+    :param instance: the Instance, as the database has it
+    :param attempt: the UUID of the migration
+    """
+    return instance.system_metadata.get(TRANSFERRED) == attempt

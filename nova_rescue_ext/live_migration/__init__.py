@@ -14,7 +14,8 @@
 """Live migration of rescued servers (spec: live-migrate-rescued).
 
 ``api``, ``conductor``, ``compute`` and ``libvirt`` are named after the part of
-Nova that they run in; ``checks`` is what the source refuses, ``request`` what
-nova-conductor tells it, and ``transfer`` how what QEMU does not copy gets to
-the destination.
+Nova that they run in, and hold what they override. ``source`` and
+``destination`` own the migration on each side: what may be done, and what is
+done instead. ``checks`` is what the source refuses, ``manifest`` what QEMU
+does not copy, ``staging`` the folder in which that waits on the source.
 """

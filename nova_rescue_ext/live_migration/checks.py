@@ -27,6 +27,7 @@ from oslo_log import log as logging
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import manifest
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -75,17 +76,17 @@ def check(driver, instance, migrate_data, domain):
     _check_vifs(driver, instance, domain)
 
 
-def check_vouched_for(destination):
+def check_vouched_for(checked):
     """Refuse a migration whose destination no conductor has checked.
 
     A host without the package would fetch the server's image and keep it
     under the name of the rescue's, for every server of the host, and could
     not unrescue the server (hazard: unchecked-destination).
 
-    :param destination: what the conductor says that it has checked, or None
+    :param checked: what the conductor says that it has checked, or None
     :raises: MigrationPreCheckError
     """
-    if destination is None:
+    if checked is None:
         refuse(_('nova-conductor has no nova-rescue-ext, or an older one, and '
                  'nobody has checked the destination. Install it in '
                  'nova-conductor, or unrescue the server first'))
@@ -125,7 +126,8 @@ def _check_images_type(migrate_data):
     source = CONF.libvirt.images_type
     if 'lvm' in (source, destination):
         refuse(_('servers with disks on LVM cannot be migrated in rescue'))
-    if source != destination:
+    if (manifest.storage_class(source)
+            != manifest.storage_class(destination)):
         refuse(_('[libvirt] images_type is %(source)s on the source and '
                  '%(destination)s on the destination, and must be the same')
                % {'source': source, 'destination': destination})

@@ -15,9 +15,104 @@
 
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import exception
+from nova import objects
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+
+
+def check_source(original, self, ctxt, instance, dest_check_data):
+    """Check on the destination what the source wants to have copied.
+
+    As soon as the source has answered: what Nova claims after that for the
+    server on this host would be left until the next audit.
+
+    :raises: MigrationPreCheckError
+    """
+    migrate_data = original(ctxt, instance, dest_check_data)
+    if instance.vm_state == vm_states.RESCUED:
+        from nova_rescue_ext.live_migration import checks
+        from nova_rescue_ext.live_migration import destination
+        from nova_rescue_ext.live_migration import manifest
+
+        with checks.harmless():
+            received = manifest.received(migrate_data)
+            if received is not None:
+                destination.check(instance, migrate_data, received)
+    return migrate_data
+
+
+def do_live_migration(original, self, context, dest, instance,
+                      block_migration, migration, migrate_data):
+    """Have an object that knows what may be done to a rescued server."""
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, dest, instance, block_migration, migration,
+                        migrate_data)
+    from nova_rescue_ext.live_migration import source
+
+    with source.Migration(context, instance, dest, migration,
+                          migrate_data) as ours:
+        try:
+            return original(context, dest, instance, block_migration,
+                            migration, migrate_data)
+        except Exception:
+            if not ours.is_aborted():
+                raise
+            # Nova has rolled it back as one that has failed.
+            migration.status = 'cancelled'
+            migration.save()
+            self._notify_live_migrate_abort_end(context, instance)
+
+
+def call_pre_live_migration(original, self, ctxt, instance, block_migration,
+                            disk, host, migrate_data):
+    """Prepare the files on the source before the destination is called.
+
+    Here, as what fails in here makes Nova roll the migration back.
+    """
+    if instance.vm_state == vm_states.RESCUED:
+        from nova_rescue_ext.live_migration import source
+
+        ours = source.Migration.of_this_thread(instance.uuid)
+        if ours is not None:
+            ours.prepare(migrate_data)
+    return original(ctxt, instance, block_migration, disk, host,
+                    migrate_data)
+
+
+def pre_live_migration(original, self, context, instance, disk,
+                       migrate_data):
+    """Prepare this host for a rescued server, unless it is too late.
+
+    :raises: MigrationError if this migration may do nothing any more
+    """
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, instance, disk, migrate_data)
+    from nova_rescue_ext.live_migration import destination
+
+    with destination.Arrival(context, instance, migrate_data):
+        try:
+            return original(context, instance, disk, migrate_data)
+        except ext_exception.MigrationSuperseded:
+            destination.log_superseded(instance)
+            raise exception.MigrationError(reason=_(
+                'the migration was given up or aborted meanwhile'))
+
+
+def live_migration_abort(original, self, context, instance, migration_id):
+    """Tell the destination, too, which may be copying files."""
+    if instance.vm_state == vm_states.RESCUED:
+        fresh = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=['system_metadata'])
+        migration = objects.Migration.get_by_id(context, migration_id)
+        if (migration.status in ('queued', 'preparing') and
+                instance_metadata.attempt_of(fresh) == migration.uuid):
+            instance_metadata.end_attempt(fresh)
+            fresh.save(expected_task_state=[task_states.MIGRATING])
+    return original(context, instance, migration_id)
 
 
 def is_live_migrating(original, instance):

@@ -25,6 +25,7 @@ from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext.task import final_save
+from nova_rescue_ext.task import operation
 
 LOG = logging.getLogger(__name__)
 
@@ -47,7 +48,24 @@ _KNOWN = (
 )
 
 
+class Search(operation.Operation):
+    """The search of nova-conductor for a destination.
+
+    :ivar refusals: what each destination said that was tried, by host
+    """
+
+    def __init__(self, instance_uuid):
+        super().__init__(instance_uuid)
+        self.refusals = {}
+
+
 def execute(original, self):
+    """Remember, during the search, what destinations say."""
+    with Search(self.instance.uuid):
+        return _execute(original, self)
+
+
+def _execute(original, self):
     """Whatever goes wrong before a host has begun is a refusal.
 
     Hazard: error-for-a-refusal.
@@ -105,7 +123,9 @@ def call_checks_on_host(original, self, destination, provider_mapping):
         with _vouching(self, destination):
             return original(destination, provider_mapping)
     except (exception.Invalid, exception.MigrationPreCheckError) as exc:
-        _refusals(self)[destination] = exc.format_message()
+        search = Search.of_this_thread(self.instance.uuid)
+        if search is not None:
+            search.refusals[destination] = exc.format_message()
         raise
 
 
@@ -117,7 +137,7 @@ def _vouching(task, destination):
     """
     instance = task.instance
     task.instance = instance_metadata.with_checked_destination(
-        instance, destination)
+        instance, destination, task.migration.uuid)
     try:
         yield
     finally:
@@ -135,11 +155,6 @@ def _check_node(role, node):
 
 def _can_migrate_rescued(node):
     return capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED)
-
-
-def _refusals(task):
-    """What each destination said that was tried, by host."""
-    return task.__dict__.setdefault('rescue_ext_refusals', {})
 
 
 def find_destination(original, self):
@@ -168,10 +183,11 @@ def _why_no_host(task, exc):
                  'rescued servers (compute-rescue %(version)s). Upgrade one, '
                  'or unrescue the server first.') % {
                      'version': microversion.LIVE_MIGRATE_RESCUED}
-    if _refusals(task):
+    search = Search.of_this_thread(task.instance.uuid)
+    if search is not None and search.refusals:
         return ' '.join(_('Host %(host)s: %(reason)s')
                         % {'host': host, 'reason': reason} for host, reason
-                        in sorted(_refusals(task).items()))
+                        in sorted(search.refusals.items()))
     return _('%(count)d compute nodes support live migration of rescued '
              'servers, and none of them can take this one: %(reason)s') % {
                  'count': len(nodes), 'reason': exc.format_message()}

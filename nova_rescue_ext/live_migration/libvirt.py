@@ -15,10 +15,11 @@
 
 import contextlib
 import copy
-import threading
+import os
 
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova.console import serial as serial_console
 from nova import exception
 from nova import objects
 from nova.virt import block_device as driver_block_device
@@ -26,23 +27,24 @@ from nova.virt import driver as virt_driver
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import imagecache
 from oslo_log import log as logging
+from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.host import disks
+from nova_rescue_ext.host import qcow2
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import checks
-from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import domain
+from nova_rescue_ext.live_migration import manifest as manifests
+from nova_rescue_ext.live_migration import source
+from nova_rescue_ext.live_migration import staging
 from nova_rescue_ext import microversion
 
 LOG = logging.getLogger(__name__)
-
-# libvirt's VIR_DOMAIN_SHUTOFF_MIGRATED; Nova's double of it lacks the name.
-_SHUTOFF_MIGRATED = 4
-
-# Seconds from the end of a migration to the end of the call that it is.
-_OPERATION_TIMEOUT = 60
 
 
 def init_host(original, self, host):
@@ -63,8 +65,6 @@ def check_source(original, self, context, instance, dest_check_data,
         return original(context, instance, dest_check_data,
                         block_device_info=block_device_info)
     with checks.harmless():
-        checks.check_vouched_for(
-            instance_metadata.take_checked_destination(instance))
         return _check_rescued(original, self, context, instance,
                               dest_check_data, block_device_info)
 
@@ -76,31 +76,28 @@ def _check_no_rescue_runs(driver, instance):
     of the server with the source's directory (hazard: state-reset).
     """
     try:
-        domain = _read_domain(driver, instance)
+        running = domain.read(driver, instance)
     except exception.InstanceNotFound:
         return
-    checks.check_no_rescue_runs(instance, domain)
-
-
-def _read_domain(driver, instance):
-    return transfer.parse(driver._host.get_guest(instance).get_xml_desc())
+    checks.check_no_rescue_runs(instance, running)
 
 
 def _check_rescued(original, driver, context, instance, dest_check_data,
                    block_device_info):
-    domain = _read_domain(driver, instance)
-    checks.check(driver, instance, dest_check_data, domain)
+    checked = instance_metadata.take_checked_destination(instance)
+    checks.check_vouched_for(checked)
+    running = domain.read(driver, instance)
+    checks.check(driver, instance, dest_check_data, running)
     result = original(context, instance, dest_check_data,
                       block_device_info=block_device_info)
-    transfer.forget_proof(instance)
     # Left if nova-compute was stopped at the end of the rescue
     # (hazard: stale-saved-domain).
     rescue_files.remove_stock_domain(instance)
     if not result.is_shared_instance_path:
-        based = _disks_on_own_base(driver, instance, block_device_info)
         _check_not_tunnelled(driver, result)
-        transfer.write_manifest(instance, domain, result.block_migration,
-                                based)
+        manifest = manifests.build(instance, running, result.block_migration,
+                                   checked.attempt, driver.get_host_ip_addr())
+        staging.fill(manifest).send_with(result)
     return result
 
 
@@ -113,61 +110,57 @@ def _check_not_tunnelled(driver, migrate_data):
                         'for rescued servers'))
 
 
-def _disks_on_own_base(driver, instance, block_device_info):
-    """The disks that QEMU copies whose base only this host has.
-
-    QEMU copies what is above the base. That is the image of the server or of
-    its rescue, which the destination gets from Glance
-    (hazard: wrong-backing-image), or the output of mkfs or mkswap, of which no
-    two are the same (hazard: disks-not-in-the-domain).
-
-    :returns: paths of the latter
-    :raises: MigrationPreCheckError if the destination cannot get a base
-    """
-    record = instance_metadata.rescue_of(instance)
-    known = {imagecache.get_cache_fname(image_id) for image_id
-             in (instance.image_ref, record.image_id) if image_id}
-    own = []
-    for disk in driver._get_instance_disk_info(instance, block_device_info):
-        # Without one after an earlier migration: None if it is qcow2
-        # (hazard: disks-without-a-base).
-        base = disk['backing_file'] or ''
-        if base.startswith(transfer.MADE_BY_HOST):
-            own.append(disk['path'])
-        elif base and base not in known:
-            checks.refuse(_(
-                'disk %(path)s is based on %(base)s, which the destination '
-                'cannot get. Unrescue the server first')
-                % {'path': disk['path'], 'base': base})
-    return own
-
-
-def check_destination(original, self, ctxt, instance, migrate_data,
-                      migration, limits, allocs):
-    """Check that the destination can get all, and that nothing is in its way.
-
-    :raises: MigrationPreCheckError
-    """
-    if (instance.vm_state == vm_states.RESCUED
-            and not migrate_data.is_shared_instance_path):
-        with checks.harmless():
-            transfer.check_destination(instance, migrate_data)
-    return original(ctxt, instance, migrate_data, migration, limits, allocs)
-
-
 def pre_live_migration(original, self, context, instance, block_device_info,
                        network_info, disk_info, migrate_data):
     """Copy to the destination what QEMU will not copy.
 
-    Nova has made the directory, and empty files in place of CD-ROMs
-    (hazard: zero-filled-cdroms), by then.
+    :raises: MigrationSuperseded if this migration may do nothing any more
     """
-    result = original(context, instance, block_device_info, network_info,
-                      disk_info, migrate_data)
-    if (instance.vm_state == vm_states.RESCUED
-            and not migrate_data.is_shared_instance_path):
-        transfer.copy(context, instance, migrate_data)
-    return result
+    arrival = destination.Arrival.of_this_thread(instance.uuid)
+    if arrival is None:
+        return original(context, instance, block_device_info, network_info,
+                        disk_info, migrate_data)
+    # First: a copy that fails, or takes too long, has no volumes to
+    # disconnect, and no ports to give back.
+    arrival.fetch()
+    try:
+        with arrival.begun(), _undone_if_it_fails(
+                self, context, instance, block_device_info, network_info,
+                migrate_data), arrival.late_failures_are_superseded():
+            result = original(context, instance, block_device_info,
+                              network_info, disk_info, migrate_data)
+            arrival.place()
+            return result
+    finally:
+        arrival.forget()
+
+
+@contextlib.contextmanager
+def _undone_if_it_fails(driver, context, instance, block_device_info,
+                        network_info, migrate_data):
+    """Undo on this host what the source does not know of."""
+    try:
+        yield
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            _release_serial_ports(migrate_data)
+    except ext_exception.MigrationSuperseded as exc:
+        if isinstance(exc.__cause__, exception.DestinationDiskExists):
+            raise  # nothing of it is ours
+        # The source has sent its roll-back before there was anything. Nobody
+        # else has begun here since.
+        driver.rollback_live_migration_at_destination(
+            context, instance, network_info, block_device_info,
+            destroy_disks=False, migrate_data=migrate_data)
+        raise
+
+
+def _release_serial_ports(migrate_data):
+    if not migrate_data.obj_attr_is_set('serial_listen_ports'):
+        return
+    for port in migrate_data.serial_listen_ports:
+        serial_console.release_port(host=migrate_data.serial_listen_addr,
+                                    port=port)
 
 
 def live_migration(original, self, context, instance, dest, post_method,
@@ -176,210 +169,53 @@ def live_migration(original, self, context, instance, dest, post_method,
 
     After it the source's directory is deleted.
     """
-    if migrate_data is None or instance.vm_state != vm_states.RESCUED:
+    ours = source.Migration.of_this_thread(instance.uuid)
+    if ours is None:
         return original(context, instance, dest, post_method, recover_method,
                         block_migration=block_migration,
                         migrate_data=migrate_data)
-    transfer.remove_staged(instance)
-    task_state = _task_of(context, instance)
-    if task_state == vm_states.DELETED:
-        _give_up_deleted(context, instance, dest, recover_method,
-                         migrate_data)
-    elif task_state != task_states.MIGRATING:
-        _give_up(context, instance, dest, recover_method, migrate_data)
-    elif _needs_proof(instance, migrate_data) and not transfer.is_proven(
-            context, instance):
-        LOG.error('The destination %(dest)s has not recorded that it got the '
-                  'files of this rescued server. Its migration is rolled '
-                  'back and the server stays in rescue on this host. Check '
-                  'that nova-rescue-ext is active on %(dest)s.',
-                  {'dest': dest}, instance=instance)
-        recover_method(context, instance, dest, migrate_data)
-    else:
-        with _running(self, _Migration(
-                self, instance, dest, post_method, recover_method)) as ours:
+    ours.take_over(self, post_method, recover_method)
+    if ours.begin_or_give_up(migrate_data):
+        with ours.moving(migrate_data):
             original(context, instance, dest, ours.post, ours.recover,
                      block_migration=block_migration,
                      migrate_data=migrate_data)
 
 
-def _task_of(context, instance):
-    """The task that a server has by now, DELETED if it is gone."""
-    try:
-        fresh = objects.Instance.get_by_uuid(context, instance.uuid)
-    except exception.InstanceNotFound:
-        return vm_states.DELETED
-    return fresh.task_state
-
-
-def _give_up(context, instance, dest, recover_method, migrate_data):
-    """Roll back what a restart of nova-compute has taken the task from.
-
-    What was copied may be stale by now, and the guest another
-    (hazard: restart-before-migration).
-    """
-    LOG.warning('The live migration to %(dest)s is not started: nova-compute '
-                'was restarted since it was asked for, and the server may be '
-                'used. Migrate it again.', {'dest': dest}, instance=instance)
-    try:
-        recover_method(context, instance, dest, migrate_data)
-    except exception.InstanceNotFound:  # of its guest, too
-        _give_up_deleted(context, instance, dest, recover_method,
-                         migrate_data)
-        return
-    except exception.UnexpectedTaskStateError:
-        pass  # the destination is cleaned before Nova looks at the task
-    _set_failed(migrate_data)
-
-
-def _give_up_deleted(context, instance, dest, recover_method, migrate_data):
-    LOG.warning('The live migration to %(dest)s is not started: the server '
-                'was deleted since it was asked for. What was copied is '
-                'removed from %(dest)s. If the server had volumes, check '
-                'that nothing is attached to them, and that %(dest)s has '
-                'disconnected them.', {'dest': dest}, instance=instance)
-    # As if the destination had failed to prepare itself: else Nova looks for
-    # the guest on this host first. The destination comes before the database.
-    with contextlib.suppress(exception.InstanceNotFound,
-                             exception.UnexpectedTaskStateError):
-        recover_method(context, instance, dest, migrate_data,
-                       pre_live_migration=True)
-    _set_failed(migrate_data)
-
-
-def _set_failed(migrate_data):
-    migrate_data.migration.status = 'failed'
-    migrate_data.migration.save()
-
-
-class _Migration:
-    """What becomes of the migration of a rescued server, on its source.
-
-    Nova takes a guest that is not on the source any more for one that has
-    moved, also if its QEMU has died in the middle of it, and deletes what the
-    destination has a part of (hazard: dead-guest).
-
-    :ivar ended: set when libvirt's call has ended
-    :ivar has_moved: whether it says that the guest has moved
-    """
-
-    def __init__(self, driver, instance, dest, post_method, recover_method):
-        self._driver = driver
-        self.instance = instance
-        self.dest = dest
-        self._post_method = post_method
-        self._recover_method = recover_method
-        self.ended = threading.Event()
-        self.has_moved = self.is_rolled_back = False
-
-    def recover(self, *args, **kwargs):
-        """Nova's roll-back."""
-        self._recover_method(*args, **kwargs)
-        self.is_rolled_back = True
-
-    def post(self, context, instance, dest, block_migration, migrate_data):
-        """Nova's work after the guest has moved, if it has."""
-        self.ended.wait(_OPERATION_TIMEOUT)
-        if self.has_moved or not _is_left_behind(self._driver, instance):
-            self._post_method(context, instance, dest, block_migration,
-                              migrate_data)
-            return
-        LOG.error('The guest ended in the middle of its live migration to '
-                  '%(dest)s. The migration is rolled back and the server is '
-                  'off, in rescue on this host: unrescue or rescue it.',
-                  {'dest': dest}, instance=instance)
-        self.recover(context, instance, dest, migrate_data)
-
-
-def _migrations(driver):
-    """The migrations that this driver runs, by the server's UUID."""
-    return driver.__dict__.setdefault('rescue_ext_migrations', {})
-
-
-@contextlib.contextmanager
-def _running(driver, migration):
-    """A migration that is rolled back to its end is no error.
-
-    From Nova 32.2 the driver raises what QEMU said even then, and the manager
-    sets the server to ERROR.
-    """
-    _migrations(driver)[migration.instance.uuid] = migration
-    try:
-        yield migration
-    except Exception as exc:
-        if not migration.is_rolled_back:
-            raise
-        LOG.warning('The live migration to %(dest)s ended with "%(error)s" '
-                    'and was rolled back: the server is in rescue on this '
-                    'host as before. Migrate it again.',
-                    {'dest': migration.dest, 'error': exc},
-                    instance=migration.instance)
-    finally:
-        del _migrations(driver)[migration.instance.uuid]
-
-
-def live_migration_operation(original, self, context, instance, *args,
-                             **kwargs):
+def live_migration_operation(original, self, context, instance, dest,
+                             block_migration, migrate_data, *args, **kwargs):
     """Keep what libvirt says of a rescued server's migration.
 
-    Hazard: dead-guest.
+    Hazard: dead-guest. Nova runs it in a thread of its own.
     """
-    ours = _migrations(self).get(instance.uuid)
-    if ours is None:
-        return original(context, instance, *args, **kwargs)
-    try:
-        original(context, instance, *args, **kwargs)
-        ours.has_moved = True
-    finally:
-        ours.ended.set()
-
-
-def _is_left_behind(driver, instance):
-    """Whether the domain is here, off, and has not gone to another host."""
-    try:
-        domain = driver._host.get_guest(instance)._domain
-    except exception.InstanceNotFound:
-        return False
-    state, reason = domain.state()
-    return (state == libvirt_driver.libvirt.VIR_DOMAIN_SHUTOFF
-            and reason != _SHUTOFF_MIGRATED)
+    ours = source.Migration.handed_on_with(migrate_data)
+    with ours.libvirt_moves_it() if ours else contextlib.nullcontext():
+        return original(context, instance, dest, block_migration,
+                        migrate_data, *args, **kwargs)
 
 
 def cleanup(original, self, context, instance, network_info,
-            block_device_info=None, destroy_disks=True, migrate_data=None,
-            destroy_vifs=True, destroy_secrets=True):
+            block_device_info=None, destroy_vifs=True,
+            cleanup_instance_dir=False, cleanup_instance_disks=False,
+            destroy_secrets=True):
     """Never delete the source's directory without proof.
 
     Hazard: disks-not-in-the-domain.
-
-    That is the destination's record of the files that it got, and libvirt's
-    word for the disks that QEMU copies.
     """
-    if (_needs_proof(instance, migrate_data)
-            and instance.task_state == task_states.MIGRATING
-            and not _is_proven(self, context, instance)):
+    ours = source.Migration.of_this_thread(instance.uuid)
+    if (ours is not None and (cleanup_instance_dir or cleanup_instance_disks)
+            and not ours.may_delete_source()):
         LOG.error('Nothing shows that the destination got all files of this '
                   'rescued server. The directory of the server on this host '
                   'is kept: compare it with that on the destination, and '
                   'remove it by hand.', instance=instance)
-        destroy_disks, migrate_data = False, None
+        cleanup_instance_dir = cleanup_instance_disks = False
     return original(context, instance, network_info,
                     block_device_info=block_device_info,
-                    destroy_disks=destroy_disks, migrate_data=migrate_data,
                     destroy_vifs=destroy_vifs,
+                    cleanup_instance_dir=cleanup_instance_dir,
+                    cleanup_instance_disks=cleanup_instance_disks,
                     destroy_secrets=destroy_secrets)
-
-
-def _is_proven(driver, context, instance):
-    ours = _migrations(driver).get(instance.uuid)
-    return ((ours is None or ours.has_moved)
-            and transfer.is_proven(context, instance))
-
-
-def _needs_proof(instance, migrate_data):
-    return (migrate_data is not None
-            and instance.vm_state == vm_states.RESCUED
-            and not migrate_data.is_shared_instance_path)
 
 
 def get_instance_disk_info_from_config(original, self, guest_config,
@@ -401,11 +237,38 @@ def get_instance_disk_info_from_config(original, self, guest_config,
                for volume in virt_driver.block_device_info_get_mapping(
                    block_device_info)}
     config = copy.copy(guest_config)
-    config.devices = [device for device in guest_config.devices
-                      if getattr(device, 'serial', None) not in volumes]
+    config.devices, ours = [], []
+    for device in guest_config.devices:
+        if getattr(device, 'serial', None) not in volumes:
+            info = _read_disk_info(device)
+            if info:
+                ours.append(info)
+            else:
+                config.devices.append(device)
     if block_device_info:
         block_device_info = dict(block_device_info, block_device_mapping=[])
-    return original(config, block_device_info)
+    return ours + original(config, block_device_info)
+
+
+def _read_disk_info(device):
+    """What Nova starts qemu-img for twice, while it prepares a migration.
+
+    :returns: as Nova has it, or None if the device is no disk whose header
+        can be read
+    """
+    if (device.root_name != 'disk' or device.source_type != 'file'
+            or device.driver_format != 'qcow2' or not device.source_path):
+        return None
+    try:
+        header = qcow2.read(device.source_path)
+        size = os.stat(device.source_path).st_blocks * 512
+    except (OSError, ValueError):
+        return None
+    base = header.backing_file
+    return {'type': 'qcow2', 'path': device.source_path,
+            'virt_disk_size': header.virtual_size, 'disk_size': size,
+            'backing_file': base and os.path.basename(base),
+            'over_committed_disk_size': max(0, header.virtual_size - size)}
 
 
 def _is_rescue(devices):

@@ -41,6 +41,7 @@ class MigrationTestCase(base.RescueTestCase):
     ADMIN_API = True
     CAST_AS_CALL = False
     SHARED = False
+    ADDRESS = 'address-of-%s'  # where a host accepts copies
 
     def setUp(self):
         super().setUp()
@@ -102,9 +103,15 @@ class MigrationTestCase(base.RescueTestCase):
                    describe_with_models)
 
     def _tell_driver_its_host(self, driver, host):
+        driver.get_host_ip_addr = lambda: self.ADDRESS % host
+        manager = self.computes[host].manager
+        for name in ('check_can_live_migrate_destination', 'live_migration',
+                     'pre_live_migration', '_do_live_migration'):
+            setattr(manager, name, self._on_host(host, getattr(manager,
+                                                               name)))
         for name in ('check_can_live_migrate_source', 'spawn', 'rescue',
-                     'unrescue', 'check_source_migrate_data_at_dest',
-                     'pre_live_migration', 'live_migration', 'cleanup',
+                     'unrescue', 'pre_live_migration', 'live_migration',
+                     'cleanup',
                      'destroy', 'get_instance_disk_info', 'reboot',
                      'rollback_live_migration_at_destination'):
             setattr(driver, name, self._on_host(host, getattr(driver, name)))
@@ -139,7 +146,9 @@ class MigrationTestCase(base.RescueTestCase):
     def _copy_image(self, src, dest, host=None, receive=False, **kwargs):
         """As cp, scp and rsync do with -r, into a folder that is there."""
         if host:
-            src = src.replace('/%s/' % _here.host, '/%s/' % host)
+            self.assertIn(host, [
+                self.ADDRESS % name for name in self.computes
+                if '/%s/' % name in src], 'the host does not have it')
             self.connections.append(os.path.basename(src))
         if os.path.isdir(src):
             shutil.copytree(src, os.path.join(dest, os.path.basename(src)))

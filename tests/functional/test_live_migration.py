@@ -13,12 +13,14 @@
 
 """Live migration of rescued servers, from HTTP to the two hosts' files."""
 
+import contextlib
 import glob
 import hashlib
 import os
 import subprocess
 from unittest import mock
 
+from lxml import etree
 from nova import exception
 from nova import objects
 from nova.policies import migrate_server
@@ -27,7 +29,10 @@ from nova.tests.functional.api import client
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext import instance_metadata
-from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import domain
+from nova_rescue_ext.live_migration import manifest
+from nova_rescue_ext.live_migration import staging
 from tests.functional import migration_base
 
 
@@ -101,8 +106,27 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
     def files(self, host='compute1'):
         """Names of the files of the server on a host, but those on the way."""
         path = self.path(self.server['id'], host)
-        return set(os.listdir(path)) - {transfer.FOLDER} if (
+        return set(os.listdir(path)) - {staging.FOLDER} if (
             os.path.exists(path)) else None
+
+    def qemu_img(self, *args):
+        return subprocess.run(('qemu-img', *args), check=True,
+                              capture_output=True, text=True).stdout
+
+    def use_format(self, disk_format, *names):
+        """libvirt says that disks have this format; all if none is named."""
+        describe = libvirt.Domain.XMLDesc
+
+        def describe_with_format(itself, flags):
+            domain = etree.fromstring(describe(itself, flags))
+            for disk in domain.findall('devices/disk'):
+                name = os.path.basename(disk.find('source').get('file') or '')
+                if not names or name in names:
+                    disk.find('driver').set('type', disk_format)
+            return etree.tostring(domain, encoding='unicode')
+
+        self.patch('nova.tests.fixtures.libvirt.Domain.XMLDesc',
+                   describe_with_format)
 
     def assert_cleaned(self, host):
         """The host removes what is there, when the cast comes."""
@@ -124,7 +148,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
         files = ['disk', 'disk.rescue', 'disk.eph0', 'disk.swap',
                  'disk.config', 'kernel', 'kernel.rescue']
         self.put_raw_disks(*files, 'disk.eph0.rescue')
-        with mock.patch.object(transfer, '_Domain', _DomainWithKernel):
+        with mock.patch.object(domain, 'Files', FilesWithKernel):
             self.migrate()
         self.assert_files(self.server, *files)
         self.assertEqual({'vda', 'vdb'},
@@ -228,7 +252,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
     def test_the_destination_has_lost_the_package(self):
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
-        with mock.patch.object(transfer, 'copy'):
+        with mock.patch.object(destination.Arrival, 'place'):
             self.assert_fails()
         self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
 
@@ -236,12 +260,15 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
 
-        def lose_proof():
-            instance = self.instance(self.server)
-            del instance.system_metadata[instance_metadata.TRANSFERRED]
-            instance.save()
-
-        self.before_migration = lose_proof
+        # As if libvirt's call had not ended yet.
+        self.patch('nova_rescue_ext.live_migration.source._OPERATION_TIMEOUT',
+                   0)
+        self.patch('nova_rescue_ext.live_migration.source.Migration.'
+                   'libvirt_moves_it', lambda itself:
+                   contextlib.nullcontext())
+        # Its double of libvirt has not what a domain says of its end.
+        self.patch('nova.tests.fixtures.libvirt.Domain.state',
+                   lambda domain: [domain._state, 4])
         self.assertEqual(202, self.ask_migration(self.server).status_code)
         self.assert_migrated(self.server)
         self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
@@ -251,15 +278,15 @@ class BlockMigrationTest(LiveMigrationTestCase):
         """Nova takes the task from the server, and does it all the same."""
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
-        copy = transfer.copy
+        place = destination.Arrival.place
 
-        def restart(context, instance, migrate_data):
-            copy(context, instance, migrate_data)
+        def restart(itself):
+            place(itself)
             fresh = self.instance(self.server)
             fresh.task_state = None
             fresh.save()
 
-        with mock.patch.object(transfer, 'copy', restart):
+        with mock.patch.object(destination.Arrival, 'place', restart):
             self.assert_fails()
         self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0',
                           host='compute1')
@@ -271,10 +298,12 @@ class BlockMigrationTest(LiveMigrationTestCase):
             {'port': self.neutron.port_1['id']}])
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
-        remove_staged = transfer.remove_staged
+        remove = staging.remove
 
-        def restart_and_delete(instance):
-            remove_staged(instance)
+        def restart_and_delete(directory):
+            remove(directory)
+            if self.last_status(self.server) != 'running':
+                return
             self.assertIn('disk.eph0', self.files('compute2'))
             fresh = self.instance(self.server)
             fresh.task_state = None
@@ -283,8 +312,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
 
         # Nova deletes what it knows of a server with the server.
         self.context.read_deleted = 'yes'
-        with mock.patch.object(transfer, 'remove_staged',
-                               restart_and_delete):
+        with mock.patch.object(staging, 'remove', restart_and_delete):
             self.assertEqual(202,
                              self.ask_migration(self.server).status_code)
             self.wait_for_migration(self.server, 'failed')
@@ -371,7 +399,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.assertEqual([409, 409, 409], answers)
 
 
-class _DomainWithKernel(transfer._Domain):
+class FilesWithKernel(domain.Files):
     """A rescue system that boots by its own kernel."""
 
     def __init__(self, domain, directory):
@@ -442,19 +470,10 @@ class Qcow2Test(LiveMigrationTestCase):
         self.rescue_now(hw_rescue_device='disk', hw_rescue_bus='virtio')
         self.put_raw_disks('disk', 'disk.rescue')
         self.put_overlay('disk.eph0', 'ephemeral_1_0706d66')
-        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
-                   '_get_instance_disk_info', lambda *args: [{
-                       'type': 'qcow2', 'virt_disk_size': len(self.CONTENT),
-                       'path': self.path(self.server['id'], 'compute1',
-                                         'disk.eph0'),
-                       'backing_file': 'ephemeral_1_0706d66'}])
+        self.use_format('qcow2', 'disk.eph0')
         self.before_migration = lambda: self.assert_independent('disk.eph0')
         self.migrate()
         self.assertIn('vdb', self.migrations[0]['migrate_disks'])
-
-    def qemu_img(self, *args):
-        return subprocess.run(('qemu-img', *args), check=True,
-                              capture_output=True, text=True).stdout
 
 
 class SharedPathTest(LiveMigrationTestCase):
@@ -533,17 +552,18 @@ class RefusalTest(RefusalTestCase):
         self.refused_by_host('serial ports and the server 3')
 
     def test_another_base(self):
-        disks = [{'path': 'disk', 'backing_file': 'another'}]
-        with mock.patch('nova.virt.libvirt.driver.LibvirtDriver.'
-                        '_get_instance_disk_info', return_value=disks):
-            self.refused_by_host('is based on another')
+        self.use_format('qcow2', 'disk')
+        self.qemu_img('create', '-u', '-f', 'qcow2', '-F', 'raw', '-b',
+                      'another', self.path(self.server['id'], 'compute1',
+                                           'disk'), '64K')
+        self.refused_by_host('is based on another')
 
     def test_an_error_in_the_check_is_a_refusal(self):
         """Hazard: error-for-a-refusal."""
-        with mock.patch.object(transfer, 'write_manifest',
+        with mock.patch.object(manifest, 'build',
                                side_effect=OSError('read-only')):
             self.refused_by_host('read-only')
-        with mock.patch.object(transfer, '_read',
+        with mock.patch.object(manifest, 'received',
                                side_effect=ValueError('no manifest')):
             self.refused_by_host('no manifest')
 
@@ -554,7 +574,8 @@ class RefusalTest(RefusalTestCase):
     def test_the_source_cannot_be_read(self):
         self.patch('nova.virt.libvirt.utils.copy_image',
                    mock.Mock(side_effect=OSError('no ssh')))
-        self.refused_by_host('cannot copy files from compute1', 'no ssh')
+        self.refused_by_host('cannot copy files from address-of-compute1',
+                             'no ssh')
 
     def test_something_is_at_the_destination(self):
         """Hazard: occupied-destination."""

@@ -28,7 +28,7 @@ from oslo_serialization import jsonutils
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import instance_metadata
-from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext.live_migration import destination
 from tests.functional import test_live_migration
 
 # Answers with the result of the checks, up to this microversion.
@@ -127,7 +127,7 @@ class NoDestinationTest(ApiTestCase):
 
     def test_what_the_hosts_said(self):
         with mock.patch.object(
-                transfer, 'check_destination',
+                destination, 'check',
                 side_effect=exception.MigrationPreCheckError(
                     reason='no room')):
             self.assert_refused_both_ways('Host compute2', 'no room')
@@ -198,9 +198,10 @@ class VouchingTest(ApiTestCase):
 
         def take_destination(instance):
             changed = 'system_metadata' in instance.obj_what_changed()
-            host = take(instance)
-            self.taken.append((host, changed, self.traces(instance)))
-            return host
+            checked = take(instance)
+            self.taken.append((checked.destination, changed,
+                               self.traces(instance)))
+            return checked
 
         self.patch(
             'nova_rescue_ext.instance_metadata.take_checked_destination',
@@ -248,15 +249,15 @@ class VouchingTest(ApiTestCase):
         self._tell_driver_its_host(self.computes['compute3'].driver,
                                    'compute3')
         os.makedirs(self.path('', 'compute3'), exist_ok=True)
-        check, refused = transfer.check_destination, []
+        check, refused = destination.check, []
 
-        def refuse_once(instance, migrate_data):
+        def refuse_once(*args):
             if not refused:
                 refused.append(self.taken[-1][0])
                 raise exception.MigrationPreCheckError(reason='no room')
-            check(instance, migrate_data)
+            check(*args)
 
-        with mock.patch.object(transfer, 'check_destination', refuse_once):
+        with mock.patch.object(destination, 'check', refuse_once):
             response = self.ask_migration(self.server)
             self.assertEqual(202, response.status_code, response.text)
             self.wait_for_migration(self.server, 'completed')
@@ -405,7 +406,7 @@ class MeanwhileTest(MeanwhileTestCase):
 
     def test_progress_of_the_copies(self):
         """Of the files that QEMU does not copy, before its own."""
-        self.patch('nova_rescue_ext.live_migration.transfer._SMALL', 0)
+        self.patch('nova_rescue_ext.live_migration.manifest._SMALL', 0)
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0', 'disk.swap')
         copy = self._copy_image
         shown = []

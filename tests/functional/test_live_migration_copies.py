@@ -15,7 +15,9 @@
 
 import os
 
-from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import staging
 from tests.functional import test_live_migration
 
 
@@ -30,19 +32,21 @@ class CopiesTestCase(test_live_migration.LiveMigrationTestCase):
 
     def folder(self, host):
         """Names in the folder of the files on the way, None without it."""
-        path = self.path(self.server['id'], host, transfer.FOLDER)
+        path = self.path(self.server['id'], host, staging.FOLDER)
         return os.listdir(path) if os.path.exists(path) else None
+
+    def patch_arrival(self, name, replacement):
+        self.patch('nova_rescue_ext.live_migration.destination.Arrival.'
+                   + name, replacement)
 
 
 class CopiesTest(CopiesTestCase):
 
     def test_small_files_in_one_connection(self):
         self.before_migration = lambda: self.assertEqual(
-            ([transfer.MANIFEST], None),
-            (self.folder('compute1'), self.folder('compute2')))
+            (None, None), (self.folder('compute1'), self.folder('compute2')))
         self.migrate()
-        self.assertEqual([transfer.MANIFEST, transfer.FOLDER],
-                         self.connections)
+        self.assertEqual([staging.FOLDER], self.connections)
         self.assert_files(self.server, *self.FILES)
 
     def test_big_files_one_by_one(self):
@@ -50,19 +54,18 @@ class CopiesTest(CopiesTestCase):
         big = self.path(self.server['id'], 'compute1', 'disk.eph0')
         os.truncate(big, 16 * 2 ** 20 + 1)
         staged = []
-        copy = transfer.copy
+        fetch = destination.Arrival.fetch
 
-        def look(*args):
+        def look(itself):
             staged.extend(self.folder('compute1'))
-            copy(*args)
+            fetch(itself)
 
-        self.patch('nova_rescue_ext.live_migration.transfer.copy', look)
+        self.patch_arrival('fetch', look)
         self.migrate()
-        self.assertEqual({transfer.MANIFEST, *self.FILES} - {'disk.eph0'},
+        self.assertEqual(set(self.FILES) - {'disk.eph0'},
                          set(staged))
         self.assertEqual(
-            [transfer.MANIFEST, transfer.FOLDER, 'disk.eph0'],
-            self.connections)
+            [staging.FOLDER, 'disk.eph0'], self.connections)
         self.assertEqual(16 * 2 ** 20 + 1, os.path.getsize(
             self.path(self.server['id'], 'compute2', 'disk.eph0')))
 
@@ -78,21 +81,21 @@ class CopiesTest(CopiesTestCase):
 
         self.patch('nova.virt.libvirt.utils.copy_image', fail)
         self.migrate()
-        self.assertEqual([transfer.MANIFEST, transfer.FOLDER, *self.FILES],
+        self.assertEqual([staging.FOLDER, *self.FILES],
                          self.connections)
         self.assert_files(self.server, *self.FILES)
 
     def test_copies_of_an_earlier_attempt_are_not_used(self):
-        copy = transfer.copy
+        fetch = destination.Arrival.fetch
 
-        def fail(*args):
+        def fail(itself):
             raise OSError('out of order')
 
-        self.patch('nova_rescue_ext.live_migration.transfer.copy', fail)
+        self.patch_arrival('fetch', fail)
         self.assert_fails()
         self.assertIn('disk.eph0', self.folder('compute1'))
         self.assert_cleaned('compute2')
-        self.patch('nova_rescue_ext.live_migration.transfer.copy', copy)
+        self.patch_arrival('fetch', fetch)
         with open(self.path(self.server['id'], 'compute1', 'disk.eph0'),
                   'wb') as file:
             file.write(b'newer')
@@ -103,27 +106,25 @@ class CopiesTest(CopiesTestCase):
             self.assertEqual(b'newer', file.read())
         self.assertNotIn('disk.swap', self.files('compute2'))
 
-    def test_another_manifest_is_no_proof(self):
-        """The source has checked once more since the files were copied."""
-        copy = transfer.copy
+    def test_another_proof_is_no_proof(self):
+        """What an earlier attempt has recorded does not count."""
+        place = destination.Arrival.place
 
-        def check_again(*args):
-            copy(*args)
-            path = self.path(self.server['id'], 'compute1', transfer.FOLDER,
-                             transfer.MANIFEST)
-            with open(path, 'a') as file:
-                file.write(' ')
+        def record_another(itself):
+            place(itself)
+            instance = self.instance(self.server)
+            instance_metadata.record_transfer(instance, 'another')
+            instance.save()
 
-        self.patch('nova_rescue_ext.live_migration.transfer.copy',
-                   check_again)
+        self.patch_arrival('place', record_another)
         self.assert_fails()
         self.assert_cleaned('compute2')
 
     def test_unrescue_removes_what_is_left(self):
-        def fail(*args):
+        def fail(itself):
             raise OSError('out of order')
 
-        self.patch('nova_rescue_ext.live_migration.transfer.copy', fail)
+        self.patch_arrival('fetch', fail)
         self.assert_fails()
         self.unrescue(self.server)
         self.assertIsNone(self.folder('compute1'))

@@ -163,7 +163,8 @@ class EncryptedTestCase(test_live_migration.LiveMigrationTestCase):
             self.assert_on('compute1', 'compute2')
             raise OSError('disk full')
 
-        self.patch('nova_rescue_ext.live_migration.transfer.copy', fail)
+        self.patch('nova_rescue_ext.live_migration.destination.Arrival.'
+                   'place', fail)
         self.assert_fails()
         self.assert_cleaned('compute2')
         self.assert_on('compute1')

@@ -18,7 +18,7 @@ from unittest import mock
 from nova import exception
 
 from nova_rescue_ext.cmd import migrate_rescued
-from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext.live_migration import destination
 from tests.functional import operator_base
 from tests.functional import test_live_migration
 
@@ -95,7 +95,7 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
 
     def test_one_that_cannot_be_moved(self):
         with mock.patch.object(
-                transfer, 'check_destination',
+                destination, 'check',
                 side_effect=exception.MigrationPreCheckError(
                     reason='no room')):
             code, output = self.drain()

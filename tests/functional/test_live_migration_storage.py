@@ -30,7 +30,7 @@ from oslo_serialization import jsonutils
 from oslo_utils import units
 
 from nova_rescue_ext.live_migration import checks
-from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext.live_migration import domain
 from tests.functional import test_live_migration
 
 # nova.virt.libvirt's own: Nova's fixture replaces it.
@@ -67,8 +67,8 @@ class StorageTestCase(test_live_migration.LiveMigrationTestCase):
         self._wait_for_volume_attach(server['id'], volume)
 
     def rescue_with_kernel(self, properties):
-        patch = mock.patch.object(transfer, '_Domain',
-                                  test_live_migration._DomainWithKernel)
+        patch = mock.patch.object(domain, 'Files',
+                                  test_live_migration.FilesWithKernel)
         patch.start()
         self.addCleanup(patch.stop)
         with self.opted_in('1.3'):
@@ -343,10 +343,12 @@ class BlockQcow2Test(StorageTestCase):
         for name, stock in (
                 ('live_migration.conductor._check_node', lambda *args: None),
                 ('instance_metadata.with_checked_destination',
-                 lambda instance, host: instance.obj_clone()),
-                ('live_migration.transfer.check_destination',
-                 lambda *args: None),
-                ('live_migration.transfer.copy', lambda *args: None),
+                 lambda instance, host, attempt: instance.obj_clone()),
+                ('live_migration.destination.check', lambda *args: None),
+                ('live_migration.destination.Arrival.fetch',
+                 lambda itself: None),
+                ('live_migration.destination.Arrival.place',
+                 lambda itself: None),
                 ('live_migration.libvirt._image_behind',
                  lambda filename, image_id, *others: image_id)):
             self.patch('nova_rescue_ext.' + name, stock)

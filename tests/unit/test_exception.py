@@ -27,7 +27,8 @@ import testtools
 
 import nova_rescue_ext
 from nova_rescue_ext import exception
-from nova_rescue_ext.live_migration import transfer
+from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import manifest
 
 HOME = 'nova_rescue_ext.exception'
 
@@ -132,5 +133,6 @@ class OverRpcTest(testtools.TestCase):
 
     def _check(self, data):
         with mock.patch('os.path.exists', return_value=True):
-            transfer.check_destination(
-                instance_obj.Instance(uuid='u', host='h'), data)
+            destination.check(
+                instance_obj.Instance(uuid='u', host='h'), data,
+                manifest.Manifest('a', 'h', '/directory', 0, []))

@@ -1,0 +1,301 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The arrival of a rescued server on the destination.
+
+Files are copied in the way in which Nova copies disks in a cold migration.
+They wait in a folder of their own, beside those of the servers, until Nova has
+made the server's: a copy that outlives its migration is never taken for a
+server, and needs nothing but its folder removed.
+
+A source that waits too long gives the migration up, and does not tell the
+destination. So before each step the destination asks the database whether the
+migration is still the one that may do something (hazard: late-copy).
+"""
+
+import contextlib
+import os
+import shutil
+import typing
+
+from nova.compute import task_states
+from nova import conf
+from nova import exception
+from nova import objects
+from nova.virt.libvirt import utils as libvirt_utils
+from oslo_concurrency import lockutils
+from oslo_concurrency import processutils
+from oslo_log import log as logging
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.i18n import _
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import disk_info
+from nova_rescue_ext.live_migration import manifest as manifests
+from nova_rescue_ext.live_migration import progress
+from nova_rescue_ext.live_migration import staging
+from nova_rescue_ext.live_migration import stoppable
+from nova_rescue_ext.task import operation
+
+CONF = conf.CONF
+LOG = logging.getLogger(__name__)
+
+_PREFIX = 'rescue_ext_arrival'
+
+
+def log_superseded(instance) -> None:
+    """Say that a migration has come to nothing on this host."""
+    LOG.warning('A live migration of the server to this host goes no further: '
+                'it was aborted, or the source has given it up, for example '
+                'as it waited for longer than [DEFAULT] long_rpc_timeout. '
+                'What was copied is removed.', instance=instance)
+
+
+def check(instance, migrate_data, manifest: manifests.Manifest) -> None:
+    """Check on the destination that all can be copied.
+
+    Copies what goes together, so a host that cannot copy from the source
+    refuses before anything has moved.
+
+    :param instance: the Instance
+    :param migrate_data: the LibvirtLiveMigrateData
+    :param manifest: what is to be copied
+    :raises: MigrationPreCheckError
+    """
+    directory = libvirt_utils.get_instance_path_at_destination(
+        instance, migrate_data)
+    if os.path.exists(directory):
+        _refuse(_(
+            '%s exists on the destination, and a migration that failed would '
+            'delete it. Find out whose it is, and move it away') % directory)
+    free = manifests.free_bytes(os.path.dirname(directory))
+    if manifest.needed > free:
+        _refuse(_(
+            'the disks of the rescued server need %(needed)d bytes on the '
+            'destination, which has %(free)d')
+            % {'needed': manifest.needed, 'free': free})
+    if not manifest.entries:
+        return
+    try:
+        _fetch_folder(_folder(directory, manifest), manifest)
+    except (processutils.ProcessExecutionError, OSError) as exc:
+        _refuse(_(
+            'the destination cannot copy files from %(host)s, as in a cold '
+            'migration: %(error)s')
+            % {'host': manifest.address, 'error': exc})
+
+
+def _refuse(reason: str) -> None:
+    raise exception.MigrationPreCheckError(reason=reason)
+
+
+def _folder(directory: str, manifest: manifests.Manifest) -> str:
+    """Where files wait. The host's name: hosts may share a file system."""
+    return os.path.join(os.path.dirname(directory), '_'.join(
+        (_PREFIX, CONF.host, manifest.attempt)))
+
+
+def _fetch_folder(folder: str, manifest: manifests.Manifest) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.mkdir(folder, 0o700)
+    try:
+        libvirt_utils.copy_image(
+            src=os.path.join(manifest.directory, staging.FOLDER), dest=folder,
+            host=manifest.address, receive=True)
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def remove_left(context) -> None:
+    """Remove what waits for a migration that has ended, or never began.
+
+    :param context: a RequestContext
+    """
+    prefix = '_'.join((_PREFIX, CONF.host, ''))
+    for name in os.listdir(CONF.instances_path):
+        if not name.startswith(prefix):
+            continue
+        try:
+            migration = objects.Migration.get_by_uuid(
+                context, name[len(prefix):])
+        except exception.MigrationNotFound:
+            status = None
+        else:
+            status = migration.status
+        if status not in ('accepted', 'pre-migrating', 'queued', 'preparing'):
+            shutil.rmtree(os.path.join(CONF.instances_path, name),
+                          ignore_errors=True)
+
+
+class Arrival(operation.Operation):
+    """A rescued server that is expected on this host.
+
+    Owned by the thread that prepares the host for it.
+
+    :param context: a RequestContext
+    :param instance: the Instance, as the source has sent it
+    :param migrate_data: the LibvirtLiveMigrateData, as the source has sent it
+    """
+
+    def __init__(self, context, instance, migrate_data) -> None:
+        super().__init__(instance.uuid)
+        self._context = context
+        self._instance = instance
+        self._attempt = instance_metadata.attempt_of(instance)
+        self._manifest = manifests.received(migrate_data)
+        self._directory = libvirt_utils.get_instance_path_at_destination(
+            instance, migrate_data)
+
+    def fetch(self) -> None:
+        """Copy the files to this host, where they wait.
+
+        :raises: MigrationSuperseded; MigrationError, OSError or ProcessExecutionError:
+            nothing has moved then, and Nova rolls the migration back
+        """
+        if self._manifest is None or not self._manifest.entries:
+            return
+        try:
+            with self.late_failures_are_superseded():
+                self._fetch()
+        except BaseException:
+            self.forget()
+            raise
+
+    def _fetch(self) -> None:
+        folder = _folder(self._directory, self._manifest)
+        if not os.path.exists(folder):  # it was made at the check
+            _fetch_folder(folder, self._manifest)
+        alone = [entry for entry in self._manifest.entries
+                 if entry.way != manifests.TOGETHER]
+        shown = progress.Progress(self._context, self._attempt,
+                                  sum(entry.size for entry in alone))
+        for number, entry in enumerate(alone, 1):
+            LOG.info('Copying file %(number)d of %(count)d, %(name)s of '
+                     '%(size)d bytes, which QEMU does not copy, from '
+                     '%(host)s.', dict(
+                         entry._asdict(), number=number, count=len(alone),
+                         host=self._manifest.address),
+                     instance=self._instance)
+            with stoppable.process(self._is_current) as on_execute:
+                libvirt_utils.copy_image(
+                    src=self._source(entry), dest=self._waiting(entry),
+                    host=self._manifest.address, receive=True,
+                    on_execute=on_execute,
+                    # As in a cold migration.
+                    compression=entry.format != 'qcow2')
+            shown.add(entry.size)
+        for entry in self._manifest.entries:
+            self._check_size(entry)
+
+    def _source(self, entry: manifests.Entry) -> str:
+        folder = staging.FOLDER if entry.is_flattened else ''
+        return os.path.join(self._manifest.directory, folder, entry.name)
+
+    def _waiting(self, entry: manifests.Entry) -> str:
+        return os.path.join(_folder(self._directory, self._manifest),
+                            staging.FOLDER, entry.name)
+
+    def _check_size(self, entry: manifests.Entry) -> None:
+        size = os.path.getsize(self._waiting(entry))
+        if size != entry.size:
+            raise exception.MigrationError(reason=_(
+                '%(name)s has %(found)d bytes on the destination and had '
+                '%(size)d on the source') % {
+                    'name': entry.name, 'found': size, 'size': entry.size})
+
+    @contextlib.contextmanager
+    def begun(self) -> typing.Iterator[None]:
+        """In here, no other attempt begins to prepare this host.
+
+        :raises: MigrationSuperseded
+        """
+        with lockutils.lock('rescue_ext-arrival-' + self.instance_uuid):
+            if not self._is_current():
+                raise ext_exception.MigrationSuperseded()
+            yield
+
+    @contextlib.contextmanager
+    def late_failures_are_superseded(self) -> typing.Iterator[None]:
+        """Keep failures from Nova's error path when it is too late.
+
+        :raises: MigrationSuperseded
+        """
+        try:
+            yield
+        except Exception as exc:
+            if self._is_surely_current():
+                raise
+            raise ext_exception.MigrationSuperseded() from exc
+
+    def _is_surely_current(self) -> bool:
+        try:
+            return self._is_current()
+        except Exception:
+            # Nova's error path is for those who know.
+            return False
+
+    def place(self) -> None:
+        """Move the files into the server's directory, and record them.
+
+        Nova has made the directory, and empty files in place of CD-ROMs
+        (hazard: zero-filled-cdroms), by then.
+
+        :raises: MigrationSuperseded, OSError
+        """
+        if self._manifest is None:
+            return
+        self._place(self._manifest.entries)
+        self._record()
+
+    def _place(self, entries: list[manifests.Entry]) -> None:
+        for entry in entries:
+            os.rename(self._waiting(entry),
+                      os.path.join(self._directory, entry.name))
+        disk_info.add(self._directory, {
+            entry.name: entry.format for entry in entries
+            if entry.name.startswith('disk')})
+
+    def _record(self) -> None:
+        fresh = self._read()
+        if fresh is None:
+            raise ext_exception.MigrationSuperseded()
+        instance_metadata.record_transfer(fresh, self._attempt)
+        try:
+            fresh.save(expected_task_state=[task_states.MIGRATING])
+        except (exception.UnexpectedTaskStateError,
+                exception.InstanceNotFound):
+            raise ext_exception.MigrationSuperseded()
+
+    def forget(self) -> None:
+        """Remove the files that wait on this host."""
+        if self._manifest is not None:
+            shutil.rmtree(_folder(self._directory, self._manifest),
+                          ignore_errors=True)
+
+    def _is_current(self) -> bool:
+        return self._read() is not None
+
+    def _read(self):
+        """The instance as the database has it, None if we are superseded."""
+        try:
+            fresh = objects.Instance.get_by_uuid(
+                self._context, self.instance_uuid,
+                expected_attrs=['system_metadata'])
+        except exception.InstanceNotFound:
+            return None
+        if (fresh.task_state == task_states.MIGRATING
+                and fresh.host == self._instance.host
+                and instance_metadata.attempt_of(fresh) == self._attempt):
+            return fresh
+        return None

@@ -1,0 +1,92 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What a running domain says of its files."""
+
+import os
+
+from lxml import etree
+from nova import exception
+from nova.virt.libvirt import driver as libvirt_driver
+
+# libvirt's VIR_DOMAIN_SHUTOFF_MIGRATED; Nova's double of it lacks the name.
+_SHUTOFF_MIGRATED = 4
+
+
+def parse(xml: str) -> etree._Element:
+    """A domain as an lxml element."""
+    return etree.fromstring(xml)
+
+
+def read(driver, instance) -> etree._Element:
+    """The running domain of a server.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    :raises: InstanceNotFound
+    """
+    return parse(driver._host.get_guest(instance).get_xml_desc())
+
+
+def is_left_behind(driver, instance) -> bool:
+    """Whether the domain is here, off, and has not gone to another host.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
+    try:
+        domain = driver._host.get_guest(instance)._domain
+    except exception.InstanceNotFound:
+        return False
+    state, reason = domain.state()
+    return (state == libvirt_driver.libvirt.VIR_DOMAIN_SHUTOFF
+            and reason != _SHUTOFF_MIGRATED)
+
+
+class Files:
+    """The files of a running domain that are in the server's directory.
+
+    :param domain: an lxml element
+    :param directory: of the server
+    :ivar writable: those that QEMU copies in a block migration: the format of
+        each, by its name
+    :ivar readable: names of those that nobody copies
+    """
+
+    def __init__(self, domain: etree._Element, directory: str) -> None:
+        self._directory = directory
+        self.writable: dict[str, str | None] = {}
+        self.readable: set[str] = set()
+        for disk in domain.findall('devices/disk'):
+            source = disk.find('source')
+            if source is not None:
+                self._add_disk(source.get('file') or '', disk)
+        for element in ('kernel', 'initrd'):
+            path = domain.findtext('os/' + element) or ''
+            if self._is_here(path):
+                self.readable.add(os.path.basename(path))
+
+    def _add_disk(self, path: str, disk: etree._Element) -> None:
+        if not self._is_here(path):
+            return
+        name = os.path.basename(path)
+        if (disk.get('device') == 'cdrom'
+                or disk.find('readonly') is not None):
+            self.readable.add(name)
+        else:
+            driver = disk.find('driver')
+            self.writable[name] = (driver.get('type') if driver is not None
+                                   else None)
+
+    def _is_here(self, path: str) -> bool:
+        return os.path.dirname(path) == self._directory

@@ -1,0 +1,321 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The migration of a rescued server, on its source.
+
+One object answers what Nova does not ask: whether the guest may be moved,
+whether the source's files may be deleted, and what to do instead. nova-compute
+makes it when it begins with a migration; the thread that does the migration
+owns it, and hands it to the thread that waits for libvirt with the data of the
+migration.
+"""
+
+import contextlib
+import threading
+import typing
+
+from nova.compute import task_states
+from nova import exception
+from nova import objects
+from oslo_log import log as logging
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.i18n import _
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import domain
+from nova_rescue_ext.live_migration import manifest as manifests
+from nova_rescue_ext.live_migration import staging
+from nova_rescue_ext.task import operation
+
+LOG = logging.getLogger(__name__)
+
+# Seconds from the end of a migration to the end of the call that it is.
+_OPERATION_TIMEOUT = 60
+
+# The attribute of a LibvirtLiveMigrateData by which it is handed on.
+_ATTRIBUTE = '_rescue_ext_migration'
+
+# UUIDs of the migrations that this process is at work on.
+_at_work: set[str] = set()
+
+
+def is_at_work(attempt: str) -> bool:
+    """Whether this process is at work on a migration.
+
+    :param attempt: the UUID of the migration
+    """
+    return attempt in _at_work
+
+
+class Migration(operation.Operation):
+    """The migration of a rescued server, on its source.
+
+    :param context: a RequestContext
+    :param instance: the Instance
+    :param dest: the destination
+    :param migration: nova's Migration
+    :param migrate_data: the LibvirtLiveMigrateData
+    """
+
+    def __init__(self, context, instance, dest: str, migration,
+                 migrate_data) -> None:
+        super().__init__(instance.uuid)
+        self._context = context
+        self._instance = instance
+        self._dest = dest
+        self._migration = migration
+        self._attempt = migration.uuid
+        self._manifest = manifests.received(migrate_data)
+        self._is_proven = self._has_moved = self._is_rolled_back = False
+        self._libvirt_has_answered = threading.Event()
+        self._driver: typing.Any = None
+        self._post_method: typing.Any = None
+        self._recover_method: typing.Any = None
+
+    def __enter__(self):
+        _at_work.add(self._attempt)
+        return super().__enter__()
+
+    def __exit__(self, *exc_info) -> None:
+        _at_work.discard(self._attempt)
+        super().__exit__(*exc_info)
+
+    @classmethod
+    def handed_on_with(cls, migrate_data) -> 'Migration | None':
+        """The migration that the thread that made this one has handed on.
+
+        :param migrate_data: the LibvirtLiveMigrateData
+        """
+        return getattr(migrate_data, _ATTRIBUTE, None)
+
+    def prepare(self, migrate_data) -> None:
+        """Do what has to be done before the destination copies.
+
+        Nova rolls the migration back if it fails.
+
+        :param migrate_data: the LibvirtLiveMigrateData, about to be sent
+        :raises: MigrationError if the migration may not go on; OSError,
+            ValueError or ProcessExecutionError
+        """
+        fresh = self._read()
+        if fresh is None or fresh.task_state != task_states.MIGRATING:
+            self._refuse_to_go_on()
+        instance_metadata.begin_attempt(fresh, self._attempt)
+        try:
+            fresh.save(expected_task_state=[task_states.MIGRATING])
+        except (exception.UnexpectedTaskStateError,
+                exception.InstanceNotFound):
+            self._refuse_to_go_on()
+        # What is sent, and saved at the end of the migration.
+        self._instance.system_metadata = fresh.system_metadata
+        self._instance.obj_reset_changes(['system_metadata'])
+        if self._manifest is None:
+            return
+        try:
+            self._manifest = staging.flatten(self._manifest, self._is_current)
+        except ext_exception.CopyUnwanted:
+            self._refuse_to_go_on()
+        self._manifest.send_with(migrate_data)
+
+    def _refuse_to_go_on(self) -> typing.NoReturn:
+        raise exception.MigrationError(reason=_(
+            'the migration was aborted, or a restart of nova-compute or '
+            'somebody who reset the state of the server has ended its task'))
+
+    def take_over(self, driver, post_method, recover_method) -> None:
+        """Take over what the driver is told to call at the end.
+
+        :param driver: the LibvirtDriver
+        :param post_method: what Nova does after the guest has moved
+        :param recover_method: what Nova does to roll a migration back
+        """
+        self._driver = driver
+        self._post_method = post_method
+        self._recover_method = recover_method
+
+    def begin_or_give_up(self, migrate_data) -> bool:
+        """Whether the guest may be moved; if not, all is rolled back.
+
+        :param migrate_data: the LibvirtLiveMigrateData
+        """
+        if self._manifest is not None:
+            staging.remove(self._manifest.directory)
+        try:
+            fresh = self._read()
+        except Exception as exc:
+            # Nothing has moved. An error here would be one of the server.
+            LOG.error('The live migration to %(dest)s is not started, as the '
+                      'database cannot be read (%(error)s). It is rolled '
+                      'back. Migrate the server again.',
+                      {'dest': self._dest, 'error': exc},
+                      instance=self._instance)
+            self.roll_back(migrate_data)
+            return False
+        if fresh is None:
+            self._give_up_deleted(migrate_data)
+            return False
+        if (fresh.task_state != task_states.MIGRATING or
+                instance_metadata.attempt_of(fresh) != self._attempt):
+            self._give_up(migrate_data)
+            return False
+        self._is_proven = instance_metadata.is_transferred(fresh,
+                                                           self._attempt)
+        if self._manifest is not None and not self._is_proven:
+            LOG.error('The destination %(dest)s has not recorded that it got '
+                      'the files of this rescued server. Its migration is '
+                      'rolled back and the server stays in rescue on this '
+                      'host. Check that nova-rescue-ext is active on '
+                      '%(dest)s.', {'dest': self._dest},
+                      instance=self._instance)
+            self.roll_back(migrate_data)
+            return False
+        return True
+
+    def _give_up(self, migrate_data) -> None:
+        """Roll back what a restart of nova-compute has taken the task from.
+
+        What was copied may be stale by now, and the guest another
+        (hazard: restart-before-migration).
+        """
+        LOG.warning('The live migration to %(dest)s is not started: it was '
+                    'aborted, or nova-compute was restarted since it was '
+                    'asked for, and the server may be used. Migrate it '
+                    'again.', {'dest': self._dest}, instance=self._instance)
+        try:
+            self.roll_back(migrate_data)
+        except exception.InstanceNotFound:  # of its guest, too
+            self._give_up_deleted(migrate_data)
+            return
+        except exception.UnexpectedTaskStateError:
+            pass  # the destination is cleaned before Nova looks at the task
+        self._set_failed()
+
+    def _give_up_deleted(self, migrate_data) -> None:
+        LOG.warning('The live migration to %(dest)s is not started: the '
+                    'server was deleted since it was asked for. What was '
+                    'copied is removed from %(dest)s. If the server had '
+                    'volumes, check that nothing is attached to them, and '
+                    'that %(dest)s has disconnected them.',
+                    {'dest': self._dest}, instance=self._instance)
+        # As if the destination had failed to prepare itself: else Nova looks
+        # for the guest on this host first. The destination comes before the
+        # database.
+        with contextlib.suppress(exception.InstanceNotFound,
+                                 exception.UnexpectedTaskStateError):
+            self._recover_method(self._context, self._instance, self._dest,
+                                 migrate_data, pre_live_migration=True)
+        self._set_failed()
+
+    def _set_failed(self) -> None:
+        self._migration.status = 'failed'
+        self._migration.save()
+
+    @contextlib.contextmanager
+    def moving(self, migrate_data) -> typing.Iterator[None]:
+        """In here, QEMU moves the guest.
+
+        A migration that is rolled back to its end is no error. From Nova 32.2
+        the driver raises what QEMU said even then, and the manager sets the
+        server to ERROR.
+
+        :param migrate_data: the LibvirtLiveMigrateData
+        """
+        setattr(migrate_data, _ATTRIBUTE, self)
+        try:
+            yield
+        except Exception as exc:
+            if not self._is_rolled_back:
+                raise
+            LOG.warning('The live migration to %(dest)s ended with '
+                        '"%(error)s" and was rolled back: the server is in '
+                        'rescue on this host as before. Migrate it again.',
+                        {'dest': self._dest, 'error': exc},
+                        instance=self._instance)
+        finally:
+            delattr(migrate_data, _ATTRIBUTE)
+
+    @contextlib.contextmanager
+    def libvirt_moves_it(self) -> typing.Iterator[None]:
+        """In here, libvirt is at it; without an error the guest has moved."""
+        try:
+            yield
+            self._has_moved = True
+        finally:
+            self._libvirt_has_answered.set()
+
+    def roll_back(self, migrate_data, **kwargs) -> None:
+        """Nova's roll-back.
+
+        :param migrate_data: the LibvirtLiveMigrateData
+        """
+        self._recover_method(self._context, self._instance, self._dest,
+                             migrate_data, **kwargs)
+        self._is_rolled_back = True
+
+    def recover(self, context, instance, dest, migrate_data,
+                **kwargs) -> None:
+        """What the driver calls to roll back."""
+        self.roll_back(migrate_data, **kwargs)
+
+    def post(self, context, instance, dest, block_migration,
+             migrate_data) -> None:
+        """What the driver calls when it takes the guest for moved.
+
+        It does so for each guest that is no longer on the source, also if its
+        QEMU has died in the middle of the migration, and Nova then deletes
+        what the destination has a part of (hazard: dead-guest).
+        """
+        self._libvirt_has_answered.wait(_OPERATION_TIMEOUT)
+        if self._has_moved or not domain.is_left_behind(self._driver,
+                                                        instance):
+            self._post_method(context, instance, dest, block_migration,
+                              migrate_data)
+            return
+        LOG.error('The guest ended in the middle of its live migration to '
+                  '%(dest)s. The migration is rolled back and the server is '
+                  'off, in rescue on this host: unrescue or rescue it.',
+                  {'dest': dest}, instance=instance)
+        self.roll_back(migrate_data)
+
+    def may_delete_source(self) -> bool:
+        """Whether the destination has all that the source has.
+
+        That is the destination's record of the files that it got, and
+        libvirt's word for the disks that QEMU copies.
+        """
+        return self._manifest is None or (self._is_proven
+                                          and self._has_moved)
+
+    def is_aborted(self) -> bool:
+        """Whether somebody has aborted it before the guest was moved."""
+        try:
+            fresh = self._read()
+        except Exception:
+            return False
+        return (fresh is not None and
+                instance_metadata.attempt_of(fresh) is None)
+
+    def _is_current(self) -> bool:
+        fresh = self._read()
+        return (fresh is not None
+                and fresh.task_state == task_states.MIGRATING
+                and instance_metadata.attempt_of(fresh) == self._attempt)
+
+    def _read(self):
+        """The Instance as the database has it, None if it is deleted."""
+        try:
+            return objects.Instance.get_by_uuid(
+                self._context, self.instance_uuid,
+                expected_attrs=['system_metadata'])
+        except exception.InstanceNotFound:
+            return None

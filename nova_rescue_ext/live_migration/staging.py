@@ -1,0 +1,111 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The folder on the source in which files wait for the destination.
+
+Copies of small files, which go together, and disks that are made independent
+of their base: that is of this host, and the file of that name in the cache of
+the destination may be the output of another mkfs
+(hazard: disks-not-in-the-domain).
+"""
+
+import contextlib
+import os
+import shutil
+
+from nova.virt.libvirt import utils as libvirt_utils
+from oslo_concurrency import processutils
+from oslo_log import log as logging
+
+from nova_rescue_ext.host import qcow2
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.live_migration import manifest as manifests
+from nova_rescue_ext.live_migration import stoppable
+
+LOG = logging.getLogger(__name__)
+
+# Removed with the other files of a rescue, whatever becomes of the migration.
+FOLDER = 'migration' + rescue_files.SUFFIX
+
+
+def fill(manifest: manifests.Manifest) -> manifests.Manifest:
+    """Put copies of the small files into the folder, if there is room.
+
+    No hard links: most files belong to the user of QEMU, and a kernel with
+    fs.protected_hardlinks gives nobody else a link to them. Nothing of an
+    earlier attempt may go along, so the folder is made anew.
+
+    :param manifest: the Manifest
+    :returns: the same, where what could not be copied goes alone
+    """
+    folder = os.path.join(manifest.directory, FOLDER)
+    remove(manifest.directory)
+    os.mkdir(folder, 0o700)
+    return manifest._replace(entries=[
+        _stage(folder, manifest.directory, entry)
+        for entry in manifest.entries])
+
+
+def _stage(folder: str, directory: str,
+           entry: manifests.Entry) -> manifests.Entry:
+    if entry.way != manifests.TOGETHER:
+        return entry
+    target = os.path.join(folder, entry.name)
+    try:
+        libvirt_utils.copy_image(os.path.join(directory, entry.name), target)
+    except (processutils.ProcessExecutionError, OSError) as exc:
+        LOG.info('%(name)s is copied to the destination by itself: %(error)s',
+                 {'name': entry.name, 'error': exc})
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target)
+        return entry._replace(way=manifests.ALONE)
+    return entry
+
+
+def flatten(manifest: manifests.Manifest,
+            is_wanted: stoppable.IsWanted) -> manifests.Manifest:
+    """Make the disks that need no base. Holes stay out.
+
+    :param manifest: the Manifest
+    :param is_wanted: whether to go on
+    :returns: the same, with the sizes that they have
+    :raises: CopyUnwanted, OSError, ValueError, ProcessExecutionError
+    """
+    return manifest._replace(entries=[
+        _flatten(manifest.directory, entry, is_wanted)
+        if entry.is_flattened else entry for entry in manifest.entries])
+
+
+def _flatten(directory: str, entry: manifests.Entry,
+             is_wanted: stoppable.IsWanted) -> manifests.Entry:
+    source, source_format = os.path.join(directory, entry.name), 'qcow2'
+    if entry.way == manifests.BASE_FLATTENED:
+        # Over it QEMU writes what is above the base on the source.
+        header = qcow2.read(source)
+        source, source_format = header.backing_file, header.backing_format
+    target = os.path.join(directory, FOLDER, entry.name)
+    with stoppable.process(is_wanted) as on_execute:
+        processutils.execute(
+            'qemu-img', 'convert', '-f', source_format, '-O', 'qcow2',
+            source, target, on_execute=on_execute)
+    return entry._replace(size=os.path.getsize(target))
+
+
+def remove(directory: str) -> None:
+    """Remove the folder, when the destination has all.
+
+    What is left goes with the files of the rescue.
+
+    :param directory: of the server
+    """
+    shutil.rmtree(os.path.join(directory, FOLDER), ignore_errors=True)

@@ -1,0 +1,259 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Attempts to migrate a rescued server that come too late, or are aborted."""
+
+import os
+import threading
+from unittest import mock
+
+from nova.console import serial
+from nova import objects
+from oslo_concurrency import processutils
+import oslo_messaging as messaging
+
+from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import manifest
+from nova_rescue_ext.live_migration import staging
+from tests.functional import test_live_migration_copies
+
+
+class AttemptTestCase(test_live_migration_copies.CopiesTestCase):
+    """Each file is copied alone, so that a test can hold the copies."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova_rescue_ext.live_migration.manifest._SMALL', 0)
+        self.patch('nova_rescue_ext.live_migration.stoppable.SECONDS', 0.1)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.held = []  # the copies, by their names, in the order of their end
+
+    def boot(self):
+        server = super().boot()
+        self.volume = self.cinder.IMAGE_BACKED_VOL
+        self.api.post_server_volume(server['id'], {
+            'volumeAttachment': {'volumeId': self.volume}})
+        self._wait_for_volume_attach(server['id'], self.volume)
+        return server
+
+    def hold_copies(self, error=None):
+        """The first copy waits for go_on, and then ends with an error."""
+        copy = self._copy_image
+
+        def copy_image(src, dest, host=None, on_execute=None, **kwargs):
+            if (not host or self.begun.is_set()
+                    or os.path.basename(src) == staging.FOLDER):
+                return copy(src, dest, host, **kwargs)
+            self.begun.set()
+            self.hold(on_execute)
+            self.held.append(os.path.basename(src))
+            if error:
+                raise error
+            copy(src, dest, host, **kwargs)
+
+        self.patch('nova.virt.libvirt.utils.copy_image', copy_image)
+
+    def hold(self, on_execute):
+        self.wait_until(self.go_on.is_set)
+
+    def lose_answer(self):
+        """The first call of the destination is answered too late."""
+        call = messaging.rpc.client._CallContext.call
+        self.late = []
+
+        def lose(itself, context, method, **kwargs):
+            if method != 'pre_live_migration' or self.late:
+                return call(itself, context, method, **kwargs)
+
+            def call_late():
+                try:
+                    call(itself, context, method, **kwargs)
+                except BaseException as exc:
+                    self.ended.append(exc)
+                else:
+                    self.ended.append(None)
+
+            self.ended = []
+            self.late.append(threading.Thread(target=call_late, daemon=True))
+            self.late[0].start()
+            self.wait_until(self.begun.is_set)
+            raise messaging.MessagingTimeout()
+
+        self.patch('oslo_messaging.rpc.client._CallContext.call', lose)
+
+    def end_late(self):
+        self.go_on.set()
+        self.wait_until(lambda: self.ended)
+
+    def attachment(self):
+        bdm = objects.BlockDeviceMapping.get_by_volume_and_instance(
+            self.context, self.volume, self.server['id'])
+        return bdm.attachment_id, bdm.connection_info
+
+    def entries(self, host):
+        """What is in the directory of the servers of a host."""
+        return sorted(os.listdir(self.path('', host)))
+
+    def lose_first_attempt(self, error=None):
+        self.hold_copies(error)
+        self.lose_answer()
+        response = self.ask_migration(self.server)
+        self.assertEqual(202, response.status_code, response.text)
+        self.wait_until(lambda: self.last_status(self.server) == 'failed')
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+
+class LateTest(AttemptTestCase):
+
+    def check_late_failure(self, error):
+        self.lose_first_attempt(error)
+        self.migrate()
+        before = self.attachment()
+        disconnected = []
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_disconnect_volume',
+                   lambda *args, **kwargs: disconnected.append(args))
+        self.end_late()
+        self.assertIsInstance(self.ended[0], Exception)
+        self.assertEqual([], disconnected)
+        self.assertEqual(before, self.attachment())
+        self.assertEqual({self.volume}, {
+            attachment['volumeId'] for attachment in self.api.api_get(
+                '/servers/%s/os-volume_attachments' % self.server['id']
+            ).body['volumeAttachments']})
+        self.assert_in_rescue_on(self.server, 'compute2')
+        self.assert_files(self.server, *self.FILES)
+        self.assertEqual([self.server['id']], self.entries('compute2'))
+
+    def test_a_late_copy_fails(self):
+        """The server runs on that host by now."""
+        self.check_late_failure(OSError('disk full'))
+
+    def test_a_late_copy_ends(self):
+        self.check_late_failure(None)
+
+    def test_nothing_in_the_way_of_the_next(self):
+        """Also if the copy went on when all was rolled back."""
+        self.lose_first_attempt()
+        self.end_late()
+        self.assertEqual([], self.entries('compute2'))
+        self.migrate()
+        self.assert_files(self.server, *self.FILES)
+
+    def test_late_after_nova_has_prepared_the_host(self):
+        """Before it has recorded anything."""
+        place = destination.Arrival.place
+
+        def hold(itself):
+            if not self.begun.is_set():
+                self.begun.set()
+                self.wait_until(self.go_on.is_set)
+            place(itself)
+
+        self.patch_arrival('place', hold)
+        self.lose_answer()
+        self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.wait_until(lambda: self.last_status(self.server) == 'failed')
+        self.assert_in_rescue_on(self.server, 'compute1')
+        disconnected = []
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_disconnect_volume',
+                   lambda *args, **kwargs: disconnected.append(args))
+        self.end_late()
+        self.assertIsNone(self.files('compute2'))
+        self.assertEqual([], self.entries('compute2'))
+        # What it had connected on that host, and once.
+        self.assertEqual(1, len(disconnected))
+        self.migrate()
+        self.assert_files(self.server, *self.FILES)
+
+
+class AbortTest(AttemptTestCase):
+
+    def abort(self):
+        migration, = objects.MigrationList.get_by_filters(
+            self.context, {'instance_uuid': self.server['id']})
+        with self.opted_in('1.3', '2.87'):
+            self.api.api_delete('/servers/%s/migrations/%d' % (
+                self.server['id'], migration.id))
+
+    def assert_cancelled(self):
+        # Nova's roll-back says error and failed first.
+        self.wait_until(lambda: self.last_status(self.server) == 'cancelled')
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual([], self.migrations)
+        self.wait_until(lambda: not self.entries('compute2'))
+        self.assert_files(self.server, *self.FILES, host='compute1')
+        self.begun.set()
+        self.migrate()
+
+    def test_between_files(self):
+        self.hold_copies()
+        self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.wait_until(self.begun.is_set)
+        self.abort()
+        self.connections.clear()
+        self.go_on.set()
+        self.wait_until(lambda: self.held)
+        self.wait_until(lambda: self.last_status(self.server) == 'cancelled')
+        self.assertEqual([], self.connections[1:])
+        self.assert_cancelled()
+
+    def test_inside_a_file(self):
+        process = mock.Mock(terminate=self.go_on.set)
+        self.hold = lambda on_execute: (
+            on_execute(process), self.wait_until(self.go_on.is_set))
+        self.hold_copies(processutils.ProcessExecutionError('terminated'))
+        self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.wait_until(self.begun.is_set)
+        self.abort()
+        self.assert_cancelled()
+
+
+class FailureTest(AttemptTestCase):
+
+    def test_serial_ports_are_given_back(self):
+        self.flags(enabled=True, group='serial_console')
+        self.patch('nova_rescue_ext.live_migration.checks.'
+                   '_check_serial_ports', lambda *args: None)
+
+        def fail(itself):
+            self.assertGreater(len(serial.ALLOCATED_PORTS), len(before))
+            raise OSError('disk full')
+
+        before = set(serial.ALLOCATED_PORTS)
+        self.patch_arrival('place', fail)
+        self.assert_fails()
+        self.assertEqual(before, serial.ALLOCATED_PORTS)
+
+    def test_unreadable(self):
+        """What nova-compute may not read, it cannot copy."""
+        def fail(path, *args, **kwargs):
+            if path.endswith('disk.eph0'):
+                raise PermissionError(13, 'Permission denied')
+            return open(path, *args, **kwargs)
+
+        with mock.patch.object(manifest, 'open', fail, create=True):
+            self.refused_by_host('disk.eph0 cannot be read',
+                                 'Permission denied')
+
+    def test_what_is_made_anew_is_not_carried(self):
+        """libvirt rotates what a tenant writes to the console."""
+        made_anew = ['console.log', 'console.log.0', 'console.log.12',
+                     'libvirt.xml', 'disk.info.tmp']
+        self.put_files(self.server, *made_anew)
+        self.migrate()
+        self.assertEqual(
+            set(), self.files('compute2') & set(made_anew))
+        self.assertEqual([], [name for name in self.connections
+                              if name in made_anew])
