@@ -13,8 +13,8 @@
 
 """``nova-rescue-ext-manage``: what operators do about rescue and rebuild.
 
-``rebuild-interrupted`` works on Nova's databases; the others are clients of
-the compute API.
+``rebuild-interrupted`` and ``settle-migration`` work on Nova's databases; the
+others are clients of the compute API.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from nova_rescue_ext import activation
 from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext.cmd import migrate_rescued
 from nova_rescue_ext.cmd import rebuild_failed
+from nova_rescue_ext.cmd import settle_migration
 
 
 def rebuild_interrupted(arguments):
@@ -83,7 +84,8 @@ def _parser():
     interrupted.set_defaults(action=rebuild_interrupted, local=True)
 
     for command in (interrupted, rebuild_failed.add_parser(commands),
-                    migrate_rescued.add_parser(commands)):
+                    migrate_rescued.add_parser(commands),
+                    settle_migration.add_parser(commands)):
         command.add_argument('--dry-run', action='store_true',
                              help='only show what would be done')
     return parser

@@ -23,6 +23,7 @@ from nova_rescue_ext import microversion
 
 _ACTION = 'live-migration'
 _MIGRATING = 'migrating'
+_RESCUE = 'RESCUE'
 _SECONDS = 2
 
 
@@ -43,8 +44,8 @@ def add_parser(commands):
     parser.add_argument('--to', metavar='HOST',
                         help='all to this host; default: the scheduler '
                              'chooses one for each')
-    parser.add_argument('--limit', type=int, metavar='NUMBER',
-                        help='at most so many')
+    parser.add_argument('--limit', type=compute_api.positive(int),
+                        metavar='NUMBER', help='at most so many')
     parser.add_argument(
         '--at-once', type=compute_api.positive(int), default=1,
         metavar='NUMBER',
@@ -66,7 +67,7 @@ def run(arguments):
         compute_api.connect(arguments.os_cloud), arguments.compute_version,
         microversion.LIVE_MIGRATE_RESCUED)
     servers = list(client.list_servers(
-        status='RESCUE', host=arguments.host,
+        status=_RESCUE, host=arguments.host,
         project_id=arguments.project))[:arguments.limit]
     print(compute_api.table(
         ['Server', 'Name', 'Project', 'Flavor', 'Task'], [
@@ -90,10 +91,9 @@ def _migrate_all(client, servers, arguments):
         while waiting or running:
             while waiting and len(running) < arguments.at_once:
                 server = waiting.pop(0)
-                refusal = _begin(client, server, arguments.to)
-                if refusal:
-                    results.append(compute_api.Result(
-                        server['id'], 'refused', refusal))
+                result = _begin(client, server['id'], arguments)
+                if result:
+                    results.append(result)
                     advance()
                 else:
                     watch = timeutils.StopWatch(arguments.timeout)
@@ -109,15 +109,36 @@ def _migrate_all(client, servers, arguments):
     return results
 
 
-def _begin(client, server, destination):
+def _begin(client, server_id, arguments):
     """Ask for a migration, unless it goes on since the last time.
 
-    :returns: the reason of a refusal, or None
+    Hours may have passed since the servers were listed.
+
+    :returns: a compute_api.Result if none is to be waited for, else None
     """
+    server = client.show(server_id)
+    if server is None:
+        return compute_api.Result(server_id, 'deleted', '')
+    host = server['OS-EXT-SRV-ATTR:host']
+    if host != arguments.host:
+        return _moved(server)
     if server['OS-EXT-STS:task_state'] == _MIGRATING:
         return None
-    return client.act(server['id'], 'os-migrateLive', {
-        'host': destination, 'block_migration': 'auto'})
+    if server['status'] != _RESCUE:
+        return compute_api.Result(
+            server_id, 'skipped', 'no longer in rescue: ' + server['status'])
+    refusal = client.act(server_id, 'os-migrateLive', {
+        'host': arguments.to, 'block_migration': 'auto'})
+    return refusal and compute_api.Result(server_id, 'refused', refusal)
+
+
+def _moved(server):
+    """What to say of a server that is on another host."""
+    host = server['OS-EXT-SRV-ATTR:host']
+    if server['status'] == 'ERROR':
+        return compute_api.Result(server['id'], 'error', 'on %s: %s' % (
+            host, compute_api.reason(server)))
+    return compute_api.Result(server['id'], 'moved', 'to ' + host)
 
 
 def _result(client, running, source):
@@ -131,10 +152,11 @@ def _result(client, running, source):
             return None
         return compute_api.Result(
             server_id, _MIGRATING, 'still under way: run the command again')
-    host = server['OS-EXT-SRV-ATTR:host']
-    if host != source:
-        return compute_api.Result(server_id, 'moved', 'to ' + host)
-    return compute_api.Result(server_id, 'stayed', _reason(client, server_id))
+    if server['OS-EXT-SRV-ATTR:host'] != source:
+        return _moved(server)
+    return compute_api.Result(
+        server_id, 'error' if server['status'] == 'ERROR' else 'stayed',
+        _reason(client, server_id))
 
 
 def _reason(client, server_id):

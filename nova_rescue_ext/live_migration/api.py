@@ -13,16 +13,21 @@
 
 """Live migration of rescued servers in nova-api."""
 
+import contextlib
+
 from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
 from nova import objects
+import oslo_messaging as messaging
+from oslo_utils import excutils
 import wrapt
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext.task import conflict
@@ -47,12 +52,28 @@ def live_migrate(original, self, context, instance, block_migration,
     """
     if _is_ours(context, instance):
         _check(self, context, instance, host_name)
-        with conflict.loser_is_refused(instance, 'live_migrate'):
+        with conflict.loser_is_refused(instance, 'live_migrate'), \
+                _task_is_taken_back(context, instance):
             return original(context, _AsActive(instance), block_migration,
                             disk_over_commit, host_name, force=force,
                             async_=async_)
     return original(context, instance, block_migration, disk_over_commit,
                     host_name, force=force, async_=async_)
+
+
+@contextlib.contextmanager
+def _task_is_taken_back(context, instance):
+    """In here, a request that fails leaves the server without its task."""
+    try:
+        yield
+    except messaging.MessagingTimeout:
+        raise  # nova-conductor may be at work
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            # Not if another request has set it.
+            if (instance.task_state == task_states.MIGRATING
+                    and 'task_state' not in instance.obj_what_changed()):
+                recovery.take_back_task(context, instance)
 
 
 # Nova makes these checks, too, but after ours: a locked or migrating server
@@ -109,6 +130,8 @@ def _refuse_while_migrating(self, context, instance):
     fresh = objects.Instance.get_by_uuid(context, instance.uuid)
     if (fresh.vm_state == vm_states.RESCUED
             and fresh.task_state == task_states.MIGRATING
+            # Else nobody is at work, and nothing is on another host.
+            and recovery.unfinished(context, instance.uuid) is not None
             and _is_up(self, context, fresh.host)):
         raise ext_exception.RescuedServerMigrates(instance_uuid=instance.uuid)
 

@@ -13,15 +13,19 @@
 
 """Live migration of rescued servers in nova-compute's manager."""
 
+from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
 from nova import objects
+from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+
+LOG = logging.getLogger(__name__)
 
 
 def check_source(original, self, ctxt, instance, dest_check_data):
@@ -113,6 +117,96 @@ def live_migration_abort(original, self, context, instance, migration_id):
             instance_metadata.end_attempt(fresh)
             fresh.save(expected_task_state=[task_states.MIGRATING])
     return original(context, instance, migration_id)
+
+
+def post_live_migration(original, self, ctxt, instance, dest, *args,
+                        **kwargs):
+    """Never set a server to ERROR that is whole on its destination.
+
+    What is left to do is done by the periodic look.
+    """
+    if _source_of_this_thread(instance) is None:
+        return original(ctxt, instance, dest, *args, **kwargs)
+    try:
+        return original(ctxt, instance, dest, *args, **kwargs)
+    except Exception:
+        LOG.exception('The guest of the server runs on %(dest)s, and what '
+                      'Nova does after that has failed. It is done again in '
+                      'a minute. Look for what has failed if it does not '
+                      'end.', {'dest': dest}, instance=instance)
+
+
+def migrate_instance_start(original, self, context, instance, migration):
+    """Do not leave the source as it is if Neutron fails after the move.
+
+    The destination binds the ports again when it takes the server over.
+    """
+    try:
+        return original(context, instance, migration)
+    except Exception:
+        if _source_of_this_thread(instance) is None:
+            raise
+        LOG.exception('The ports of the server, whose guest runs on '
+                      '%(dest)s, cannot be activated there. The '
+                      'destination tries it again.',
+                      {'dest': migration.dest_compute}, instance=instance)
+
+
+def _source_of_this_thread(instance):
+    if instance.vm_state != vm_states.RESCUED:
+        return None
+    from nova_rescue_ext.live_migration import source
+
+    return source.Migration.of_this_thread(instance.uuid)
+
+
+def reset_live_migration(original, self, context, instance):
+    """Take the task from a server only if its guest runs here.
+
+    nova-compute was restarted. If the guest has moved, a second one on the
+    same disks must not be started: neither by Nova, nor by its owner.
+    """
+    if (instance.vm_state != vm_states.RESCUED
+            or not capabilities.is_libvirt(self.driver)):
+        return original(context, instance)
+    from nova_rescue_ext.live_migration import periodic
+    from nova_rescue_ext.live_migration import recovery
+
+    if self._get_power_state(instance) != power_state.RUNNING:
+        LOG.warning('nova-compute was restarted during the live migration of '
+                    'the server, whose guest does not run here. The server '
+                    'keeps its task until it is known where it runs.',
+                    instance=instance)
+        return None
+    migration = recovery.unfinished(context, instance.uuid)
+    original(context, instance)
+    if migration and migration.status in recovery.OF_THE_SOURCE:
+        try:
+            recovery.give_back_claims(periodic.services_of(self), context,
+                                      instance, migration)
+        except Exception:
+            # Raised, it would keep nova-compute from being started.
+            LOG.exception('What the live migration that was interrupted held '
+                          'on %(dest)s cannot be given back.',
+                          {'dest': migration.dest_compute},
+                          instance=instance)
+
+
+def resume_guests_state(original, self, context, instance, net_info):
+    """Do not start a guest that may run on the other host."""
+    if (instance.vm_state == vm_states.RESCUED
+            and instance.task_state == task_states.MIGRATING):
+        return None
+    return original(context, instance, net_info)
+
+
+def periodic_tasks(original, self, context, raise_on_error=False):
+    """Have nova-compute look for migrations that nobody runs."""
+    original(context, raise_on_error=raise_on_error)
+    if capabilities.is_libvirt(getattr(self, 'driver', None)):
+        from nova_rescue_ext.live_migration import periodic
+
+        periodic.look_if_due(self, context)
 
 
 def is_live_migrating(original, instance):

@@ -19,10 +19,12 @@ from nova.compute import vm_states
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
+from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext import microversion
 from nova_rescue_ext.task import final_save
 from nova_rescue_ext.task import operation
@@ -90,6 +92,17 @@ def _execute(original, self):
         raise exception.MigrationPreCheckError(reason=_(
             'the migration could not be begun: %(type)s: %(error)s')
             % {'type': type(exc).__name__, 'error': exc})
+
+
+def live_migrate(original, self, context, instance, *args, **kwargs):
+    """Leave no task behind if not even a migration could be made."""
+    try:
+        return original(context, instance, *args, **kwargs)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            if instance.vm_state == vm_states.RESCUED:
+                final_save.wait_for_database(instance)
+                recovery.take_back_task(context, instance)
 
 
 def get_request_spec(original, self, attempted_hosts=None):

@@ -160,8 +160,9 @@ class Arrival(operation.Operation):
     def fetch(self) -> None:
         """Copy the files to this host, where they wait.
 
-        :raises: MigrationSuperseded; MigrationError, OSError or ProcessExecutionError:
-            nothing has moved then, and Nova rolls the migration back
+        :raises: MigrationSuperseded; MigrationError, OSError or
+            ProcessExecutionError: nothing has moved then, and Nova rolls the
+            migration back
         """
         if self._manifest is None or not self._manifest.entries:
             return

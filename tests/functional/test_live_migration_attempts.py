@@ -22,6 +22,7 @@ from nova import objects
 from oslo_concurrency import processutils
 import oslo_messaging as messaging
 
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import destination
 from nova_rescue_ext.live_migration import manifest
 from nova_rescue_ext.live_migration import staging
@@ -202,6 +203,8 @@ class AbortTest(AttemptTestCase):
         self.assertEqual(202, self.ask_migration(self.server).status_code)
         self.wait_until(self.begun.is_set)
         self.abort()
+        self.wait_until(lambda: instance_metadata.attempt_of(
+            self.instance(self.server)) is None)
         self.connections.clear()
         self.go_on.set()
         self.wait_until(lambda: self.held)

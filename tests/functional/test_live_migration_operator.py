@@ -17,6 +17,7 @@ from unittest import mock
 
 from nova import exception
 
+from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext.cmd import migrate_rescued
 from nova_rescue_ext.live_migration import destination
 from tests.functional import operator_base
@@ -62,7 +63,7 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
             'OS-EXT-SRV-ATTR:host'])
         self.assertRegex(self.stderr.getvalue(), '100%|2 of 2')
         # One after the other; each request opts in.
-        self.assertEqual(['POST', 'GET'], self.methods()[:2])
+        self.assertEqual(['GET', 'POST', 'GET'], self.methods()[:3])
         self.assertEqual(2, self.methods().count('POST'))
         self.assertEqual({'compute 2.94, compute-rescue 1.3'}, {
             request['HTTP_OPENSTACK_API_VERSION']
@@ -72,11 +73,13 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
     def test_at_once(self):
         self.rescue_another()
         self.assertEqual(0, self.drain('--at-once', '2')[0])
-        self.assertEqual(['POST', 'POST', 'GET'], self.methods()[:3])
+        self.assertEqual(['GET', 'POST', 'GET', 'POST', 'GET'],
+                         self.methods()[:5])
 
     def test_at_once_that_is_no_number(self):
         for number in ('0', '-1', '1.5', 'all'):
-            self.assertRaises(SystemExit, self.drain, '--at-once', number)
+            for option in ('--at-once', '--limit'):
+                self.assertRaises(SystemExit, self.drain, option, number)
 
     def test_dry_run(self):
         code, output = self.drain('--dry-run')
@@ -89,7 +92,7 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
         self.assertNotIn(self.server['id'], self.drain(host='compute2')[1])
         for filters, found in ((('--project', 'other'), False),
                                (('--project', self.server['tenant_id']), True),
-                               (('--limit', '0'), False)):
+                               (('--limit', '1'), True)):
             output = self.drain('--dry-run', *filters)[1]
             self.assertEqual(found, self.server['id'] in output, filters)
 
@@ -134,6 +137,49 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
         self.assertEqual(1, code)
         self.assertIn('1 deleted', output)
 
+    def test_changed_since_the_list_was_made(self):
+        """Each server is looked at again before it is asked for."""
+        moved, unrescued, deleted = (self.rescue_another() for _ in range(3))
+
+        def change(servers, *args):
+            for server in (moved, unrescued, deleted):
+                instance = self.instance(server)
+                if server is moved:
+                    instance.host = 'compute2'
+                elif server is unrescued:
+                    instance.vm_state = 'active'
+                else:
+                    instance.destroy()
+                    continue
+                instance.save()
+            return migrate_all(servers, *args)
+
+        migrate_all = migrate_rescued._migrate_all
+        self.patch('nova_rescue_ext.cmd.migrate_rescued._migrate_all', change)
+        code, output = self.drain()
+        self.assertEqual(1, code)
+        for state in ('2 moved', '1 skipped', '1 deleted'):
+            self.assertIn(state, output)
+        self.assertEqual(1, self.methods().count('POST'))
+        self.assertIn('no longer in rescue: ACTIVE', output)
+
+    def test_moved_and_in_error(self):
+        begin = migrate_rescued._begin
+
+        def fail(*args):
+            result = begin(*args)
+            self.wait_for_migration(self.server, 'completed')
+            instance = self.instance(self.server)
+            instance.vm_state, instance.task_state = 'error', None
+            instance.save()
+            return result
+
+        self.patch('nova_rescue_ext.cmd.migrate_rescued._begin', fail)
+        code, output = self.drain()
+        self.assertEqual(1, code)
+        self.assertIn('1 error', output)
+        self.assertRegex(output, r'\| error +\| on compute2')
+
     def test_api_is_restarted(self):
         """Whoever reads asks again."""
         self.failures = ['503 Service Unavailable', '502 Bad Gateway']
@@ -143,14 +189,13 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
 
     def test_api_is_restarted_when_it_is_asked_to_migrate(self):
         """That is not asked again by itself: it may have been done."""
-        begin = migrate_rescued._begin
+        act = compute_api.Client.act
 
-        def fail_and_begin(*args):
+        def fail_and_act(*args):
             self.failures = ['503 Service Unavailable']
-            return begin(*args)
+            return act(*args)
 
-        self.patch('nova_rescue_ext.cmd.migrate_rescued._begin',
-                   fail_and_begin)
+        self.patch('nova_rescue_ext.cmd.compute_api.Client.act', fail_and_act)
         code, output = self.drain()
         self.assertEqual(1, code)
         self.assertRegex(output, r'\| refused \| HTTP 503')

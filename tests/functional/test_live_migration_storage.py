@@ -19,10 +19,12 @@ all of config drive, ephemeral disk, swap, volume and kernel at once.
 
 import os
 import subprocess
+import sys
 from unittest import mock
 
 import ddt
 from lxml import etree
+from nova import objects
 from nova.tests.fixtures import libvirt
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import imagecache
@@ -31,6 +33,7 @@ from oslo_utils import units
 
 from nova_rescue_ext.live_migration import checks
 from nova_rescue_ext.live_migration import domain
+from nova_rescue_ext.live_migration import staging
 from tests.functional import test_live_migration
 
 # nova.virt.libvirt's own: Nova's fixture replaces it.
@@ -333,6 +336,90 @@ class BlockQcow2Test(StorageTestCase):
         self.unrescue(self.server)
         self.assert_content('disk', 'disk.eph0', 'disk.swap')
 
+    def rescue_with_big_base(self, properties, written):
+        """An ephemeral disk whose base has 1 GiB, of which little is used."""
+        self.rescue_with_kernel(properties)
+        self.put_disks('disk.eph0')
+        base = self.base_of(self.path(self.server['id'], 'compute1',
+                                      'disk.eph0'))
+        with open(base, 'wb') as file:
+            file.write(os.urandom(written))
+            file.truncate(units.Gi)
+
+    @ddt.data(LEGACY, STABLE)
+    def test_holes_are_neither_copied_nor_counted(self, properties):
+        self.rescue_with_big_base(properties, 65536)
+        copied = {}
+        copy = self._copy_image
+
+        def copy_image(src, dest, host=None, compression=True, **kwargs):
+            copy(src, dest, host, **kwargs)
+            if host and os.path.isfile(src):
+                copied[os.path.basename(src)] = (
+                    os.path.getsize(src) < 16 * units.Mi, compression)
+
+        self.patch('nova.virt.libvirt.utils.copy_image', copy_image)
+        self.before_migration = lambda: self.patch(
+            'tests.functional.test_live_migration_storage.BlockQcow2Test.'
+            'copy_disk', lambda *args: None)
+        free = 'nova_rescue_ext.live_migration.manifest.free_bytes'
+        with mock.patch(free, return_value=64 * units.Mi):
+            self.migrate()
+        # Compressed as in a cold migration: not if it is qcow2.
+        self.assertEqual({'disk.eph0': (True, False),
+                          'disk.swap': (True, False)}, copied)
+
+    @ddt.data(LEGACY, STABLE)
+    def test_a_base_is_counted(self, properties):
+        self.rescue_with_big_base(properties, 32 * units.Mi)
+        free = 'nova_rescue_ext.live_migration.manifest.free_bytes'
+        with mock.patch(free, return_value=16 * units.Mi):
+            self.refused_by_host('bytes on the source, which has 16777216')
+        instances = self.path('', 'compute2')
+
+        def free_bytes(directory):
+            return (16 if directory.rstrip('/') == instances.rstrip('/')
+                    else 64) * units.Mi
+
+        with mock.patch(free, free_bytes):
+            self.refused_by_host('bytes on the destination, which has')
+
+    def test_what_it_costs(self):
+        """No qemu-img but for the bases, one connection for small files."""
+        self.rescue_with_kernel(LEGACY)
+        self.put_disks()
+        os.unlink(self.path(self.server['id'], 'compute1', 'disk.swap'))
+        started, reads, written = [], [], []
+        self.patch('nova.privsep.qemu.unprivileged_qemu_img_info',
+                   lambda path, *args, **kwargs: started.append(path))
+        self.patch('oslo_concurrency.processutils.execute',
+                   lambda *args, **kwargs: started.append(args))
+        get = objects.Instance.get_by_uuid
+
+        def count(context, uuid, *args, **kwargs):
+            frame = sys._getframe(1)
+            if 'nova_rescue_ext' in frame.f_code.co_filename:
+                reads.append(os.path.basename(frame.f_code.co_filename))
+            return get(context, uuid, *args, **kwargs)
+
+        self.patch('nova.objects.instance.Instance.get_by_uuid', count)
+        save = objects.Migration.save
+
+        def save_migration(itself):
+            if 'disk_total' in itself.obj_what_changed():
+                written.append(itself.disk_total)
+            save(itself)
+
+        self.patch('nova.objects.migration.Migration.save', save_migration)
+        self.migrate()
+        self.assertEqual([], started)
+        self.assertEqual([staging.FOLDER], self.connections)
+        self.assertEqual([], written)
+        # When it begins and when the guest begins to move; on the other
+        # side, before Nova prepares it and before the record.
+        self.assertEqual(['destination.py'] * 2 + ['source.py'] * 2,
+                         sorted(reads))
+
     def test_the_image_cache_of_a_host_without_the_package(self):
         """Chosen by a nova-conductor without it, too.
 
@@ -405,6 +492,28 @@ class RbdTest(StorageTestCase):
         removed = call.args[0]
         self.assertTrue(removed(self.server['id'] + '_disk.rescue'))
         self.assertFalse(removed(self.server['id'] + '_disk'))
+
+    def test_nothing_to_copy_needs_no_connection(self):
+        self.rescue_with_kernel(LEGACY)
+        for name in self.files():
+            os.unlink(self.path(self.server['id'], 'compute1', name))
+        self.patch('nova.virt.libvirt.utils.copy_image',
+                   mock.Mock(side_effect=OSError('no ssh')))
+        self.migrate()
+
+    def test_the_directory_is_kept_without_proof(self):
+        """Whatever else would have Nova delete it."""
+        self.flags(ensure_libvirt_rbd_instance_dir_cleanup=True,
+                   group='workarounds')
+        self.rescue_with_kernel(LEGACY)
+        self.put_files(self.server, *self.OWN, *self.RESCUE)
+        self.patch('nova_rescue_ext.live_migration.source.Migration.'
+                   'may_delete_source', lambda itself: False)
+        self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.assert_migrated(self.server)
+        self.assert_files(self.server, *self.OWN, *self.RESCUE,
+                          host='compute1')
+        self.assertIn('is kept', self.stdlog.logger.output)
 
     def test_other_images_type(self):
         """Hazard: differing-images-type."""

@@ -36,6 +36,7 @@ HOME = 'nova_rescue_ext.exception'
 ELSEWHERE = {
     'nova_rescue_ext.activation.exception',
     'nova_rescue_ext.cmd.rebuild_failed',
+    'nova_rescue_ext.cmd.settle_migration',
     'nova_rescue_ext.microversion',
 }
 

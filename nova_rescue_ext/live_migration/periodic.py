@@ -1,0 +1,184 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A periodic look of nova-compute at migrations that nobody runs.
+
+On the source, which knows best: what this process is at work on, and whether
+the guest runs here.
+"""
+
+import weakref
+
+from nova.compute import power_state
+from nova.compute import task_states
+from nova.compute import vm_states
+from nova import conf
+from nova import objects
+from oslo_log import log as logging
+from oslo_utils import timeutils
+
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import domain
+from nova_rescue_ext.live_migration import recovery
+from nova_rescue_ext.live_migration import source
+
+CONF = conf.CONF
+LOG = logging.getLogger(__name__)
+
+_SECONDS = 60
+
+_watches: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def look_if_due(manager, context) -> None:
+    """Look, but not more often than each minute.
+
+    :param manager: the ComputeManager
+    :param context: a RequestContext with an administrator's rights
+    """
+    watch = _watches.get(manager)
+    if watch is None:
+        watch = _watches[manager] = timeutils.StopWatch(_SECONDS)
+    elif not watch.expired():
+        return
+    watch.restart()
+    look(manager, context)
+
+
+def look(manager, context) -> None:
+    """End what nobody runs any more.
+
+    What cannot be ended is logged, and tried again.
+
+    :param manager: the ComputeManager
+    :param context: a RequestContext with an administrator's rights
+    """
+    _try(None, destination.remove_left, context)
+    try:
+        instances = objects.InstanceList.get_by_filters(context, {
+            'host': manager.host, 'vm_state': vm_states.RESCUED,
+            'task_state': task_states.MIGRATING, 'deleted': False})
+        moved = objects.MigrationList.get_by_filters(context, {
+            'source_compute': manager.host, 'status': ['running'],
+            'migration_type': 'live-migration'})
+    except Exception as exc:
+        LOG.warning('nova-compute cannot look for live migrations of rescued '
+                    'servers that nobody runs: %s', exc)
+        return
+    for instance in instances:
+        _try(instance, _attend, manager, context, instance.uuid)
+    for migration in moved:
+        _try(None, _attend_moved, manager, context, migration)
+
+
+def _try(instance, attend, *args) -> None:
+    try:
+        attend(*args)
+    except Exception:
+        LOG.exception('What a live migration that nobody runs any more has '
+                      'left cannot be ended. It is tried again in a minute.',
+                      instance=instance)
+
+
+def services_of(manager) -> recovery.Services:
+    """What a nova-compute has to end a migration.
+
+    :param manager: the ComputeManager
+    """
+    return recovery.Services(manager.network_api, manager.compute_rpcapi,
+                             manager.reportclient)
+
+
+def _attend(manager, context, instance_uuid: str) -> None:
+    migration = recovery.unfinished(context, instance_uuid)
+    # After the migration: it may have ended since the list was made.
+    instance = objects.Instance.get_by_uuid(
+        context, instance_uuid, expected_attrs=[
+            'flavor', 'info_cache', 'system_metadata'])
+    if (instance.task_state != task_states.MIGRATING
+            or instance.host != manager.host
+            or _somebody_runs(manager, instance, migration)):
+        return
+    services = services_of(manager)
+    if _is_on_source(manager, services, context, instance, migration):
+        recovery.give_back(services, context, instance, migration)
+    elif (migration is not None and migration.dest_compute
+            and not _runs_here(manager, instance)
+            and recovery.runs_on(services, context, instance,
+                                 migration.dest_compute)):
+        recovery.finish(services, context, instance, migration)
+    else:
+        LOG.error('Nobody runs the live migration of the server any more, and '
+                  'it cannot be told whether its guest is on this host or on '
+                  '%(dest)s. Look there with virsh list, and use '
+                  'nova-rescue-ext-manage settle-migration.',
+                  {'dest': migration and migration.dest_compute},
+                  instance=instance)
+
+
+def _somebody_runs(manager, instance, migration) -> bool:
+    if migration is None:
+        return _age(instance) < CONF.rpc_response_timeout
+    if migration.status in recovery.OF_THE_CONDUCTOR:
+        return _age(migration) < CONF.long_rpc_timeout
+    return (source.is_at_work(migration.uuid)
+            or _is_waiting(manager, instance, migration))
+
+
+def _is_waiting(manager, instance, migration) -> bool:
+    """Whether it waits for others. Nova forgets none that has failed."""
+    waiting, future = manager._waiting_live_migrations.get(
+        instance.uuid, (migration, None))
+    if future is None:
+        return waiting is None  # about to be queued
+    return waiting.uuid == migration.uuid and not future.done()
+
+
+def _age(record) -> float:
+    """Seconds since a record was changed."""
+    return timeutils.delta_seconds(record.updated_at or record.created_at,
+                                   timeutils.utcnow(with_timezone=True))
+
+
+def _runs_here(manager, instance) -> bool:
+    return manager._get_power_state(instance) == power_state.RUNNING
+
+
+def _is_on_source(manager, services, context, instance, migration) -> bool:
+    """Whether the guest is on this host, and surely on no other."""
+    if migration is None or migration.status in recovery.OF_THE_CONDUCTOR:
+        return True  # no host has begun
+    if _runs_here(manager, instance):
+        # QEMU starts after this.
+        if migration.status in ('queued', 'preparing'):
+            return True
+    elif not domain.is_left_behind(manager.driver, instance):
+        return False
+    return recovery.runs_on(services, context, instance,
+                            migration.dest_compute) is False
+
+
+def _attend_moved(manager, context, migration) -> None:
+    """The books of a server that its destination has taken over."""
+    if source.is_at_work(migration.uuid):
+        return
+    instance = objects.Instance.get_by_uuid(
+        context, migration.instance_uuid,
+        expected_attrs=['system_metadata'])
+    if (instance.host == migration.dest_compute
+            and instance_metadata.attempt_of(instance) == migration.uuid):
+        recovery.finish_books(services_of(manager), context, migration)
+        LOG.warning('The live migration to %(dest)s is finished: what it held '
+                    'on this host is given back.',
+                    {'dest': migration.dest_compute}, instance=instance)

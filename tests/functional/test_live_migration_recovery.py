@@ -1,0 +1,380 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Migrations of rescued servers that nobody runs any more."""
+
+import datetime
+from unittest import mock
+
+import ddt
+from nova.compute import power_state
+from nova import exception
+from nova import objects
+from oslo_db import exception as db_exc
+import oslo_messaging as messaging
+from oslo_utils import timeutils
+
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.live_migration import source
+from tests.functional import operator_base
+from tests.functional import test_live_migration_delete
+
+
+class Death(BaseException):
+    """Nobody catches it."""
+
+
+class RecoveryTestCase(test_live_migration_delete.DeleteTestCase):
+
+    def look(self, host='compute1'):
+        """What nova-compute on a host does each minute."""
+        periodic.look(self.computes[host].manager, self.context)
+
+    def pass_time(self, hours=1):
+        """Nobody has changed anything for this long."""
+        later = timeutils.utcnow(with_timezone=True) + datetime.timedelta(
+            hours=hours)
+        self.patch('nova_rescue_ext.live_migration.periodic.timeutils',
+                   mock.Mock(wraps=timeutils,
+                             utcnow=lambda with_timezone: later))
+
+    def task_state(self):
+        return self.instance(self.server).task_state
+
+    def allocations(self, consumer):
+        return set(self.placement.get('/allocations/' + consumer).body[
+            'allocations'])
+
+    def last_migration(self):
+        migrations = objects.MigrationList.get_by_filters(
+            self.context, {'instance_uuid': self.server['id']})
+        return migrations[0] if migrations else None
+
+
+class NotBegunTest(RecoveryTestCase):
+    """Nobody can end it who has not begun."""
+
+    def assert_free(self):
+        self.wait_until(lambda: self.task_state() is None)
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_deleted(test_live_migration_delete.DELETE,
+                            self.delete(test_live_migration_delete.DELETE))
+
+    def test_the_message_bus_fails(self):
+        self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
+                   'live_migrate_instance', mock.Mock(
+                       side_effect=messaging.MessageDeliveryFailure('gone')))
+        response = self.ask_migration(self.server)
+        self.assertEqual(500, response.status_code, response.text)
+        self.assert_free()
+
+    def test_no_answer(self):
+        """nova-conductor may be at work."""
+        self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
+                   'live_migrate_instance', mock.Mock(
+                       side_effect=messaging.MessagingTimeout()))
+        self.ask_migration(self.server, compute='2.30')
+        self.assertEqual('migrating', self.task_state())
+        self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.pass_time()
+        self.look()
+        self.assert_free()
+
+    def test_no_migration_can_be_made(self):
+        self.patch('nova.objects.migration.Migration.create', mock.Mock(
+            side_effect=db_exc.DBConnectionError('no database')))
+        response = self.ask_migration(self.server)
+        self.assertEqual(202, response.status_code, response.text)
+        self.assert_free()
+
+    def test_the_conductor_dies(self):
+        """It has made a migration, and moved the allocation to it."""
+        self.patch('nova.conductor.tasks.live_migrate.LiveMigrationTask.'
+                   '_find_destination', mock.Mock(side_effect=Death))
+        before = self.allocations(self.server['id'])
+        self.ask_migration(self.server)
+        self.wait_until(
+            lambda: self.last_status(self.server) == 'accepted')
+        migration = self.last_migration()
+        self.wait_until(lambda: self.allocations(migration.uuid) == before)
+        self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.pass_time()
+        self.look()
+        self.assertEqual('error', self.last_status(self.server))
+        self.assertEqual(before, self.allocations(self.server['id']))
+        self.assertEqual(set(), self.allocations(migration.uuid))
+        self.assert_free()
+
+    def test_delete_of_one_that_has_no_migration(self):
+        self.set_task_state()
+        self.assert_deleted(test_live_migration_delete.DELETE,
+                            self.delete(test_live_migration_delete.DELETE))
+
+    def test_called_by_nova(self):
+        self.set_task_state()
+        self.pass_time()
+        self.patch('nova.compute.manager.ComputeManager.run_periodic_tasks',
+                   lambda *args, **kwargs: None)
+        self.computes['compute1'].manager.periodic_tasks(self.context)
+        self.assert_free()
+
+
+@ddt.ddt
+class AfterTheMoveTest(RecoveryTestCase):
+    """The guest runs on the destination, and something fails."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.get_diagnostics',
+                   lambda *args: {})
+
+    def boot(self):
+        return self._create_server(host='compute1', networks=[
+            {'port': self.neutron.port_1['id']}])
+
+    def assert_finished(self):
+        """As after any migration."""
+        self.assert_migrated(self.server)
+        self.assert_files(self.server, 'disk', 'disk.rescue', 'disk.eph0')
+        bindings = self.neutron._port_bindings[self.neutron.port_1['id']]
+        self.assertEqual('ACTIVE', bindings['compute2']['status'])
+        self.assertEqual({self.compute_rp_uuids['compute2']},
+                         self.allocations(self.server['id']))
+        self.assertEqual(set(), self.allocations(self.last_migration().uuid))
+        self.unrescue(self.server)
+        self.assert_files(self.server, 'disk', 'disk.eph0')
+
+    def wait_for_end(self):
+        migration = self.wait_until(self.last_migration)
+        self.wait_until(lambda: self.migrations
+                        and not source.is_at_work(migration.uuid))
+        self.assertNotEqual('ERROR', self.api.get_server(
+            self.server['id'])['status'])
+
+    @ddt.data('migrate_instance_start', 'migrate_instance_finish')
+    def test_neutron(self, call):
+        name = 'nova.network.neutron.API.' + call
+        failing = mock.patch(name, side_effect=exception.
+                             PortBindingActivationFailed(port_id='1',
+                                                         host='compute2'))
+        if call.endswith('start'):
+            # Below ours.
+            failing = mock.patch(
+                'nova.network.neutron.API.has_port_binding_extension',
+                self.fail_after_the_move)
+        with failing:
+            self.ask_migration(self.server)
+            self.wait_for_end()
+            self.assertEqual('migrating' if call.endswith('finish') else None,
+                             self.task_state())
+        self.look()
+        self.assert_finished()
+
+    def fail_after_the_move(self, *args, **kwargs):
+        if self.migrations and not self.failed:
+            self.failed = True
+            raise exception.PortBindingActivationFailed(port_id='1',
+                                                        host='compute2')
+        return True
+
+    failed = False
+
+    def test_the_database_once(self):
+        """After the move nothing of ours needs it."""
+        get = objects.Instance.get_by_uuid
+
+        def fail(context, uuid, *args, **kwargs):
+            if self.migrations and source.is_at_work(
+                    self.last_migration().uuid):
+                raise db_exc.DBConnectionError('no database')
+            return get(context, uuid, *args, **kwargs)
+
+        with mock.patch.object(objects.Instance, 'get_by_uuid', fail):
+            self.ask_migration(self.server)
+            self.wait_for_end()
+        self.assert_finished()
+        self.assertIsNone(self.files('compute1'))
+
+
+class BeforeTheMoveTest(RecoveryTestCase):
+
+    def test_the_database_once(self):
+        """It is rolled back, and no error of the server."""
+        get, failed = objects.Instance.get_by_uuid, []
+
+        def fail(context, uuid, *args, **kwargs):
+            if self.last_status(self.server) == 'running' and not failed:
+                failed.append(uuid)
+                raise db_exc.DBConnectionError('no database')
+            return get(context, uuid, *args, **kwargs)
+
+        self.patch('nova_rescue_ext.live_migration.source.objects',
+                   mock.Mock(Instance=mock.Mock(get_by_uuid=fail)))
+        self.assert_fails()
+        self.assertEqual(1, len(failed))
+        self.assert_cleaned('compute2')
+
+
+class InterruptedTestCase(RecoveryTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.flags(resume_guests_state_on_host_boot=True)
+        self.started = []
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   'resume_state_on_host_boot',
+                   lambda *args: self.started.append(args))
+        self.answers = {}
+        self.patch('nova_rescue_ext.live_migration.recovery.runs_on',
+                   lambda services, context, instance, host:
+                   self.answers[host])
+
+    def interrupt(self, state=power_state.RUNNING, status='running'):
+        """As if nova-compute had been killed in the middle.
+
+        :param state: of the guest on the source
+        """
+        instance = self.instance(self.server)
+        instance.task_state = 'migrating'
+        instance.power_state = power_state.RUNNING
+        migration = objects.Migration(
+            self.context, instance_uuid=instance.uuid, status=status,
+            migration_type='live-migration', source_compute='compute1',
+            dest_compute='compute2', source_node='compute1',
+            dest_node='compute2')
+        migration.create()
+        instance_metadata.begin_attempt(instance, migration.uuid)
+        instance.save()
+        manager = self.computes['compute1'].manager
+        self.patch('nova.compute.manager.ComputeManager._get_power_state',
+                   lambda *args: state)
+        manager._init_instance(self.context, self.instance(self.server))
+
+
+class RestartTest(InterruptedTestCase):
+    """nova-compute starts, and finds a server that migrates."""
+
+    def test_it_runs_here(self):
+        self.interrupt()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual('error', self.last_status(self.server))
+
+    def test_it_runs_there(self):
+        """A second guest on the same disks must not be started."""
+        self.interrupt(power_state.NOSTATE)
+        self.assertEqual('migrating', self.task_state())
+        self.assertEqual([], self.started)
+        self.assertEqual(409, self.act('unrescue').status_code)
+        self.answers['compute2'] = True
+        self.look()
+        self.assert_migrated(self.server)
+        self.assertEqual([], self.started)
+
+    def test_nobody_answers(self):
+        self.interrupt(power_state.NOSTATE)
+        self.answers['compute2'] = None
+        self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.assertIn('settle-migration', self.stdlog.logger.output)
+
+    def test_it_ended_here(self):
+        self.interrupt(power_state.SHUTDOWN)
+        self.answers['compute2'] = False
+        with mock.patch('nova_rescue_ext.live_migration.domain.'
+                        'is_left_behind', return_value=True):
+            self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def test_it_has_gone_and_is_nowhere(self):
+        self.interrupt(power_state.SHUTDOWN)
+        self.answers['compute2'] = False
+        with mock.patch('nova_rescue_ext.live_migration.domain.'
+                        'is_left_behind', return_value=False):
+            self.look()
+        self.assertEqual('migrating', self.task_state())
+
+
+@ddt.ddt
+class SettleTest(operator_base.OperatorMixin, InterruptedTestCase):
+    """nova-rescue-ext-manage settle-migration."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova_rescue_ext.cmd.manage._start_as_nova',
+                   lambda config_files: None)
+        self.requests = self.failures = []
+        self.interrupt(power_state.NOSTATE)
+
+    def settle(self, *argv, runs=()):
+        self.answers.update(compute1='compute1' in runs,
+                            compute2='compute2' in runs)
+        return self.run_command('settle-migration', self.server['id'],
+                                '--older-than', '0', *argv)
+
+    def test_it_runs_there(self):
+        code, output = self.settle(runs=['compute2'])
+        self.assertEqual(0, code, output)
+        self.assert_migrated(self.server)
+
+    def test_it_runs_here(self):
+        code, output = self.settle(runs=['compute1'])
+        self.assertEqual(0, code, output)
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual('error', self.last_status(self.server))
+
+    @ddt.data((['compute1', 'compute2'], 'on both'), ([], 'on neither'))
+    @ddt.unpack
+    def test_refused(self, runs, words):
+        code, output = self.settle(runs=runs)
+        self.assertEqual(1, code)
+        self.assertIn(words, output)
+        self.assertEqual('migrating', self.task_state())
+
+    def test_one_does_not_answer(self):
+        self.settle()
+        self.answers['compute2'] = None
+        code, output = self.run_command(
+            'settle-migration', self.server['id'], '--older-than', '0')
+        self.assertEqual(1, code)
+        self.assertIn('compute2 does not answer', output)
+        self.assertIn('--runs-on', output)
+        self.assertEqual('migrating', self.task_state())
+        code, output = self.run_command(
+            'settle-migration', self.server['id'], '--older-than', '0',
+            '--runs-on', 'compute2')
+        self.assertEqual(0, code, output)
+        self.assert_in_rescue_on(self.server, 'compute2')
+        self.assertEqual('completed', self.last_status(self.server))
+
+    def test_the_operator_is_wrong(self):
+        code, output = self.settle('--runs-on', 'compute2',
+                                   runs=['compute1'])
+        self.assertEqual(1, code)
+        self.assertEqual('migrating', self.task_state())
+
+    def test_dry_run(self):
+        code, output = self.settle('--dry-run', runs=['compute2'])
+        self.assertEqual(0, code)
+        self.assertIn('compute2', output)
+        self.assertEqual('migrating', self.task_state())
+
+    def test_too_young(self):
+        self.settle('--dry-run', runs=['compute2'])
+        code, output = self.run_command('settle-migration',
+                                        self.server['id'])
+        self.assertEqual(1, code)
+        self.assertIn('--older-than', output)
+        self.assertEqual('migrating', self.task_state())
