@@ -13,7 +13,12 @@
 
 """Options of the package, in group ``[rescue_ext]`` of nova.conf."""
 
+import typing
+
 from oslo_config import cfg
+from oslo_utils import uuidutils
+
+from nova_rescue_ext import microversion
 
 GROUP = 'rescue_ext'
 _HELP = """
@@ -29,7 +34,7 @@ package when nova.conf holds these lines::
 and runs as stock Nova when they are absent.
 """
 
-OPTS = [
+OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'default_api_version',
         default='1.0',
@@ -55,6 +60,7 @@ activated.
         'default_rescue_image',
         help="""
 The id of the image that a server is rescued with when the request names none.
+A name instead of an id keeps the package from being activated.
 
 A rescue system of the cloud's own spares its users the worst mistake: the base
 image of a server has the same file-system UUIDs as its broken root disk, and
@@ -121,7 +127,7 @@ not want it on a Nova series that the package does not support.
 ]
 
 
-def register_opts(conf):
+def register_opts(conf: cfg.ConfigOpts) -> None:
     """Register the options.
 
     :param conf: the oslo.config ConfigOpts of a Nova service
@@ -129,8 +135,8 @@ def register_opts(conf):
     conf.register_opts(OPTS, group=_group())
 
 
-def check_values(conf):
-    """Check that every option can be read.
+def check_values(conf: cfg.ConfigOpts) -> None:
+    """Check that every option can be used.
 
     One that cannot falls back to its default: services log all their options
     at start, and would end over it.
@@ -140,19 +146,29 @@ def check_values(conf):
     errors = []
     for opt in OPTS:
         try:
-            conf.rescue_ext[opt.dest]
-        except ValueError as exc:
-            errors.append(str(exc))
+            _check_value(opt.dest, conf.rescue_ext[opt.dest])
+        except (ValueError, cfg.Error) as exc:
+            errors.append('%s: %s' % (opt.dest, exc))
             conf.set_override(opt.dest, opt.default, group=GROUP)
     if errors:
         raise ValueError('; '.join(errors))
 
 
-def list_opts():
+def _check_value(name: str, value: typing.Any) -> None:
+    if name == 'default_api_version':
+        microversion.check_default_version(value)
+    elif name == 'default_rescue_image' and value and (
+            not uuidutils.is_uuid_like(value)):
+        raise ValueError(
+            '"%s" is not the id of an image. "openstack image show -f value '
+            '-c id %s" shows it' % (value, value))
+
+
+def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """The options for oslo-config-generator (namespace nova_rescue_ext)."""
     return [(_group(), OPTS)]
 
 
-def _group():
+def _group() -> cfg.OptGroup:
     # A new one each time: oslo.config keeps the values of options in it.
     return cfg.OptGroup(GROUP, title='Options of nova-rescue-ext', help=_HELP)

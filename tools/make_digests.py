@@ -42,8 +42,6 @@ from nova_rescue_ext.activation import exception  # noqa: E402
 from nova_rescue_ext.activation import relied_on  # noqa: E402
 from nova_rescue_ext.activation import verification  # noqa: E402
 
-SERIES = ('29', '30', '31', '32', '33', '34')
-
 
 def overridden():
     """The callables of Nova that setup.cfg says we override."""
@@ -54,11 +52,16 @@ def overridden():
     return [line.partition(' = ')[0] for line in lines if line.strip()]
 
 
-def releases(series):
-    """The final releases of a series that the registry has, oldest first."""
-    listing = subprocess.run(
+@functools.cache
+def _listing():
+    return subprocess.run(
         [sys.executable, '-m', 'pip', 'index', 'versions', 'nova'],
         check=True, capture_output=True, text=True).stdout
+
+
+def releases(series):
+    """The final releases of a series that the registry has, oldest first."""
+    listing = _listing()
     found = re.search(r'^Available versions: (.*)$', listing, re.M)[1]
     return sorted((release for release in found.split(', ')
                    if verification.series_of(release) == series),
@@ -112,6 +115,20 @@ def check_extraction(source, qualname, extracted):
         sys.exit('%s is cut out wrongly' % qualname)
 
 
+@functools.cache
+def digest(source, qualname):
+    """The digest of a callable of a module; most releases share modules.
+
+    :returns: None if the module does not have it
+    """
+    try:
+        text = verification.extract(source, qualname)
+    except exception.SourceNotFound:
+        return None
+    check_extraction(source, qualname, text)
+    return verification.digest(text)
+
+
 def digests(series, folder):
     """What the file of a series holds."""
     overrides = overridden()
@@ -123,15 +140,13 @@ def digests(series, folder):
         texts = sources(wheel(release, folder), modules)
         for name in callables:
             module, _, qualname = name.partition(':')
-            try:
-                text = verification.extract(texts.get(module, ''), qualname)
-            except exception.SourceNotFound:
-                if name in overrides:
-                    sys.exit('Nova %s has no %s' % (release, name))
-                continue
-            check_extraction(texts[module], qualname, text)
-            found[name].setdefault(verification.digest(text), release)
-    return {'series': series, 'releases': tested, 'callables': dict(found)}
+            hexadecimal = digest(texts.get(module, ''), qualname)
+            if hexadecimal:
+                found[name].setdefault(hexadecimal, release)
+            elif name in overrides:
+                sys.exit('Nova %s has no %s' % (release, name))
+    return {'series': series, 'releases': tested, 'callables': dict(found),
+            'overrides': sorted(overrides)}
 
 
 def main():
@@ -139,7 +154,7 @@ def main():
     parser.add_argument('--check', action='store_true',
                         help='write nothing, exit with 1 if a file is stale')
     parser.add_argument('--wheels', help='keep downloaded wheels here')
-    parser.add_argument('series', nargs='*', default=SERIES)
+    parser.add_argument('series', nargs='*', default=verification.SERIES)
     arguments = parser.parse_args()
     stale = []
     with tempfile.TemporaryDirectory() as temporary:

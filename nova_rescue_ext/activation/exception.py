@@ -34,5 +34,9 @@ class SourceNotFound(ActivationError):
     """The source of a callable is not where it should be."""
 
 
+class DigestsUnusable(ActivationError):
+    """What the package was tested on cannot be read."""
+
+
 class Misfit(ActivationError):
     """An override does not take the arguments that Nova's callable takes."""

@@ -27,17 +27,19 @@ that never imports the libvirt driver never pays for it.
 import ast
 import functools
 import importlib
-import importlib.metadata
 import textwrap
+import types
 import typing
 
 import wrapt
 
-import nova_rescue_ext
+from nova_rescue_ext.activation import distribution
 from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import verification
 
 GROUP = 'nova_rescue_ext.overrides'
+
+_Callable = typing.Callable[..., typing.Any]
 
 
 class Override(typing.NamedTuple):
@@ -47,29 +49,28 @@ class Override(typing.NamedTuple):
     ours: str
 
     @property
-    def module(self):
+    def module(self) -> str:
         return self.target.partition(':')[0]
 
     @property
-    def qualname(self):
+    def qualname(self) -> str:
         return self.target.partition(':')[2]
 
 
-def declared():
+def declared() -> list[Override]:
     """The overrides that this package declares.
 
-    Only those of our own distribution: another package cannot slip one in.
+    Only those of our own distribution, the first if there are several: another
+    package cannot slip one in.
 
     :returns: a list of Override, sorted by target
     """
-    distribution = importlib.metadata.distribution(
-        nova_rescue_ext.DISTRIBUTION)
     return sorted(Override(entry_point.name, entry_point.value)
-                  for entry_point in distribution.entry_points
+                  for entry_point in distribution.current().entry_points
                   if entry_point.group == GROUP)
 
 
-def check_fit(override):
+def check_fit(override: Override) -> None:
     """Check that ours can be called in every way that Nova's can be.
 
     Done on the sources of both: nothing of Nova is imported before the service
@@ -82,7 +83,7 @@ def check_fit(override):
     given = target.posonlyargs + target.args
     taken = (ours.posonlyargs + ours.args)[1:]  # the first is the original
 
-    def refuse(reason):
+    def refuse(reason: str) -> None:
         raise exception.Misfit('%s does not fit %s: %s' % (
             override.ours, override.target, reason))
 
@@ -100,19 +101,21 @@ def check_fit(override):
         refuse('it does not take *%s' % target.vararg.arg)
     if target.kwarg and not ours.kwarg:
         refuse('it does not take **%s' % target.kwarg.arg)
-    theirs = _defaults(target)
-    mine = _defaults(ours)
+    expected = _defaults(target)
+    found = _defaults(ours)
     for arg in taken:
-        if theirs.get(arg.arg) != mine.get(arg.arg):
+        if expected.get(arg.arg) != found.get(arg.arg):
             refuse('the default of %s differs' % arg.arg)
 
 
-def _parameters(name):
+def _parameters(name: str) -> ast.arguments:
     source = textwrap.dedent(verification.source_of(name))
-    return ast.parse(source).body[0].args
+    function = ast.parse(source).body[0]
+    assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+    return function.args
 
 
-def _defaults(arguments):
+def _defaults(arguments: ast.arguments) -> dict[str, str]:
     positional = arguments.posonlyargs + arguments.args
     defaults = dict(zip([arg.arg for arg in reversed(positional)],
                         reversed(arguments.defaults)))
@@ -127,7 +130,7 @@ class Applied:
     :raises: AttributeError if the module does not have the target
     """
 
-    def __init__(self, override, module):
+    def __init__(self, override: Override, module: types.ModuleType) -> None:
         self.override = override
         self._ours = _load(override.ours)
         self._owner, self._attribute, original = wrapt.resolve_path(
@@ -140,13 +143,15 @@ class Applied:
         self._wrapper = wrapt.FunctionWrapper(original, call)
         setattr(self._owner, self._attribute, self._wrapper)
 
-    def _call_method(self, wrapped, instance, args, kwargs):
+    def _call_method(self, wrapped: _Callable, instance: object,
+                     args: tuple, kwargs: dict) -> typing.Any:
         return self._ours(wrapped, instance, *args, **kwargs)
 
-    def _call_function(self, wrapped, instance, args, kwargs):
+    def _call_function(self, wrapped: _Callable, instance: object,
+                       args: tuple, kwargs: dict) -> typing.Any:
         return self._ours(wrapped, *args, **kwargs)
 
-    def remove(self):
+    def remove(self) -> None:
         """Put the original back.
 
         If somebody else has wrapped the callable after us, theirs stays and
@@ -161,15 +166,17 @@ class Applied:
             setattr(self._owner, self._attribute, self._original)
 
 
-def _load(name):
+def _load(name: str) -> _Callable:
     module, _, qualname = name.partition(':')
-    return functools.reduce(getattr, qualname.split('.'),
-                            importlib.import_module(module))
+    found: typing.Any = importlib.import_module(module)
+    return functools.reduce(getattr, qualname.split('.'), found)
 
 
-def _original_method(original, self, *args, **kwargs):
+def _original_method(original: _Callable, self: object, *args: typing.Any,
+                     **kwargs: typing.Any) -> typing.Any:
     return original(*args, **kwargs)
 
 
-def _original_function(original, *args, **kwargs):
+def _original_function(original: _Callable, *args: typing.Any,
+                       **kwargs: typing.Any) -> typing.Any:
     return original(*args, **kwargs)

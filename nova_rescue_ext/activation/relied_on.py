@@ -27,6 +27,7 @@ CALLABLES = (
     'nova.api.openstack.compute.views.versions:ViewBuilder.build_version',
     'nova.api.openstack.api_version_request:is_supported',
     # Policies are registered with the enforcer that this makes.
+    'nova.policy:get_enforcer',
     'nova.policy:init',
     'nova.policy:authorize',
     # The commands that need Nova's database.

@@ -36,6 +36,9 @@ DIFFERS = 'differs'
 MISSING = 'missing'
 UNKNOWN = 'unknown'
 
+# Nova series that the package supports, oldest first.
+SERIES = ('29', '30', '31', '32', '33', '34')
+
 DIGESTS = os.path.join(os.path.dirname(__file__), 'digests')
 
 
@@ -47,7 +50,7 @@ class Finding(typing.NamedTuple):
     detail: str
 
 
-def nova_release():
+def nova_release() -> str:
     """The version of the installed Nova, for example '34.0.0'.
 
     :raises: SourceNotFound if Nova is not installed as a distribution
@@ -59,30 +62,50 @@ def nova_release():
             'Nova is not installed in this environment')
 
 
-def series_of(release):
+def series_of(release: str) -> str:
     """The series of a release: '34' of '34.0.1.dev5'."""
     return release.split('.', 1)[0]
 
 
-def supported_series():
-    """The Nova series that there are digests of, oldest first."""
-    names = (re.fullmatch(r'nova-(\d+)\.json', name)
-             for name in os.listdir(DIGESTS))
-    return sorted((match[1] for match in names if match), key=int)
-
-
-def load_digests(series):
+def load_digests(series: str) -> dict[str, dict[str, str]]:
     """What the package was tested on.
 
-    :param series: a Nova series, for example '34'
+    :param series: one of SERIES
     :returns: dict, callable -> {digest: first release that has it}
+    :raises: DigestsUnusable
     """
+    return _read_digests(series)['callables']
+
+
+def overridden(series: str) -> set[str]:
+    """The callables that the package overrides, as its digests know them.
+
+    :param series: one of SERIES
+    :raises: DigestsUnusable
+    """
+    return set(_read_digests(series)['overrides'])
+
+
+@functools.lru_cache(maxsize=None)
+def _read_digests(series: str) -> dict[str, typing.Any]:
     path = os.path.join(DIGESTS, 'nova-%s.json' % series)
-    with open(path, encoding='utf-8') as digests:
-        return json.load(digests)['callables']
+    try:
+        with open(path, encoding='utf-8') as text:
+            content = json.load(text)
+        if not (content['callables'].items() and list(content['overrides'])):
+            raise ValueError('it is empty')
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        reason = 'it is damaged: %s' % exc
+    else:
+        return content
+    raise exception.DigestsUnusable(
+        'file %s of nova-rescue-ext cannot be used (%s). Install '
+        'nova-rescue-ext again' % (path, reason))
 
 
-def verify(release):
+def verify(release: str) -> list[Finding]:
     """Compare the installed Nova with what the package was tested on.
 
     :param release: the version of the installed Nova
@@ -92,7 +115,7 @@ def verify(release):
             for name, known in load_digests(series_of(release)).items()]
 
 
-def _verify_callable(name, known):
+def _verify_callable(name: str, known: dict[str, str]) -> Finding:
     try:
         found = digest(source_of(name))
     except exception.SourceNotFound as exc:
@@ -103,13 +126,13 @@ def _verify_callable(name, known):
         found, ', '.join(sorted(known))))
 
 
-def digest(source):
+def digest(source: str) -> str:
     """The digest of a callable's source (32 hexadecimal digits)."""
     return hashlib.sha256(source.encode('utf-8')).hexdigest()[:32]
 
 
 @functools.lru_cache(maxsize=None)
-def source_of(name):
+def source_of(name: str) -> str:
     """The source of a callable that is installed, decorators included.
 
     :param name: 'package.module:function' or 'package.module:Class.method'
@@ -120,7 +143,7 @@ def source_of(name):
 
 
 @functools.lru_cache(maxsize=None)
-def _read_module(module):
+def _read_module(module: str) -> str:
     path = _module_path(module)
     try:
         with open(path, encoding='utf-8') as source:
@@ -130,13 +153,14 @@ def _read_module(module):
             path, exc.strerror))
 
 
-def forget_sources():
-    """Read the files again next time."""
+def forget_sources() -> None:
+    """Read the files, of Nova and of ours, again next time."""
     _read_module.cache_clear()
     source_of.cache_clear()
+    _read_digests.cache_clear()
 
 
-def _module_path(module):
+def _module_path(module: str) -> str:
     # Only the top of the path is looked up by name: find_spec() of a module
     # further down imports its parents.
     top, *rest = module.split('.')
@@ -148,7 +172,7 @@ def _module_path(module):
     return package if os.path.exists(package) else base + '.py'
 
 
-def extract(source, qualname):
+def extract(source: str, qualname: str) -> str:
     """Cut one callable out of a module's source.
 
     Finds it by its indentation: a module of Nova has half a megabyte, and a
@@ -167,19 +191,19 @@ def extract(source, qualname):
     return _function(source, indent, function)
 
 
-def _class_body(source, indent, name):
+def _class_body(source: str, indent: str, name: str) -> str:
     start = _find_statement(source, indent, ('class',), name)
     end = source.find('\n%sclass ' % indent, start)
     return source[start:end + 1 or None]
 
 
-def _function(source, indent, name):
+def _function(source: str, indent: str, name: str) -> str:
     position = _find_statement(source, indent, ('def', 'async def'), name)
     start = _start_of_decorators(source, position, indent)
     return source[start:_end(source, position, indent)].rstrip() + '\n'
 
 
-def _end(source, position, indent):
+def _end(source: str, position: int, indent: str) -> int:
     """Where a callable ends: before the next thing that stands no deeper.
 
     Except for a closing bracket, which belongs to its own signature, a
@@ -194,7 +218,8 @@ def _end(source, position, indent):
     return len(source)
 
 
-def _find_statement(source, indent, keywords, name):
+def _find_statement(source: str, indent: str, keywords: tuple[str, ...],
+                    name: str) -> int:
     # str.find() takes a hundredth of the time of a regular expression here.
     for keyword in keywords:
         for follows in '(:':
@@ -207,7 +232,7 @@ def _find_statement(source, indent, keywords, name):
     raise exception.SourceNotFound('%s is not in the source' % name)
 
 
-def _start_of_decorators(source, position, indent):
+def _start_of_decorators(source: str, position: int, indent: str) -> int:
     start = position
     while position:
         previous = source.rfind('\n', 0, position - 1) + 1

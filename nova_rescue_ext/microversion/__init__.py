@@ -36,6 +36,9 @@ MAX_VERSION = LIVE_MIGRATE_RESCUED
 
 _default = MIN_VERSION
 
+# Of a number in a version. Python makes no number of thousands of digits.
+_DIGITS = 9
+
 
 class Malformed(ValueError):
     """Not a version, as text."""
@@ -45,7 +48,7 @@ class OutOfRange(ValueError):
     """A version that this package does not have."""
 
 
-def parse(text):
+def parse(text: str) -> microversion_parse.Version:
     """The version that a text names.
 
     :param text: 'X.Y' or 'latest'
@@ -58,32 +61,42 @@ def parse(text):
     match = re.fullmatch(r'([1-9][0-9]*)\.(0|[1-9][0-9]*)', text)
     if not match:
         raise Malformed(text)
+    if any(len(number) > _DIGITS for number in match.groups()):
+        raise OutOfRange(text)
     version = microversion_parse.Version(int(match[1]), int(match[2]))
     if not MIN_VERSION <= version <= MAX_VERSION:
         raise OutOfRange(text)
     return version
 
 
-def default_version():
+def default_version() -> microversion_parse.Version:
     """The version of a request that names none."""
     return _default
 
 
-def set_default_version(text):
+def set_default_version(text: str) -> None:
     """Set it, as in ``[rescue_ext] default_api_version``.
 
     :raises: ValueError
     """
     global _default
+    _default = check_default_version(text)
+
+
+def check_default_version(text: str) -> microversion_parse.Version:
+    """The version that may be the default.
+
+    :raises: ValueError
+    """
     try:
-        _default = parse(text)
+        return parse(text)
     except (Malformed, OutOfRange):
-        raise ValueError(
-            'default_api_version is "%s", and may be a version from %s to %s '
-            'or "latest"' % (text, MIN_VERSION, MAX_VERSION))
+        raise ValueError('"%s" is no version from %s to %s, and not "latest"'
+                         % (text, MIN_VERSION, MAX_VERSION))
 
 
-def is_requested(context, version):
+def is_requested(context: object,
+                 version: microversion_parse.Version) -> bool:
     """Whether the caller opted in to a version.
 
     :param context: the RequestContext of an API request

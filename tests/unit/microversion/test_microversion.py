@@ -33,7 +33,8 @@ class ParseTest(testtools.TestCase):
                               microversion.parse, text)
 
     def test_out_of_range(self):
-        for text in ('1.99', '2.0', '2.1', '9' * 50 + '.1'):
+        for text in ('1.99', '2.0', '2.1', '9' * 50 + '.1',
+                     '9' * 5000 + '.1', '1.' + '9' * 5000):
             self.assertRaises(microversion.OutOfRange,
                               microversion.parse, text)
 
@@ -53,7 +54,7 @@ class DefaultTest(testtools.TestCase):
         for text in ('1.99', 'nonsense'):
             error = self.assertRaises(
                 ValueError, microversion.set_default_version, text)
-            self.assertIn('default_api_version is "%s"' % text, str(error))
+            self.assertIn('"%s" is no version from 1.0' % text, str(error))
 
 
 class IsRequestedTest(testtools.TestCase):
