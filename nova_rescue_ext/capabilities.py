@@ -21,6 +21,8 @@ trusting a host from which the package was removed, or on which it refused to
 be activated.
 """
 
+import typing
+
 import microversion_parse
 
 from nova_rescue_ext import microversion
@@ -33,7 +35,7 @@ LIVE_MIGRATE_RESCUED = 'supports_live_migrate_rescued'
 TRAIT_LIVE_MIGRATE_RESCUED = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
 
 
-def report(resources):
+def report(resources: dict[str, typing.Any]) -> None:
     """Add what this host can do to the resources that the driver reports.
 
     :param resources: the dict that the driver's get_available_resource()
@@ -44,7 +46,7 @@ def report(resources):
     resources['stats'] = statistics
 
 
-def is_libvirt(driver):
+def is_libvirt(driver: object) -> bool:
     """Whether a nova-compute has the libvirt driver.
 
     :param driver: its ComputeDriver
@@ -54,7 +56,8 @@ def is_libvirt(driver):
                for base in type(driver).__mro__)
 
 
-def host_can(compute_node, version):
+def host_can(compute_node: typing.Any,
+             version: microversion_parse.Version) -> bool:
     """Whether a host serves what a ``compute-rescue`` version added.
 
     :param compute_node: the ComputeNode that the instance runs on

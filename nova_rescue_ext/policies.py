@@ -14,8 +14,8 @@
 """Policies of the package, for the policy file of nova-api."""
 
 import copy
+import typing
 
-from oslo_config import cfg
 from oslo_policy import policy
 
 BOOT_FROM_VOLUME = 'rescue_ext:rescue:boot_from_volume'
@@ -48,21 +48,24 @@ _RULES = [
 ]
 
 
-def list_rules():
+def list_rules() -> list[policy.DocumentedRuleDefault]:
     """The policies for oslo.policy's generators (nova_rescue_ext)."""
     return _RULES
 
 
-def get_enforcer():
-    """An enforcer that knows only these policies, for oslo.policy's tools."""
-    conf = cfg.CONF
-    conf([], project='nova')
-    enforcer = policy.Enforcer(conf)
-    enforcer.register_defaults(_RULES)
+def get_enforcer() -> policy.Enforcer:
+    """Nova's enforcer with these policies, for oslo.policy's tools.
+
+    They read the policy file of nova-api, which has those of Nova as well.
+    """
+    from nova import policy as nova_policy  # only where nova-api runs
+
+    enforcer = nova_policy.get_enforcer()
+    _register(enforcer)
     return enforcer
 
 
-def authorize(context, rule, instance):
+def authorize(context: typing.Any, rule: str, instance: typing.Any) -> None:
     """Check a policy of ours with Nova's enforcer.
 
     The rules are registered at the first check, not at start, so that a Nova
@@ -76,11 +79,14 @@ def authorize(context, rule, instance):
     from nova import policy as nova_policy  # only nova-api has it
 
     nova_policy.init()
-    enforcer = nova_policy._ENFORCER
-    if rule not in enforcer.registered_rules:
+    _register(nova_policy._ENFORCER)
+    context.can(rule, target={'user_id': instance.user_id,
+                              'project_id': instance.project_id})
+
+
+def _register(enforcer: policy.Enforcer) -> None:
+    if _RULES[0].name not in enforcer.registered_rules:
         # A new dictionary: other threads may be iterating over the old one.
         enforcer.registered_rules = {
             **enforcer.registered_rules,
             **{default.name: copy.deepcopy(default) for default in _RULES}}
-    context.can(rule, target={'user_id': instance.user_id,
-                              'project_id': instance.project_id})

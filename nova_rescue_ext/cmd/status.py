@@ -13,8 +13,10 @@
 
 """``nova-rescue-ext-status``: may the package touch this Nova, and what."""
 
+import argparse
 import glob
 import os
+import pwd
 import re
 import sys
 
@@ -26,8 +28,10 @@ import prettytable
 from nova_rescue_ext import activation
 from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import overrides
+from nova_rescue_ext.cmd import readability
 from nova_rescue_ext import conf as ext_conf
-from nova_rescue_ext import microversion
+
+NOVA_FOLDER = '/etc/nova'
 
 Code = upgradecheck.Code
 Result = upgradecheck.Result
@@ -39,17 +43,20 @@ class Checks(upgradecheck.UpgradeCommands):
     :param conf: the configuration, parsed by the time that checks run
     """
 
-    def __init__(self, conf):
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__()
         self._conf = conf
 
-    def _check_nova(self):
+    def _check_nova(self) -> upgradecheck.Result:
         """The installed Nova is code that the package was tested on."""
         try:
             examination = activation.examine()
         except exception.SourceNotFound as exc:
             return Result(Code.FAILURE, '%s. Run this command in the '
                           'environment of Nova.' % exc)
+        except exception.DigestsUnusable as exc:
+            return Result(Code.FAILURE, '%s. Services will run as stock Nova.'
+                          % _as_sentence(exc))
         severe, mild = examination.objections()
         if not severe and not mild:
             return Result(Code.SUCCESS, 'Nova %s' % examination.nova_release)
@@ -62,13 +69,13 @@ class Checks(upgradecheck.UpgradeCommands):
         return Result(Code.WARNING, '%s Services will activate the package '
                       'all the same, as allow_unverified is set.' % details)
 
-    def _allow_unverified(self):
+    def _allow_unverified(self) -> bool:
         try:
             return self._conf.rescue_ext.allow_unverified
-        except ValueError:
+        except (ValueError, cfg.Error):
             return False  # _check_options says so
 
-    def _check_switched_on(self):
+    def _check_switched_on(self) -> upgradecheck.Result:
         """nova.conf activates the package."""
         for group in self._conf.config_source:
             try:
@@ -76,8 +83,10 @@ class Checks(upgradecheck.UpgradeCommands):
                     return Result(Code.SUCCESS)
             except ValueError as exc:
                 return Result(
-                    Code.FAILURE, 'nova.conf: %s. Services may not start.'
-                    % exc)
+                    Code.FAILURE, 'nova.conf: %s. Services may not start. The '
+                    'valid values are the drivers of all packages in this '
+                    'environment that can be read: correct the name, or '
+                    'install its package.' % exc)
         return Result(
             Code.WARNING, 'The package is installed, and nova.conf does not '
             'switch it on: "config_source = rescue_ext" in [DEFAULT] and '
@@ -87,7 +96,7 @@ class Checks(upgradecheck.UpgradeCommands):
             '--status RESCUE): hard reboot them. Read: %s.'
             % (', '.join(self._files()) or 'no file'))
 
-    def _check_options(self):
+    def _check_options(self) -> upgradecheck.Result:
         """The options in [rescue_ext] exist and have usable values."""
         known = {opt.dest for opt in ext_conf.OPTS} | {'driver'}
         unknown = sorted(_options_in_files(
@@ -97,13 +106,31 @@ class Checks(upgradecheck.UpgradeCommands):
                           '[rescue_ext]: %s.' % ', '.join(unknown))
         try:
             ext_conf.check_values(self._conf)
-            microversion.set_default_version(
-                self._conf.rescue_ext.default_api_version)
         except ValueError as exc:
             return Result(Code.FAILURE, 'nova.conf: %s.' % exc)
         return Result(Code.SUCCESS)
 
-    def _files(self):
+    def _check_readable(self) -> upgradecheck.Result:
+        """The user of the services can read the package."""
+        name = self._conf.service_user
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            return Result(Code.SUCCESS)  # no service of Nova runs here as it
+        if os.getuid() != 0 and os.getuid() != user.pw_uid:
+            return Result(Code.SUCCESS, 'Not checked for user %s: run this '
+                          'command as root or as that user.' % name)
+        unreadable = readability.unreadable_by(user)
+        if not unreadable:
+            return Result(Code.SUCCESS)
+        return Result(
+            Code.FAILURE, 'User %s cannot read %s (%d files in all). Services '
+            'end at start with "Valid values are [remote_file, castellan], '
+            'but found \'nova_rescue_ext\'": oslo.config does not find what '
+            'it cannot read. Let others read it (chmod -R o+rX) or install '
+            'it with umask 022.' % (name, unreadable[0], len(unreadable)))
+
+    def _files(self) -> list[str]:
         return list(self._conf.config_file) + [
             path for directory in self._conf.config_dirs
             for path in sorted(glob.glob(os.path.join(directory, '*.conf')))]
@@ -112,27 +139,28 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Nova', _check_nova),
         ('Options', _check_options),
         ('Switched on', _check_switched_on),
+        ('Readable', _check_readable),
     )
 
 
 class _SectionReader(iniparser.BaseParser):
     """The names of the options that a file sets, by section."""
 
-    def __init__(self, section):
+    def __init__(self, section: str) -> None:
         super().__init__()
         self._wanted = section
-        self._section = None
-        self.names = set()
+        self._section: str | None = None
+        self.names: set[str] = set()
 
-    def new_section(self, section):
+    def new_section(self, section: str) -> None:
         self._section = section
 
-    def assignment(self, key, value):
+    def assignment(self, key: str, value: list[str]) -> None:
         if self._section == self._wanted:
             self.names.add(re.sub('-', '_', key))
 
 
-def _options_in_files(paths, section):
+def _options_in_files(paths: list[str], section: str) -> set[str]:
     reader = _SectionReader(section)
     for path in paths:
         with open(path, encoding='utf-8') as lines:
@@ -140,13 +168,17 @@ def _options_in_files(paths, section):
     return reader.names
 
 
-def show_overrides():
+def show_overrides() -> Code:
     """Print what the package overrides in Nova and relies on, and its state.
 
     :returns: the exit code, 0 if the package may be activated, else 2 as
         ``upgrade check`` answers for a failure
     """
-    examination = activation.examine()
+    try:
+        examination = activation.examine()
+    except exception.ActivationError as exc:
+        print('%s.' % _as_sentence(exc))
+        return Code.FAILURE
     ours = {override.target: override.ours
             for override in overrides.declared()}
     table = prettytable.PrettyTable(['Nova callable', 'Ours', 'State'])
@@ -165,7 +197,13 @@ def show_overrides():
     return Code.FAILURE if severe or mild else Code.SUCCESS
 
 
-def _add_commands(subparsers, checks):
+def _as_sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]
+
+
+def _add_commands(subparsers: argparse._SubParsersAction,
+                  checks: Checks) -> None:
     upgrade = subparsers.add_parser(
         'upgrade', help='"upgrade check": may services be restarted?')
     upgrade.add_argument('check', choices=['check'])
@@ -175,7 +213,7 @@ def _add_commands(subparsers, checks):
     listing.set_defaults(action_fn=show_overrides)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command.
 
     :param argv: arguments, those of the process if None
@@ -183,17 +221,34 @@ def main(argv=None):
     """
     conf = cfg.ConfigOpts()
     ext_conf.register_opts(conf)
+    conf.register_cli_opt(cfg.StrOpt(
+        'service-user', default='nova', metavar='NAME',
+        help='the user that the services of Nova run as'))
     checks = Checks(conf)
     conf.register_cli_opt(cfg.SubCommandOpt(
         'command', title='Commands',
         handler=lambda subparsers: _add_commands(subparsers, checks)))
-    # Not as project "nova": that would activate the package here.
-    conf(sys.argv[1:] if argv is None else argv,
-         project='nova-rescue-ext', prog='nova-rescue-ext-status',
-         version=activation.version(),
-         default_config_files=cfg.find_config_files(project='nova'),
-         default_config_dirs=cfg.find_config_dirs(project='nova'))
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        # Not as project "nova": that would activate the package here.
+        conf(argv, project='nova-rescue-ext', prog='nova-rescue-ext-status',
+             version=activation.version(),
+             default_config_files=cfg.find_config_files(project='nova'),
+             default_config_dirs=cfg.find_config_dirs(project='nova'))
+    except (cfg.Error, iniparser.ParseError, OSError) as exc:
+        return _cannot_read(exc)
+    if not conf.config_file and not os.access(NOVA_FOLDER,
+                                              os.R_OK | os.X_OK):
+        if os.path.isdir(NOVA_FOLDER):
+            return _cannot_read('Permission denied: %s' % NOVA_FOLDER)
     return int(upgradecheck.run(conf))
+
+
+def _cannot_read(reason: object) -> int:
+    print('The configuration of Nova cannot be read. %s\nRun this command as '
+          'root or as the user that the services of Nova run as, or name '
+          'another file with --config-file.' % reason, file=sys.stderr)
+    return 255
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import unittest
 
 import fixtures
 import testtools
@@ -130,6 +131,104 @@ class UpgradeCheckTest(StatusTestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'nova_rescue_ext.activation.verification.nova_release', release))
         self.assert_check(2, ON, 'Nova is not installed')
+
+
+class UnreadableTest(StatusTestCase):
+    """Who may not read something is told so, and not what follows from it."""
+
+    def run_unreadable(self, *arguments):
+        """:returns: (exit code, standard output, standard error)"""
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), (
+                contextlib.redirect_stderr(errors)):
+            code = status.main([*arguments, 'upgrade', 'check'])
+        return code, output.getvalue(), errors.getvalue()
+
+    def assert_said(self, result, *words):
+        code, output, errors = result
+        self.assertEqual((255, ''), (code, output))
+        for word in words + ('cannot be read', 'as root or as the user'):
+            self.assertIn(word, errors)
+
+    def test_no_such_file(self):
+        self.assert_said(self.run_unreadable('--config-file', '/nowhere'),
+                         '/nowhere')
+
+    def test_file(self):
+        with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+            def refuse(*args, **kwargs):
+                raise PermissionError(13, 'Permission denied', file.name)
+            self.useFixture(fixtures.MonkeyPatch(
+                'oslo_config.cfg.ConfigParser.parse', refuse))
+            self.assert_said(
+                self.run_unreadable('--config-file', file.name), file.name)
+
+    def test_not_a_configuration(self):
+        with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
+            file.write('nonsense')
+            file.flush()
+            self.assert_said(
+                self.run_unreadable('--config-file', file.name), file.name)
+
+    def test_folder(self):
+        folder = self.useFixture(fixtures.TempDir()).path
+        access = os.access
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.cmd.status.NOVA_FOLDER', folder))
+        self.useFixture(fixtures.MonkeyPatch(
+            'oslo_config.cfg.find_config_files', lambda **kwargs: []))
+        self.useFixture(fixtures.MonkeyPatch(
+            'os.access', lambda path, mode:
+            path != folder and access(path, mode)))
+        self.assert_said(self.run_unreadable(), folder)
+
+    def test_damaged_digests(self):
+        folder = self.useFixture(fixtures.TempDir()).path
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.activation.verification.DIGESTS', folder))
+        self.addCleanup(verification.forget_sources)
+        verification.forget_sources()
+        for command in (('upgrade', 'check'), ('overrides',)):
+            code, output = self.run_command(ON, *command)
+            self.assertEqual(2, code)
+            self.assertIn('cannot be used', output)
+            self.assertNotIn('Traceback', output)
+
+
+@unittest.skipUnless(os.getuid() == 0, 'only root can ask as another user')
+class ServiceUserTest(StatusTestCase):
+    """The package, as the user that the services run as sees it."""
+
+    def check(self, user):
+        code, output = self.run_command(
+            ON, '--service-user', user, 'upgrade', 'check')
+        return code, output
+
+    def setUp(self):
+        super().setUp()
+        self.file = os.path.join(
+            self.useFixture(fixtures.TempDir()).path, 'file.py')
+        with open(self.file, 'w'):
+            pass
+        os.chmod(os.path.dirname(self.file), 0o755)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.cmd.readability._files', lambda: [self.file]))
+
+    def test_readable(self):
+        os.chmod(self.file, 0o644)
+        self.assertEqual(0, self.check('nobody')[0])
+
+    def test_umask_027(self):
+        os.chmod(self.file, 0o640)
+        code, output = self.check('nobody')
+        self.assertEqual(2, code)
+        self.assertIn('User nobody cannot', output)
+        self.assertIn('Valid values are [remote_file, castellan]', output)
+        self.assertEqual(0, self.check('root')[0])
+
+    def test_no_such_user(self):
+        os.chmod(self.file, 0o640)
+        self.assertEqual(0, self.check('nowhere-to-be-found')[0])
 
 
 class OverridesTest(StatusTestCase):
