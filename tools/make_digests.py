@@ -42,6 +42,8 @@ from nova_rescue_ext.activation import exception  # noqa: E402
 from nova_rescue_ext.activation import relied_on  # noqa: E402
 from nova_rescue_ext.activation import verification  # noqa: E402
 
+SERIES = verification.SERIES
+
 
 def overridden():
     """The callables of Nova that setup.cfg says we override."""
@@ -145,8 +147,7 @@ def digests(series, folder):
                 found[name].setdefault(hexadecimal, release)
             elif name in overrides:
                 sys.exit('Nova %s has no %s' % (release, name))
-    return {'series': series, 'releases': tested, 'callables': dict(found),
-            'overrides': sorted(overrides)}
+    return {'series': series, 'releases': tested, 'callables': dict(found)}
 
 
 def main():
@@ -154,7 +155,7 @@ def main():
     parser.add_argument('--check', action='store_true',
                         help='write nothing, exit with 1 if a file is stale')
     parser.add_argument('--wheels', help='keep downloaded wheels here')
-    parser.add_argument('series', nargs='*', default=verification.SERIES)
+    parser.add_argument('series', nargs='*', default=SERIES)
     arguments = parser.parse_args()
     stale = []
     with tempfile.TemporaryDirectory() as temporary:

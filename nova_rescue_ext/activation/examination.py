@@ -63,9 +63,7 @@ def examine() -> Examination:
     # The newest stands for a series that the package does not know.
     misfits = _foreign_metadata(
         {override.target for override in declared},
-        verification.overridden(
-            series if series in verification.SERIES
-            else verification.SERIES[-1]))
+        series if series in verification.SERIES else verification.SERIES[-1])
     findings = (verification.verify(release)
                 if series in verification.SERIES else [])
     states = {finding.callable: finding.state for finding in findings}
@@ -85,17 +83,19 @@ def examine() -> Examination:
                        misfits)
 
 
-def _foreign_metadata(declared: set[str], known: set[str]) -> list[str]:
+def _foreign_metadata(declared: set[str], series: str) -> list[str]:
     """Whether what is declared belongs to the code that was imported.
 
     The overrides are in the metadata of the distribution, which may be left
     over from another version.
     """
-    if declared == known:
-        return []
+    tested = set(verification.load_digests(series))
     differences = sorted(
-        ['%s is not declared' % target for target in known - declared]
-        + ['%s is not known' % target for target in declared - known])
+        ['%s is not declared' % target for target
+         in verification.overridden(series) - declared]
+        + ['%s is not known' % target for target in declared - tested])
+    if not differences:
+        return []
     return ['the metadata of nova-rescue-ext is not that of its code, as %s. '
             'Found: %s. Uninstall nova-rescue-ext until none is left, then '
             'install it once' % (

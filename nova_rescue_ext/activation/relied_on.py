@@ -14,7 +14,8 @@
 """What the package relies on in Nova without overriding it.
 
 A change in one of these could break an override that still fits, so their
-digests are verified, too. Used when digests are made, not in services.
+digests are verified, too. What a file of digests has beside these is what the
+package overrides.
 """
 
 CALLABLES = (
@@ -64,7 +65,6 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown',
     'nova.virt.libvirt.driver:LibvirtDriver._create_configdrive',
-    'nova.virt.libvirt.driver:LibvirtDriver._get_guest_config',
     'nova.virt.libvirt.driver:LibvirtDriver.destroy',
     'nova.virt.libvirt.guest:Guest.get_xml_desc',
     'nova.virt.libvirt.guest:Guest.is_active',

@@ -30,6 +30,7 @@ import re
 import typing
 
 from nova_rescue_ext.activation import exception
+from nova_rescue_ext.activation import relied_on
 
 VERIFIED = 'verified'
 DIFFERS = 'differs'
@@ -74,7 +75,7 @@ def load_digests(series: str) -> dict[str, dict[str, str]]:
     :returns: dict, callable -> {digest: first release that has it}
     :raises: DigestsUnusable
     """
-    return _read_digests(series)['callables']
+    return _read_digests(series)
 
 
 def overridden(series: str) -> set[str]:
@@ -83,23 +84,23 @@ def overridden(series: str) -> set[str]:
     :param series: one of SERIES
     :raises: DigestsUnusable
     """
-    return set(_read_digests(series)['overrides'])
+    return set(load_digests(series)) - set(relied_on.CALLABLES)
 
 
 @functools.lru_cache(maxsize=None)
-def _read_digests(series: str) -> dict[str, typing.Any]:
+def _read_digests(series: str) -> dict[str, dict[str, str]]:
     path = os.path.join(DIGESTS, 'nova-%s.json' % series)
     try:
         with open(path, encoding='utf-8') as text:
-            content = json.load(text)
-        if not (content['callables'].items() and list(content['overrides'])):
+            callables = json.load(text)['callables']
+        if not callables.items():
             raise ValueError('it is empty')
     except OSError as exc:
         reason = exc.strerror or str(exc)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         reason = 'it is damaged: %s' % exc
     else:
-        return content
+        return callables
     raise exception.DigestsUnusable(
         'file %s of nova-rescue-ext cannot be used (%s). Install '
         'nova-rescue-ext again' % (path, reason))

@@ -49,8 +49,6 @@ NOT_CALLED = {
         'calls the driver after a reboot of the host',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown':
         'how a guest is powered off, when its rescue disk is ready',
-    'nova.virt.libvirt.driver:LibvirtDriver._get_guest_config':
-        'makes the domain of a rescue of what was prepared for it',
     'nova.virt.libvirt.driver:LibvirtDriver.destroy':
         'deletes the disks of a server with what rescue has added',
 }
