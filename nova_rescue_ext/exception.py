@@ -75,7 +75,7 @@ class NodeCannotMigrateRescued(
         RescueExtException, nova_exception.ExtendedResourceRequestOldCompute):
     """A compute node has no live migration of rescued servers."""
 
-    msg_fmt = N_('The %(role)s compute node %(node)s does not support live '
+    msg_fmt = N_('The %(role)s compute node%(node)s does not support live '
                  'migration of rescued servers (compute-rescue %(version)s). '
                  'Ask the operator to upgrade it, or unrescue the server '
                  'first.')

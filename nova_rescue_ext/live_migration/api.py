@@ -26,6 +26,7 @@ import wrapt
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext import host_names
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext import microversion
@@ -82,18 +83,20 @@ def _task_is_taken_back(context, instance):
 @compute_api.check_instance_state(vm_state=[vm_states.RESCUED])
 def _check(self, context, instance, host_name):
     policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
-    _check_node('source', objects.ComputeNode.get_by_host_and_nodename(
-        context, instance.host, instance.node))
+    _check_node(
+        context, 'source', objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node))
     if host_name:
         for node in objects.ComputeNodeList.get_all_by_host(context,
                                                             host_name):
-            _check_node('destination', node)
+            _check_node(context, 'destination', node)
 
 
-def _check_node(role, node):
+def _check_node(context, role, node):
     if not capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED):
         raise ext_exception.NodeCannotMigrateRescued(
-            role=role, node=node.hypervisor_hostname,
+            role=role,
+            node=host_names.after(context, node.hypervisor_hostname),
             version=microversion.LIVE_MIGRATE_RESCUED)
 
 

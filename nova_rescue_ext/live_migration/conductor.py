@@ -22,6 +22,7 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
+from nova_rescue_ext import host_names
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import recovery
@@ -132,7 +133,7 @@ def call_checks_on_host(original, self, destination, provider_mapping):
     try:
         for role, host in (('source', self.source),
                            ('destination', destination)):
-            _check_node(role, self._get_compute_info(host))
+            _check_node(self, role, self._get_compute_info(host))
         with _vouching(self, destination):
             return original(destination, provider_mapping)
     except (exception.Invalid, exception.MigrationPreCheckError) as exc:
@@ -157,12 +158,13 @@ def _vouching(task, destination):
         task.instance = instance
 
 
-def _check_node(role, node):
+def _check_node(task, role, node):
     if not _can_migrate_rescued(node):
         raise exception.MigrationPreCheckError(reason=_(
-            'the %(role)s compute node %(node)s does not support live '
+            'the %(role)s compute node%(node)s does not support live '
             'migration of rescued servers (compute-rescue %(version)s)') % {
-                'role': role, 'node': node.hypervisor_hostname,
+                'role': role, 'node': host_names.after(
+                    task.context, node.hypervisor_hostname),
                 'version': microversion.LIVE_MIGRATE_RESCUED})
 
 
@@ -198,9 +200,10 @@ def _why_no_host(task, exc):
                      'version': microversion.LIVE_MIGRATE_RESCUED}
     search = Search.of_this_thread(task.instance.uuid)
     if search is not None and search.refusals:
-        return ' '.join(_('Host %(host)s: %(reason)s')
-                        % {'host': host, 'reason': reason} for host, reason
-                        in sorted(search.refusals.items()))
+        return ' '.join(
+            _('Host%(host)s: %(reason)s')
+            % {'host': host_names.after(task.context, host), 'reason': reason}
+            for host, reason in sorted(search.refusals.items()))
     return _('%(count)d compute nodes support live migration of rescued '
              'servers, and none of them can take this one: %(reason)s') % {
                  'count': len(nodes), 'reason': exc.format_message()}

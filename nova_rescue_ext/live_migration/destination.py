@@ -89,10 +89,13 @@ def check(instance, migrate_data, manifest: manifests.Manifest) -> None:
     try:
         _fetch_folder(_folder(directory, manifest), manifest)
     except (processutils.ProcessExecutionError, OSError) as exc:
-        _refuse(_(
-            'the destination cannot copy files from %(host)s, as in a cold '
-            'migration: %(error)s')
-            % {'host': manifest.address, 'error': exc})
+        LOG.warning('Files cannot be copied from %(host)s, as in a cold '
+                    'migration: %(error)s. See that this host can, then '
+                    'migrate the server again.',
+                    {'host': manifest.address, 'error': exc},
+                    instance=instance)
+        _refuse(_('the destination cannot copy files from the source, as in '
+                  'a cold migration'))
 
 
 def _refuse(reason: str) -> None:

@@ -44,6 +44,7 @@ from nova_rescue_ext.claims import images as claimed_images
 from nova_rescue_ext.claims import networks as claimed_networks
 from nova_rescue_ext.claims import ownership
 from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext import host_names
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import microversion
 from nova_rescue_ext import rebuild as feature
@@ -146,7 +147,7 @@ def _rebuild_never_booted(self, context, instance, wanted):
     # The request context is targeted at the server's cell since it was looked
     # up, and objects that are made here are not to be.
     nova_context.set_target_cell(context, None)
-    _check_at_rest(found)
+    _check_at_rest(context, found)
     _check_asked_of_no_host(self, context, found)
     ownership.check_volumes(context, found.instance, found.bdms)
     ownership.check_key_pair(context, found.instance,
@@ -170,7 +171,7 @@ def _rebuild_never_booted(self, context, instance, wanted):
     _build(self, context, wanted, found, new, bdms, image, networks)
 
 
-def _check_at_rest(found):
+def _check_at_rest(context, found):
     """Refuse while somebody may still be at work on the server."""
     instance = found.instance
     if instance.task_state is not None:
@@ -179,9 +180,10 @@ def _check_at_rest(found):
             state=instance.task_state, method='rebuild')
     if not feature.is_on_no_host(instance):
         answers.conflict(
-            _('The server never booted, but host %s has not given it up and '
+            _('The server never booted, but host%s has not given it up and '
               'may have a guest of it. Ask the operator to check the host, or '
-              'delete the server and create another.'), instance.host)
+              'delete the server and create another.'),
+            host_names.after(context, instance.host))
     if found.cell.is_cell0():
         return
     # A conductor or compute sets ERROR before it has cleaned up.

@@ -28,6 +28,7 @@ from nova_rescue_ext import capabilities
 from nova_rescue_ext import claims
 from nova_rescue_ext.claims import images as claimed_images
 from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext import host_names
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
@@ -103,11 +104,11 @@ def _choose(images, context, instance, bdms, volume_backed,
     compute_node = _compute_node(context, instance)
     image.check(instance, image_id, metadata, compute_node)
     if images.offered:
-        _check_host(instance, compute_node, _(
+        _check_host(context, instance, compute_node, _(
             'only the package can read the default rescue image %s')
             % image_id)
     if volume_backed and not image.is_for_stable_devices(metadata):
-        _check_host(instance, compute_node, _(
+        _check_host(context, instance, compute_node, _(
             'image %s does not have both hw_rescue_bus and '
             'hw_rescue_device') % image_id)
     if (image_id != instance.image_ref
@@ -123,8 +124,9 @@ def _compute_node(context, instance):
             context, instance.host, instance.node)
     except exception.ComputeHostNotFound:
         image.refuse(instance, _(
-            'its compute node %s is not known any more. Ask the operator to '
-            'bring its nova-compute back.') % instance.node)
+            'its compute node%s is no longer known. Ask the operator to bring '
+            'its nova-compute back.')
+            % host_names.after(context, instance.node))
 
 
 def _default_image():
@@ -132,7 +134,7 @@ def _default_image():
             or CONF.libvirt.rescue_image_id)
 
 
-def _check_host(instance, compute_node, why):
+def _check_host(context, instance, compute_node, why):
     """Check that the host has the package, where stock Nova would fail.
 
     It would do so after it has powered the server off.
@@ -141,11 +143,11 @@ def _check_host(instance, compute_node, why):
     """
     if not capabilities.host_can(compute_node, microversion.RESCUE):
         image.refuse(instance, _(
-            'compute node %(node)s does not serve compute-rescue 1.1, and '
+            'its compute node%(node)s does not serve compute-rescue 1.1, and '
             '%(why)s. Choose an image that you can see and that has both '
             'properties, hw_rescue_bus and hw_rescue_device, with '
             'rescue_image_ref, or ask the operator to upgrade the node.')
-            % {'node': instance.node, 'why': why})
+            % {'node': host_names.after(context, instance.node), 'why': why})
 
 
 class _Images:

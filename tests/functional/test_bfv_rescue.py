@@ -280,7 +280,7 @@ class RefusalTest(base.RescueTestCase):
 
     def test_host_without_the_package(self):
         self.change_compute_node()
-        self._refused('compute node compute1', 'hw_rescue_bus',
+        self._refused('compute node does not serve', 'hw_rescue_bus',
                       image_id=self.create_image())
 
     def test_host_without_the_package_and_image_with_both(self):
