@@ -105,7 +105,7 @@ class AnswerTest(testtools.TestCase):
                 (exception.MappingChanged(instance_uuid='u'), 500,
                  'Server u is no longer'),
                 (exception.NodeCannotMigrateRescued(
-                    role='source', node='n', version='1.3'), 400,
+                    role='source', node=' n', version='1.3'), 400,
                  'source compute node n'),
                 (exception.RescuedServerMigrates(instance_uuid='u'), 400,
                  'Server u is in rescue'),
