@@ -25,6 +25,7 @@ from oslo_config import cfg
 from oslo_config import sources
 
 from nova_rescue_ext import activation
+from nova_rescue_ext.activation import early_imports
 from nova_rescue_ext.activation import messages
 from nova_rescue_ext import conf as ext_conf
 
@@ -44,6 +45,7 @@ class Driver(sources.ConfigurationSourceDriver):
         """
         # Nova's privsep daemons and our own commands parse nova.conf, too.
         if conf.project == 'nova':
+            early_imports.bind_again()
             messages.hold(command=_is_command(conf))
             if _has_sources_after(conf, group_name):
                 # They are opened after this one, and may have our options.

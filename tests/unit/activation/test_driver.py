@@ -161,3 +161,31 @@ class CommandTest(ConfTestCase):
         on = self.manage(ON + 'default_api_version = 9.9\n')
         self.assertEqual(self.manage('[DEFAULT]\n').stdout, on.stdout)
         self.assertIn('is NOT active', on.stderr)
+
+
+class EventletTest(ConfTestCase):
+    """oslo.config imports drivers before Nova 34 patches for eventlet."""
+
+    CODE = '''
+import sys
+from nova import monkey_patch
+monkey_patch.patch(backend='eventlet')
+from nova import config
+config.parse_args(sys.argv, configure_db=False, init_rpc=False)
+import eventlet
+from oslo_context import context
+from urllib3.util import ssl_
+ssl_.create_urllib3_context()
+context.RequestContext(request_id='req-mine')
+seen = eventlet.spawn(context.get_current).wait()
+print('SEEN', seen, context.get_current().request_id)
+'''
+
+    def test_tls_and_contexts(self):
+        for text in ('[DEFAULT]\n', ON):
+            process = subprocess.run(
+                [sys.executable, '-c', self.CODE, '--config-file',
+                 self.write(text)], capture_output=True, text=True,
+                env=dict(os.environ, PYTHONWARNINGS='ignore'))
+            self.assertIn('SEEN None req-mine', process.stdout,
+                          process.stderr)

@@ -1,0 +1,37 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Libraries that were imported before Nova patched Python for eventlet.
+
+Nova 34 parses its configuration once before it does that, and oslo.config then
+imports the drivers of all configuration sources: urllib3 and oslo.context with
+them, whatever source ``nova.conf`` names. Nova warns of it, and goes on with a
+TLS that ends in a RecursionError, and with one context for all green threads.
+"""
+
+import ssl
+import sys
+import threading
+import typing
+
+
+def bind_again() -> None:
+    """Give these libraries what Python has now. Idempotent."""
+    # Not imported: what is not there yet will be right.
+    tls: typing.Any = sys.modules.get('urllib3.util.ssl_')
+    if getattr(tls, 'SSLContext', None) not in (None, ssl.SSLContext):
+        tls.SSLContext = ssl.SSLContext
+    context: typing.Any = sys.modules.get('oslo_context.context')
+    store = getattr(context, '_request_store', None)
+    if store is not None and not isinstance(store, threading.local):
+        context._request_store = threading.local()
