@@ -43,6 +43,7 @@ import typing
 
 import microversion_parse
 from nova.compute import vm_states
+from nova import objects
 
 LEGACY = 'legacy'
 STABLE = 'stable'
@@ -87,8 +88,9 @@ class RescueRecord(typing.NamedTuple):
     guest: typing.Optional[str] = None
 
 
-def record_rescue(instance, image_id, kernel_id, ramdisk_id, mode,
-                  was_running):
+def record_rescue(instance: 'objects.Instance', image_id: str | None,
+                  kernel_id: str | None, ramdisk_id: str | None, mode: str,
+                  was_running: bool) -> None:
     """Record a rescue. The caller saves the instance.
 
     :param instance: the Instance, in its state before the rescue
@@ -106,7 +108,7 @@ def record_rescue(instance, image_id, kernel_id, ramdisk_id, mode,
             instance.system_metadata[PREFIX + name] = value
 
 
-def rescue_of(instance):
+def rescue_of(instance: 'objects.Instance') -> RescueRecord | None:
     """The record of a server that is in rescue.
 
     None unless the server's state is RESCUED: what is left of a rescue whose
@@ -125,7 +127,7 @@ def rescue_of(instance):
     return RescueRecord(**values)
 
 
-def ran_before_rescue(instance):
+def ran_before_rescue(instance: 'objects.Instance') -> bool:
     """Whether the guest of a server in the task of its rescue ran before it.
 
     :param instance: the Instance, whose state is that before the rescue
@@ -136,7 +138,7 @@ def ran_before_rescue(instance):
     return instance.vm_state == vm_states.ACTIVE
 
 
-def forget_rescue(instance):
+def forget_rescue(instance: 'objects.Instance') -> None:
     """Forget what the server was rescued with. The caller saves the instance.
 
     :param instance: the Instance
@@ -146,7 +148,9 @@ def forget_rescue(instance):
     instance.system_metadata.pop(_GOES_BACK, None)
 
 
-def request_rescue(instance, version, offered_image=None):
+def request_rescue(instance: 'objects.Instance',
+                   version: microversion_parse.Version,
+                   offered_image: str | None = None) -> None:
     """Tell nova-compute what was asked for. Nova saves the instance.
 
     :param instance: the Instance
@@ -160,7 +164,7 @@ def request_rescue(instance, version, offered_image=None):
         instance.system_metadata[_OFFERED_IMAGE] = offered_image
 
 
-def forget_rescue_request(instance):
+def forget_rescue_request(instance: 'objects.Instance') -> None:
     """Forget an earlier rescue. Nova saves the instance.
 
     Also its record, which a nova-compute without the package would leave.
@@ -177,7 +181,8 @@ def forget_rescue_request(instance):
         forget_rescue(instance)
 
 
-def rescue_asks_for(instance, version):
+def rescue_asks_for(instance: 'objects.Instance',
+                    version: microversion_parse.Version) -> bool:
     """Whether the rescue was asked for with a ``compute-rescue`` version.
 
     :param instance: the Instance
@@ -188,7 +193,8 @@ def rescue_asks_for(instance, version):
         microversion_parse.parse_version_string(requested) >= version)
 
 
-def is_offered_image(instance, image_id):
+def is_offered_image(instance: 'objects.Instance',
+                     image_id: str | None) -> bool:
     """Whether an image is to be read with the operator's rights.
 
     Only the one that was offered: a nova-api without the package checks no
@@ -201,7 +207,8 @@ def is_offered_image(instance, image_id):
         instance.system_metadata.get(_OFFERED_IMAGE) == image_id)
 
 
-def request_previous_state(instance, wanted):
+def request_previous_state(instance: 'objects.Instance',
+                           wanted: bool) -> None:
     """Tell nova-compute which state an unrescue is to end in.
 
     The caller saves the instance.
@@ -215,7 +222,7 @@ def request_previous_state(instance, wanted):
         del instance.system_metadata[_GOES_BACK]
 
 
-def state_after_unrescue(instance):
+def state_after_unrescue(instance: 'objects.Instance') -> str:
     """The state that an unrescue ends in.
 
     :param instance: the Instance, in rescue
@@ -240,7 +247,8 @@ class Checked(typing.NamedTuple):
     attempt: str
 
 
-def with_checked_destination(instance, host, attempt):
+def with_checked_destination(instance: 'objects.Instance', host: str,
+                             attempt: str) -> 'objects.Instance':
     """A copy of an instance that says which destination was checked.
 
     nova-conductor sends it to the destination, and that to the source, which
@@ -261,7 +269,8 @@ def with_checked_destination(instance, host, attempt):
     return copy
 
 
-def take_checked_destination(instance):
+def take_checked_destination(
+        instance: 'objects.Instance') -> Checked | None:
     """Take out which destination was checked, on the source.
 
     :param instance: the Instance, as it was received
@@ -275,7 +284,7 @@ def take_checked_destination(instance):
     return Checked(host, attempt) if host and attempt else None
 
 
-def begin_attempt(instance, attempt):
+def begin_attempt(instance: 'objects.Instance', attempt: str) -> None:
     """Record the migration that may do something to a server from now on.
 
     What earlier ones have recorded is forgotten. The caller saves it.
@@ -287,7 +296,7 @@ def begin_attempt(instance, attempt):
     instance.system_metadata.pop(TRANSFERRED, None)
 
 
-def attempt_of(instance):
+def attempt_of(instance: 'objects.Instance') -> str | None:
     """The UUID of the migration that may do something, or None.
 
     :param instance: the Instance
@@ -295,7 +304,7 @@ def attempt_of(instance):
     return instance.system_metadata.get(ATTEMPT)
 
 
-def end_attempt(instance):
+def end_attempt(instance: 'objects.Instance') -> None:
     """Let no migration do anything more. The caller saves it.
 
     :param instance: the Instance, as the database has it
@@ -303,7 +312,7 @@ def end_attempt(instance):
     instance.system_metadata.pop(ATTEMPT, None)
 
 
-def record_transfer(instance, attempt):
+def record_transfer(instance: 'objects.Instance', attempt: str) -> None:
     """Record that the destination has got everything. The caller saves it.
 
     :param instance: the Instance, as the database has it
@@ -312,7 +321,7 @@ def record_transfer(instance, attempt):
     instance.system_metadata[TRANSFERRED] = attempt
 
 
-def is_transferred(instance, attempt):
+def is_transferred(instance: 'objects.Instance', attempt: str) -> bool:
     """Whether the destination has recorded that it got everything.
 
     :param instance: the Instance, as the database has it

@@ -13,6 +13,8 @@
 
 """Parse, check and advertise ``compute-rescue`` in nova-api."""
 
+import typing
+
 import microversion_parse
 
 from nova.api.openstack import wsgi
@@ -24,8 +26,12 @@ _ENVIRON_VERSION = 'nova_rescue_ext.compute_rescue'
 _HEADER = wsgi.API_VERSION_REQUEST_HEADER
 _ENVIRON_HEADER = 'HTTP_' + _HEADER.upper().replace('-', '_')
 
+_Original = typing.Callable[..., typing.Any]
+_Headers = list[tuple[str, str]]
+_Document = dict[str, typing.Any]
 
-def set_api_version_request(original, self):
+
+def set_api_version_request(original: _Original, self: wsgi.Request) -> None:
     """Take ``compute-rescue`` out of the version header, beside ``compute``.
 
     The version is kept in the WSGI environment, and on the request context
@@ -48,7 +54,7 @@ def set_api_version_request(original, self):
         context.compute_rescue = version
 
 
-def _requested(request):
+def _requested(request: wsgi.Request) -> str | None:
     """The text of the version that is asked for, or None."""
     # Every request comes here: webob's headers take ten times as long.
     header = request.environ.get(_ENVIRON_HEADER, '')
@@ -62,7 +68,7 @@ def _requested(request):
     return requested
 
 
-def _parse(requested):
+def _parse(requested: str) -> microversion_parse.Version:
     try:
         return microversion.parse(requested)
     except microversion.Malformed:
@@ -73,7 +79,8 @@ def _parse(requested):
             max_ver=microversion.MAX_VERSION)
 
 
-def resource_call(original, self, *args, **kwargs):
+def resource_call(original: _Original, self: wsgi.Resource, *args: typing.Any,
+                  **kwargs: typing.Any) -> typing.Any:
     """Say in the response which version was used.
 
     Done where the response leaves, as Nova writes the header in two places,
@@ -83,7 +90,8 @@ def resource_call(original, self, *args, **kwargs):
         return original(*args, **kwargs)
     environ, start_response = args
 
-    def start_response_with_version(status, headers, *rest):
+    def start_response_with_version(status: str, headers: _Headers,
+                                    *rest: typing.Any) -> typing.Any:
         version = environ.get(_ENVIRON_VERSION)
         if version is not None:
             headers = _add_version(headers, version)
@@ -92,7 +100,8 @@ def resource_call(original, self, *args, **kwargs):
     return original(environ, start_response_with_version, **kwargs)
 
 
-def _add_version(headers, version):
+def _add_version(headers: _Headers,
+                 version: microversion_parse.Version) -> _Headers:
     used = '%s %s' % (microversion.SERVICE_TYPE, version)
     result = []
     for name, value in headers:
@@ -102,7 +111,8 @@ def _add_version(headers, version):
     return result
 
 
-def list_versions(original, self, req, body=None):
+def list_versions(original: _Original, self: object, req: wsgi.Request,
+                  body: typing.Any = None) -> _Document:
     """``GET /``: advertise the range beside that of ``compute``."""
     response = original(req, body)
     for version in response['versions']:
@@ -110,14 +120,15 @@ def list_versions(original, self, req, body=None):
     return response
 
 
-def show_version(original, self, req, body=None):
+def show_version(original: _Original, self: object, req: wsgi.Request,
+                 body: typing.Any = None) -> _Document:
     """``GET /v2.1/``: the same."""
     response = original(req, body)
     _advertise(response['version'])
     return response
 
 
-def _advertise(version):
+def _advertise(version: _Document) -> None:
     if version['id'] == 'v2.1':
         version['compute_rescue'] = {
             'version': str(microversion.MAX_VERSION),
