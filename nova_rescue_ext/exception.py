@@ -103,13 +103,6 @@ class LeftToNova(RescueExtException, nova_exception.ValidationError):
     msg_fmt = N_('The server is not one that never booted.')
 
 
-class MappingChanged(RescueExtException):
-    """Somebody else has moved or deleted a server meanwhile."""
-
-    msg_fmt = N_('Server %(instance_uuid)s is no longer in the cell in which '
-                 'it was found.')
-
-
 class DatabaseAway(RescueExtException):
     """What becomes of a server cannot be decided without its database."""
 
@@ -214,3 +207,142 @@ class MigrationSuperseded(BaseException):
 
     Raised and caught in one call of nova-compute on the destination.
     """
+
+
+class RebuildRefused(RescueExtException, nova_exception.ValidationError):
+    """A rebuild of a server that never booted is refused.
+
+    A ValidationError, as ``nova.api.openstack.wsgi.expected_errors`` turns
+    everything else into 500 that the controller does not know of. nova-api
+    answers with its ``code`` and its message.
+    """
+
+    msg_fmt = N_('The server cannot be rebuilt: %(reason)s')
+    code = 409
+
+
+class BadRebuildRequest(RebuildRefused):
+    """Nova refuses what was asked for, in its own words."""
+
+    msg_fmt = N_('%(reason)s')
+    code = 400
+
+
+class RebuildForbidden(RebuildRefused):
+    """Nova forbids what was asked for, in its own words."""
+
+    msg_fmt = N_('%(reason)s')
+    code = 403
+
+
+class ServerGone(RebuildRefused):
+    """The server was deleted since it was looked up. In Nova's words."""
+
+    msg_fmt = N_('%(reason)s')
+    code = 404
+
+
+class ServiceFails(RebuildRefused):
+    """Cinder, Neutron, placement, ... fail while a rebuild is checked."""
+
+    msg_fmt = N_('The server is as it was: a service that Nova needs does '
+                 'not do its part (%(reason)s). Try again later.')
+
+
+class ServerIsBeingBuilt(RebuildRefused):
+    """The server is in no cell, as it has a BuildRequest."""
+
+    msg_fmt = N_('The server is being built.')
+
+
+class AlreadyRebuilding(RebuildRefused):
+    """Somebody else made the BuildRequest first."""
+
+    msg_fmt = N_('The server is being rebuilt or deleted already.')
+
+
+class ServerChanged(RebuildRefused):
+    """The server's row is not as it was read."""
+
+    msg_fmt = N_('The server was changed or is being deleted.')
+
+
+class RequestSpecLost(RebuildRefused):
+    """There is no RequestSpec to build from."""
+
+    msg_fmt = N_('Nova no longer has a record of what was asked for when this '
+                 'server was created. Delete it and create another.')
+
+
+class HostHasServer(RebuildRefused):
+    """The row of the server names a host."""
+
+    msg_fmt = N_('The server never booted, but host %(host)s has not given it '
+                 'up and may have a guest of it. Ask the operator to check '
+                 'the host, or delete the server and create another.')
+
+
+class CleanUpGoesOn(RebuildRefused):
+    """A failed build sets ERROR before it has cleaned up."""
+
+    msg_fmt = N_('The failed build of the server is still being cleaned up. '
+                 'Try again in %(seconds)d seconds.')
+
+
+class AllocationLeft(RebuildRefused):
+    """Placement has an allocation of the server."""
+
+    msg_fmt = N_('A host may still build the server, as placement has an '
+                 'allocation of it. If it is still in ERROR in some minutes, '
+                 'ask the operator to see that no host does, and to delete '
+                 'the allocation; or delete the server and create another.')
+
+
+class NetworksUnknown(RebuildRefused):
+    """The requested networks were not kept."""
+
+    msg_fmt = N_('The networks that were requested for this server were not '
+                 'kept, as it was created before Nova could rebuild such '
+                 'servers. Name them with "networks" in the request, as for '
+                 'a new server (compute 2.37 or later).')
+
+
+class BootVolumeDeleted(RebuildRefused):
+    """No block device has boot index 0."""
+
+    msg_fmt = N_('The boot volume of the server was deleted when its creation '
+                 'failed. Delete the server and create another.')
+
+
+class ImageUnavailable(RebuildRefused):
+    """The server cannot have the image."""
+
+    msg_fmt = N_('%(claim)s. Choose an image with imageRef.')
+    code = 400
+
+
+class NotGiven(RebuildRefused):
+    """The server cannot have something else."""
+
+    msg_fmt = N_('%(claim)s.')
+
+
+class NotGivenToProject(RebuildRefused):
+    """The project of the server cannot have something else."""
+
+    msg_fmt = N_('%(claim)s. Name another in the request if it can be named, '
+                 'or have it shared with that project.')
+
+
+class VolumeLost(RebuildRefused):
+    """A volume is gone that Nova did not make."""
+
+    msg_fmt = N_('Volume %(volume)s of the server no longer exists. Delete '
+                 'the server and create another.')
+
+
+class VolumeTaken(RebuildRefused):
+    """A volume is not available for the server."""
+
+    msg_fmt = N_('Volume %(volume)s of the server is %(status)s, and no '
+                 'longer reserved for it. Make it available and try again.')

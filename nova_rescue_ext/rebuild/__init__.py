@@ -16,7 +16,7 @@
 A server whose creation failed is built again under its own UUID, with all that
 its owner asked for. Start reading at :mod:`nova_rescue_ext.rebuild.api`, which
 has the steps in their order. ``wsgi`` and ``api`` run in nova-api,
-``conductor`` in nova-conductor; ``kept`` is what both keep for later,
+``conductor`` in nova-conductor; ``spec_extras`` is what both keep for later,
 ``database`` all that is written by hand.
 """
 

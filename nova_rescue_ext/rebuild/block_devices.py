@@ -13,7 +13,7 @@
 
 """The block devices of a server that never booted, as they were asked for."""
 
-from nova import exception
+from nova import exception as nova_exception
 from nova import objects
 from nova import utils
 
@@ -21,8 +21,7 @@ from nova_rescue_ext import claims
 from nova_rescue_ext.claims import images as claimed_images
 from nova_rescue_ext.claims import ownership
 from nova_rescue_ext.claims import volumes as claimed_volumes
-from nova_rescue_ext.i18n import _
-from nova_rescue_ext.rebuild import answers
+from nova_rescue_ext import exception
 
 # Nova makes these volumes when it builds the server.
 _MADE_BY_NOVA = ('image', 'snapshot', 'blank')
@@ -33,7 +32,7 @@ def read(context, instance_uuid):
 
     :param context: a RequestContext that is targeted at the server's cell
     :returns: a list of BlockDeviceMapping, oldest first
-    :raises: HTTPConflict if a volume was deleted that Nova did not make
+    :raises: VolumeLost if a volume was deleted that Nova did not make
     """
     with utils.temporary_mutation(context, read_deleted='yes'):
         bdms = sorted(objects.BlockDeviceMappingList.get_by_instance_uuid(
@@ -65,13 +64,13 @@ def check_source(context, image_api, volume_api, instance, bdm, origin):
         try:
             volume_id = claimed_volumes.read_snapshot(
                 context, instance, volume_api, bdm.snapshot_id)['volume_id']
-        except exception.SnapshotNotFound:
-            raise exception.InvalidBDMSnapshot(id=bdm.snapshot_id)
+        except nova_exception.SnapshotNotFound:
+            raise nova_exception.InvalidBDMSnapshot(id=bdm.snapshot_id)
     if volume_id and not bdm.image_id:
         try:
             claimed_volumes.read(context, instance, volume_api, volume_id)
-        except exception.VolumeNotFound:
-            raise exception.InvalidBDMVolume(id=volume_id)
+        except nova_exception.VolumeNotFound:
+            raise nova_exception.InvalidBDMVolume(id=volume_id)
 
 
 def check_sources(context, image_api, volume_api, instance, bdms):
@@ -96,7 +95,7 @@ def repair(context, volume_api, instance, rows, bdms):
 
     :param rows: what read() returned
     :param bdms: the clones of it; changed in place
-    :raises: HTTPConflict
+    :raises: VolumeLost; VolumeTaken
     """
     for row, bdm in zip(rows, bdms):
         if not bdm.volume_id:
@@ -104,7 +103,7 @@ def repair(context, volume_api, instance, rows, bdms):
         try:
             volume = claimed_volumes.read(context, instance, volume_api,
                                           bdm.volume_id)
-        except exception.VolumeNotFound:
+        except nova_exception.VolumeNotFound:
             _ask_for_new_volume(bdm)
             continue
         if not _is_reserved(context, volume_api, bdm):
@@ -116,9 +115,7 @@ def repair(context, volume_api, instance, rows, bdms):
 def _ask_for_new_volume(bdm):
     """The volume is gone: have it made again, if Nova had made it."""
     if bdm.source_type not in _MADE_BY_NOVA:
-        answers.conflict(
-            _('Volume %s of the server does not exist any more. Delete the '
-              'server and create another.'), bdm.volume_id)
+        raise exception.VolumeLost(volume=bdm.volume_id)
     if bdm.destination_type == 'volume':
         bdm.volume_id = bdm.attachment_id = None
 
@@ -128,7 +125,7 @@ def _is_reserved(context, volume_api, bdm):
         return False
     try:
         volume_api.attachment_get(context, bdm.attachment_id)
-    except exception.VolumeAttachmentNotFound:
+    except nova_exception.VolumeAttachmentNotFound:
         return False
     return True
 
@@ -136,9 +133,7 @@ def _is_reserved(context, volume_api, bdm):
 def _reserve(context, volume_api, instance, volume, bdm):
     if volume['status'] != 'available' and not (
             volume.get('multiattach') and volume['status'] == 'in-use'):
-        answers.conflict(
-            _('Volume %(volume)s of the server is %(status)s, and no longer '
-              'reserved for it. Make it available and try again.') % {
-                  'volume': bdm.volume_id, 'status': volume['status']})
+        raise exception.VolumeTaken(volume=bdm.volume_id,
+                                    status=volume['status'])
     bdm.attachment_id = volume_api.attachment_create(
         context, bdm.volume_id, instance.uuid)['id']

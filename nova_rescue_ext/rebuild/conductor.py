@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Builds in nova-conductor: what is kept of them, and who may repeat them."""
+"""Builds in nova-conductor: what a rebuild needs of them."""
 
 from nova import context as nova_context
 from nova import exception
@@ -21,7 +21,7 @@ from oslo_log import log as logging
 
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import database
-from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext.rebuild import spec_extras
 
 LOG = logging.getLogger(__name__)
 
@@ -48,16 +48,17 @@ def schedule_and_build_instances(original, self, context, build_requests,
                          if spec.instance_uuid not in built]
         if not request_specs:
             return
-    kept_of = {spec.instance_uuid: _keep(context, spec, requested_networks)
-               for spec in request_specs}
+    extras_of = {
+        spec.instance_uuid: _keep_extras(context, spec, requested_networks)
+        for spec in request_specs}
     try:
         original(context, build_requests, request_specs, image,
                  admin_password, injected_files, requested_networks,
                  block_device_mapping, tags)
     finally:
-        for uuid, all_kept in kept_of.items():
-            if 'rebuild' in all_kept:
-                _settle(self, context, uuid, all_kept)
+        for uuid, extras in extras_of.items():
+            if 'rebuild' in extras:
+                _try_to_finish(self.report_client, context, uuid, extras)
 
 
 def _already_in_a_cell(context, request_specs):
@@ -67,7 +68,7 @@ def _already_in_a_cell(context, request_specs):
             if mapping.cell_mapping is not None}
 
 
-def _keep(context, spec, requested_networks):
+def _keep_extras(context, spec, requested_networks):
     """Keep what Nova forgets.
 
     :returns: all that is kept for the server
@@ -75,9 +76,9 @@ def _keep(context, spec, requested_networks):
     destination = ('requested_destination' in spec
                    and spec.requested_destination)
     try:
-        return kept.update(
+        return spec_extras.keep(
             context, spec.instance_uuid,
-            requested=kept.networks_to_keep(requested_networks),
+            requested=spec_extras.networks_to_primitive(requested_networks),
             destination=destination and destination.obj_to_primitive() or None)
     except exception.RequestSpecNotFound:
         return {}  # deleted already
@@ -89,10 +90,10 @@ def _keep(context, spec, requested_networks):
         return {}
 
 
-def _settle(self, context, uuid, all_kept):
-    """Settle, and never raise: it must not hide why a build failed."""
+def _try_to_finish(report_client, context, uuid, extras):
+    """Finish, and never raise: it must not hide why a build failed."""
     try:
-        settle(self.report_client, context, uuid, all_kept)
+        finish_attempt(report_client, context, uuid, extras)
     except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
             exception.RequestSpecNotFound):
         pass  # deleted in the meantime
@@ -103,25 +104,26 @@ def _settle(self, context, uuid, all_kept):
                       'rebuild-interrupted".', instance_uuid=uuid)
 
 
-def settle(report_client, context, uuid, all_kept):
+def finish_attempt(report_client, context, uuid, extras):
     """After an attempt to rebuild: history, and no leaked allocation.
 
     :param report_client: a client for placement
-    :param all_kept: what is kept for the server
+    :param extras: what is kept for the server
     :raises: InstanceMappingNotFound, InstanceNotFound, RequestSpecNotFound
     """
     mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
     if mapping.cell_mapping is None:
         return  # deleted while it was scheduled
     with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
-        database.write_history(cctxt, uuid, all_kept.get('history', []))
+        database.write_history(cctxt, uuid, extras.get('history', []))
         instance = objects.Instance.get_by_uuid(cctxt, uuid,
                                                 expected_attrs=[])
-    attempt = all_kept['rebuild']
+    attempt = extras['rebuild']
     # The owner may be rebuilding it again since it was buried.
-    if rebuild.is_on_no_host(instance) and kept.is_of(context, uuid, attempt):
+    if (rebuild.is_on_no_host(instance)
+            and spec_extras.is_attempt(context, uuid, attempt)):
         report_client.delete_allocation_for_instance(context, uuid)
-    kept.settle(context, uuid, attempt)
+    spec_extras.end_attempt(context, uuid, attempt)
 
 
 def cleanup_build_artifacts(original, self, context, exc, instances,
@@ -133,11 +135,11 @@ def cleanup_build_artifacts(original, self, context, exc, instances,
     already. Without it nobody can build the server again. The same with the
     allocations, where no host can be building one.
     """
-    specs = kept.read_rows(
+    specs = spec_extras.read_texts(
         context, [spec.instance_uuid for spec in request_specs])
     original(context, exc, instances, build_requests, request_specs,
              block_device_mappings, tags, cell_mapping_cache)
-    kept.restore_rows(context, specs)
+    spec_extras.restore_texts(context, specs)
     if _is_none_asked_of_a_host(exc, request_specs):
         _delete_allocations(self, context, request_specs)
 

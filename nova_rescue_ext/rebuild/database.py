@@ -14,27 +14,26 @@
 """What a rebuild writes to the databases by hand.
 
 All is conditional: the writer finds the row as it was read, or changes
-nothing. The steps are those of the hazards, "Order of steps and what a crash
-leaves".
+nothing. A rebuild calls begin(), destroy_row() and mark_sent(), in this order.
 """
 
 from nova.db.api import api as api_db_api
 from nova.db.api import models as api_models
 from nova.db.main import api as main_db_api
 from nova.db.main import models as main_models
-from nova import exception
+from nova import exception as nova_exception
 from oslo_utils import timeutils
 import sqlalchemy as sa
 
-from nova_rescue_ext import exception as ext_exception
-from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext import exception
+from nova_rescue_ext.rebuild import spec_extras
 
 # Actions that stay readable after a rebuild, the newest.
 HISTORY_LENGTH = 20
 
 
-def take_over(context, build_request, request_spec, cell, created_at, **keep):
-    """Step 2: from now on the BuildRequest is the server. All or nothing.
+def begin(context, build_request, request_spec, cell, created_at, **keep):
+    """From now on the BuildRequest is the server. All or nothing.
 
     Only one caller can have the BuildRequest: it is the lock of a rebuild.
 
@@ -43,7 +42,8 @@ def take_over(context, build_request, request_spec, cell, created_at, **keep):
     :param cell: the CellMapping that the server is in
     :param created_at: when the server was created, kept
     :param keep: what is kept beside the RequestSpec
-    :raises: DBDuplicateEntry if somebody else has it; MappingChanged
+    :raises: DBDuplicateEntry if somebody else has it; AlreadyRebuilding
+        if the server is no longer in the cell or is being deleted
     """
     uuid = build_request.instance_uuid
     with api_db_api.context_manager.writer.using(context):
@@ -55,8 +55,8 @@ def take_over(context, build_request, request_spec, cell, created_at, **keep):
         changed = _mapping(context, uuid).filter_by(cell_id=cell.id).update(
             {'cell_id': None}, synchronize_session=False)
         if changed != 1:
-            raise ext_exception.MappingChanged(instance_uuid=uuid)
-        kept.save(context, request_spec, **keep)
+            raise exception.AlreadyRebuilding()
+        spec_extras.save_with_spec(context, request_spec, **keep)
     build_request.created_at = created_at
     build_request.instance.created_at = created_at
 
@@ -70,8 +70,8 @@ def _mapping(context, instance_uuid):
                mapping.queued_for_delete.is_(False)))
 
 
-def give_back(context, instance_uuid, cell):
-    """Undo step 2: the row in the cell is the server again.
+def undo_begin(context, instance_uuid, cell):
+    """Undo begin(): the row in the cell is the server again.
 
     :param cell: the CellMapping that has the server's row
     :returns: False if somebody has deleted the BuildRequest, and with it the
@@ -84,12 +84,12 @@ def give_back(context, instance_uuid, cell):
         context.session.query(api_models.InstanceMapping).filter_by(
             instance_uuid=instance_uuid, cell_id=None).update(
                 {'cell_id': cell.id}, synchronize_session=False)
-        kept.give_up(context, instance_uuid)
+        spec_extras.cancel_attempt(context, instance_uuid)
     return True
 
 
 def destroy_row(context, instance):
-    """Step 3: remove the failed server's row and all that hangs on it.
+    """Remove the failed server's row and all that hangs on it.
 
     A soft-deleted row would be archived later, and with it the mapping and the
     RequestSpec of the server that is rebuilt (hazard: soft-deleted-row).
@@ -113,24 +113,25 @@ def destroy_row(context, instance):
                                  constraint=constraint, hard_delete=True)
 
 
-def hand_over(context, instance_uuid, networks):
-    """Step 4: say that the message is going to be sent.
+def mark_sent(context, instance_uuid, networks):
+    """Say that the message is going to be sent.
 
     From now on a row of the server, in whatever cell, is not the old one, and
     its networks are those of this rebuild.
 
     :param networks: a NetworkRequestList, or None
-    :returns: False if somebody has deleted the server since step 2
+    :returns: False if somebody has deleted the server since begin()
     """
     with api_db_api.context_manager.writer.using(context):
         if not is_wanted(context, instance_uuid):
             return False
-        kept.update(context, instance_uuid, sent=True,
-                    requested=kept.networks_to_keep(networks))
+        spec_extras.keep(
+            context, instance_uuid, sent=True,
+            requested=spec_extras.networks_to_primitive(networks))
     return True
 
 
-def take_back(context, instance_uuid):
+def reclaim_from_conductor(context, instance_uuid):
     """Make the BuildRequest the server again, whose building has not ended.
 
     Hosts hear of a server after its BuildRequest is gone: none has this one.
@@ -143,7 +144,7 @@ def take_back(context, instance_uuid):
                 context, instance_uuid).update(
                     {'cell_id': None}, synchronize_session=False)):
             return False
-        kept.update(context, instance_uuid, sent=True)
+        spec_extras.keep(context, instance_uuid, sent=True)
     return True
 
 
@@ -159,18 +160,18 @@ def destroy_unfinished_row(context, instance_uuid):
     try:
         main_db_api.instance_destroy(context, instance_uuid,
                                      constraint=constraint, hard_delete=True)
-    except exception.InstanceNotFound:
+    except nova_exception.InstanceNotFound:
         pass
 
 
 def is_wanted(context, instance_uuid):
-    """Whether nobody has deleted the server since step 2."""
+    """Whether nobody has deleted the server since begin()."""
     with api_db_api.context_manager.reader.using(context):
         return context.session.query(api_models.BuildRequest.id).filter_by(
             instance_uuid=instance_uuid).first() is not None
 
 
-def forget(context, instance_uuid):
+def remove_traces(context, instance_uuid):
     """Remove what is left of a server that was deleted in between.
 
     Its row, if it has one in a cell, is not touched, and keeps its mapping.

@@ -18,7 +18,7 @@ from oslo_log import log as logging
 
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import database
-from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext.rebuild import spec_extras
 
 LOG = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def _forget_burial(context, uuid):
     It is listed as long as it is there. That of a new server is Nova's.
     """
     try:
-        is_rebuilt = 'rebuild' in kept.read(context, uuid)
+        is_rebuilt = 'rebuild' in spec_extras.read(context, uuid)
     except exception.RequestSpecNotFound:
         return
     if is_rebuilt:
-        database.forget(context, uuid)
+        database.remove_traces(context, uuid)

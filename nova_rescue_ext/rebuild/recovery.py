@@ -39,16 +39,16 @@ from nova import objects
 from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
-from nova_rescue_ext.rebuild import clone
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
-from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext.rebuild import spec_extras
+from nova_rescue_ext.rebuild import unsaved_objects
 
-GIVE_BACK = 'undo: the old row is the server again'
+UNDO = 'undo: the old row is the server again'
 BURY = 'undo: the server is buried in cell0'
 FAIL = 'undo: no host builds the server, it is set to ERROR'
 DELETE = 'finish: the deletion by its owner'
-SETTLE = 'finish: its older actions are restored'
+FINISH = 'finish: its older actions are restored'
 
 
 class Interrupted(typing.NamedTuple):
@@ -71,10 +71,10 @@ def find(context, older_than):
     before = timeutils.utcnow() - datetime.timedelta(seconds=older_than)
     found = []
     for uuid, project_id, since, text in _marked(context):
-        all_kept = jsonutils.loads(text).get(kept.KEY, {})
-        if 'rebuild' not in all_kept or since > before:
+        extras = jsonutils.loads(text).get(spec_extras.KEY, {})
+        if 'rebuild' not in extras or since > before:
             continue
-        remedy = _remedy(context, uuid, all_kept)
+        remedy = _remedy(context, uuid, extras)
         if remedy:
             found.append(Interrupted(uuid, project_id, since, remedy))
     return sorted(found, key=lambda interrupted: interrupted.since)
@@ -84,14 +84,14 @@ def find(context, older_than):
 def _marked(context):
     mapping, spec = models.InstanceMapping, models.RequestSpec
     rows = context.session.query(mapping, spec).filter(
-        spec.spec.contains(kept.REBUILD_IN_TEXT, autoescape=True),
+        spec.spec.contains(spec_extras.REBUILD_IN_TEXT, autoescape=True),
         mapping.instance_uuid == spec.instance_uuid).all()
     return [(spec.instance_uuid, mapping.project_id,
              spec.updated_at or spec.created_at, spec.spec)
             for mapping, spec in rows]
 
 
-def _remedy(context, uuid, all_kept):
+def _remedy(context, uuid, extras):
     """What to do, or None if the server was deleted from its new cell."""
     mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
     is_wanted = database.is_wanted(context, uuid)
@@ -101,15 +101,15 @@ def _remedy(context, uuid, all_kept):
     if mapping.cell_mapping is None:
         if not is_wanted:
             return DELETE
-        old_cell = _old_cell(context, all_kept)
-        return (GIVE_BACK if not all_kept.get('sent')
+        old_cell = _old_cell(context, extras)
+        return (UNDO if not extras.get('sent')
                 and _row(context, old_cell, uuid) else BURY)
     if is_wanted:
         return BURY
     row = _row(context, mapping.cell_mapping, uuid)
     if row is None:
         return None
-    return FAIL if _is_asked_of_no_host(row) else SETTLE
+    return FAIL if _is_asked_of_no_host(row) else FINISH
 
 
 def _is_asked_of_no_host(instance):
@@ -118,9 +118,9 @@ def _is_asked_of_no_host(instance):
             and instance.task_state == task_states.SCHEDULING)
 
 
-def _old_cell(context, all_kept):
+def _old_cell(context, extras):
     return objects.CellMapping.get_by_uuid(
-        context, all_kept['rebuild']['cell'])
+        context, extras['rebuild']['cell'])
 
 
 def remedy(context, interrupted):
@@ -133,18 +133,18 @@ def remedy(context, interrupted):
     _REMEDIES[interrupted.remedy](context, interrupted.instance_uuid)
 
 
-def _give_back(context, uuid):
-    if not database.give_back(context, uuid, _old_cell(
-            context, kept.read(context, uuid))):
+def _undo(context, uuid):
+    if not database.undo_begin(context, uuid, _old_cell(
+            context, spec_extras.read(context, uuid))):
         raise exception.BuildRequestNotFound(uuid=uuid)
 
 
 def _bury(context, uuid):
     build_request = objects.BuildRequest.get_by_instance_uuid(context, uuid)
     spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
-    bdms = clone.block_device_mappings(
+    bdms = unsaved_objects.block_device_mappings(
         context, build_request.block_device_mappings)
-    if not database.take_back(context, uuid):
+    if not database.reclaim_from_conductor(context, uuid):
         raise exception.BuildRequestNotFound(uuid=uuid)
     _destroy_rows(context, uuid)
     task_manager = manager.ComputeTaskManager()
@@ -156,7 +156,7 @@ def _bury(context, uuid):
         task_manager._bury_in_cell0(
             context, spec, reason, build_requests=[build_request],
             block_device_mapping=bdms, tags=build_request.tags)
-    _settle(context, uuid)
+    _finish(context, uuid)
 
 
 def _fail(context, uuid):
@@ -172,7 +172,7 @@ def _fail(context, uuid):
         compute_utils.add_instance_fault_from_exc(
             cctxt, instance,
             exception.NoValidHost(reason='the rebuild was interrupted'))
-    _settle(context, uuid)
+    _finish(context, uuid)
 
 
 def _check_hosts(context, task_manager, uuid):
@@ -194,20 +194,21 @@ def _check_hosts(context, task_manager, uuid):
             raise exception.ComputeServiceUnavailable(host=node.host)
 
 
-def _settle(context, uuid):
-    conductor.settle(manager.ComputeTaskManager().report_client, context,
-                     uuid, kept.read(context, uuid))
+def _finish(context, uuid):
+    conductor.finish_attempt(
+        manager.ComputeTaskManager().report_client, context, uuid,
+        spec_extras.read(context, uuid))
 
 
 def _delete(context, uuid):
     _destroy_rows(context, uuid)
     manager.ComputeTaskManager().report_client.delete_allocation_for_instance(
         context, uuid, force=True)
-    database.forget(context, uuid)
+    database.remove_traces(context, uuid)
 
 
-_REMEDIES = {GIVE_BACK: _give_back, BURY: _bury, FAIL: _fail,
-             DELETE: _delete, SETTLE: _settle}
+_REMEDIES = {UNDO: _undo, BURY: _bury, FAIL: _fail,
+             DELETE: _delete, FINISH: _finish}
 
 
 def _destroy_rows(context, uuid):

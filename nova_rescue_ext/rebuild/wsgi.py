@@ -14,41 +14,59 @@
 """``POST /servers/{id}/action {"rebuild": ...}`` before Nova's schema sees it.
 
 For a server that never booted, ``imageRef`` may be absent and ``networks`` be
-present. Nova's schemas say otherwise, so both are taken care of here and what
-the caller said is left on the request context, for the compute API.
+present. Nova's schemas say otherwise, so both are taken out here and handed to
+the compute API by the thread that serves the request.
 """
 
-import typing
+from __future__ import annotations
 
 from nova.api.openstack import api_version_request
+from nova import objects
 
 from nova_rescue_ext import exception
 from nova_rescue_ext import microversion
+from nova_rescue_ext.task import operation
 
 # Nova's schema wants an image; the compute API does not look at this one.
 _NO_IMAGE = '00000000-0000-0000-0000-000000000000'
 
 
-class Wishes(typing.NamedTuple):
-    """What a caller said beyond Nova's schema."""
+class BeyondSchema(operation.Operation):
+    """What a rebuild request says beyond Nova's schema.
 
-    # Whether there is an image that the caller wants.
-    has_image: bool = True
-    # The NetworkRequestList to build with, None: those that were kept.
-    networks: typing.Any = None
+    :param instance_uuid: the UUID of the server
+    :param has_image: whether it names an image
+    :param networks: the NetworkRequestList to build with, or None for those
+        that were kept
+    """
+
+    def __init__(self, instance_uuid: str, has_image: bool = True,
+                 networks: objects.NetworkRequestList | None = None) -> None:
+        super().__init__(instance_uuid)
+        self.has_image = has_image
+        self.networks = networks
+
+    def says_nothing(self) -> bool:
+        """Whether Nova can serve the request as it is."""
+        return self.has_image and self.networks is None
 
 
-def wishes(context):
-    """The Wishes of a rebuild request."""
-    return getattr(context, 'rebuild_never_booted', Wishes())
+def beyond_schema(instance_uuid: str) -> BeyondSchema:
+    """What the request that this thread serves says beyond Nova's schema.
+
+    :param instance_uuid: the UUID of the server
+    """
+    return (BeyondSchema.of_this_thread(instance_uuid)
+            or BeyondSchema(instance_uuid))
 
 
-def check_for_nova(context):
+def check_for_nova(instance: objects.Instance) -> None:
     """See that Nova gets a request as its caller has said it.
 
+    :param instance: the Instance, not one that never booted
     :raises: LeftToNova
     """
-    if wishes(context) != Wishes():
+    if not beyond_schema(instance.uuid).says_nothing():
         raise exception.LeftToNova()
 
 
@@ -58,38 +76,39 @@ def dispatch(original, self, method, request, action_args):
     Only the compute API knows whether the server is one. If it is not, Nova
     gets what the caller said, and answers as always.
     """
-    adjusted = (_adjust(method.__self__, request, action_args)
-                if getattr(method, 'wsgi_action', None) == 'rebuild' else None)
-    if adjusted is None:
+    wanted = _wanted(method, request, action_args)
+    if wanted is None:
         return original(method, request, action_args)
-    try:
-        return original(method, request, adjusted)
-    except exception.LeftToNova:
-        del request.environ['nova.context'].rebuild_never_booted
-        return original(method, request, action_args)
-
-
-def _adjust(controller, request, action_args):
-    """Leave on the context what Nova's schema refuses.
-
-    :returns: what Nova is to see, or None if there is nothing to adjust
-    """
-    body = action_args.get('body')
-    wanted = body.get('rebuild') if isinstance(body, dict) else None
-    context = request.environ['nova.context']
-    if (not isinstance(wanted, dict)
-            or ('imageRef' in wanted and 'networks' not in wanted)
-            or not microversion.is_requested(
-                context, microversion.REBUILD_NEVER_BOOTED)):
-        return None
-    wanted = dict(wanted)
+    has_image = 'imageRef' in wanted
     networks = None
     if ('networks' in wanted
             and api_version_request.is_supported(request, '2.37')):
-        networks = _networks(controller, request, wanted.pop('networks'))
-    context.rebuild_never_booted = Wishes('imageRef' in wanted, networks)
+        networks = _networks(method.__self__, request, wanted.pop('networks'))
     wanted.setdefault('imageRef', _NO_IMAGE)
-    return dict(action_args, body=dict(body, rebuild=wanted))
+    adjusted = dict(action_args, body=dict(action_args['body'],
+                                           rebuild=wanted))
+    try:
+        with BeyondSchema(action_args['id'].lower(), has_image, networks):
+            return original(method, request, adjusted)
+    except exception.LeftToNova:
+        return original(method, request, action_args)
+
+
+def _wanted(method, request, action_args):
+    """What a rebuild request of a caller who opted in asks for.
+
+    :returns: a dict, a copy of the caller's, or None if it is another request
+    """
+    if getattr(method, 'wsgi_action', None) != 'rebuild':
+        return None
+    body = action_args.get('body')
+    wanted = body.get('rebuild') if isinstance(body, dict) else None
+    if (not isinstance(wanted, dict)
+            or not microversion.is_requested(
+                request.environ['nova.context'],
+                microversion.REBUILD_NEVER_BOOTED)):
+        return None
+    return dict(wanted)
 
 
 def _networks(controller, request, networks):

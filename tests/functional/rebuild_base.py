@@ -33,7 +33,7 @@ from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
 from nova_rescue_ext.rebuild import api as rebuild_api
-from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import base
 from tests import owners
 
@@ -138,7 +138,8 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
         """Whether the conductor has not finished yet."""
         try:
             return (objects.BuildRequestList.get_all(self.context)
-                    or 'rebuild' in kept.read(self.context, server['id']))
+                    or 'rebuild' in spec_extras.read(self.context,
+                                                     server['id']))
         except exception.RequestSpecNotFound:
             return False
 
@@ -280,15 +281,22 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
 
     def before_hard_delete(self, function):
         """Call a function between step 2 and step 3, once."""
-        destroy_row = rebuild_api._destroy_row
+        destroy_row = rebuild_api.Rebuild.destroy_row
 
-        def call_first(context, found):
+        def call_first(operation):
             patched.stop()
             function()
-            destroy_row(context, found)
+            destroy_row(operation)
 
-        patched = self.patch('nova_rescue_ext.rebuild.api._destroy_row',
-                             call_first)
+        patched = self.patch_step('destroy_row', call_first)
+
+    def patch_step(self, name, value):
+        """Replace a step of a rebuild.
+
+        :param name: of a method of Rebuild
+        """
+        return self.patch('nova_rescue_ext.rebuild.api.Rebuild.' + name,
+                          value)
 
     def patch(self, name, value):
         patch = mock.patch(name, value)

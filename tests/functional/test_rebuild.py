@@ -24,7 +24,7 @@ from oslo_serialization import base64
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.rebuild import database
-from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import rebuild_base
 
 
@@ -201,7 +201,7 @@ class PreservedTest(rebuild_base.RebuildTestCase):
     def test_actions_of_an_attempt_that_did_not_end(self):
         """As with a conductor without the package, and then a refusal."""
         server = self.create_failed()
-        settle = self.patch('nova_rescue_ext.rebuild.conductor._settle',
+        settle = self.patch('nova_rescue_ext.rebuild.conductor._try_to_finish',
                             lambda *args: None)
         self.assertEqual(202, self.rebuild(server).status_code)
         self.await_true(lambda: self.cell_of(server) == 'cell0' and
@@ -494,7 +494,7 @@ class NetworksTest(rebuild_base.RebuildTestCase):
 
     def test_not_kept(self):
         server = self.create_failed(networks=[{'port': self.PORT}])
-        kept.update(self.context, server['id'], requested=None)
+        spec_extras.keep(self.context, server['id'], requested=None)
         self.add_capacity()
         self.assert_refused(409, self.rebuild(server), 'networks')
         self.assert_untouched(server)
@@ -577,7 +577,7 @@ class NetworksTest(rebuild_base.RebuildTestCase):
         def fail(*args, **kwargs):
             raise exception.NovaException('no database')
 
-        self.patch('nova_rescue_ext.rebuild.kept.update', fail)
+        self.patch('nova_rescue_ext.rebuild.spec_extras.keep', fail)
         self.add_capacity()
         self.assertEqual('ACTIVE', self.create()['status'])
 

@@ -97,7 +97,7 @@ class DefaultIsCell0Test(DefaultIsCell0, rebuild_base.RebuildTestCase):
 
     def test_deleted_after_a_crash(self):
         server = self.create_failed()
-        with self.killed('nova_rescue_ext.rebuild.api._destroy_row'):
+        with self.killed('nova_rescue_ext.rebuild.api.Rebuild.destroy_row'):
             self.assertRaises(rebuild_base.Killed, self.rebuild, server)
         self.api.delete_server(server['id'])
         self.assertEqual([], self.api.get_servers())

@@ -34,8 +34,8 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.rebuild import database
-from nova_rescue_ext.rebuild import kept
 from nova_rescue_ext.rebuild import recovery
+from nova_rescue_ext.rebuild import spec_extras as extras
 from tests.functional import base
 from tests.functional import database_servers
 
@@ -122,7 +122,7 @@ class _DatabaseTests:
             flavor=objects.Flavor(name='f'))
         self.spec.create()
 
-    def take_over(self, older=(), **keep):
+    def begin(self, older=(), **keep):
         instance = objects.Instance(self.context, uuid=uuids.server,
                                     vm_state='building', project_id='p')
         build_request = objects.BuildRequest(
@@ -130,9 +130,9 @@ class _DatabaseTests:
             project_id='p', tags=objects.TagList(objects=[]),
             block_device_mappings=objects.BlockDeviceMappingList(objects=[]))
         self.spec.num_instances += 1
-        self.attempt = kept.new_attempt(self.cell, older)
-        database.take_over(self.context, build_request, self.spec, self.cell,
-                           CREATED_AT, rebuild=self.attempt, **keep)
+        self.attempt = extras.new_attempt(self.cell, older)
+        database.begin(self.context, build_request, self.spec, self.cell,
+                       CREATED_AT, rebuild=self.attempt, **keep)
 
     def find(self):
         return objects.Instance.get_by_uuid(self.context, uuids.server)
@@ -144,30 +144,30 @@ class _DatabaseTests:
     def is_building(self):
         return database.is_wanted(self.context, uuids.server)
 
-    def test_take_over(self):
-        self.take_over()
+    def test_begin(self):
+        self.begin()
         self.assertIsNone(self.mapped_cell())
-        self.assertEqual({'rebuild': self.attempt}, kept.read(
+        self.assertEqual({'rebuild': self.attempt}, extras.read(
             self.context, uuids.server))
         found = objects.BuildRequest.get_by_instance_uuid(
             self.context, uuids.server)
         self.assertEqual((CREATED_AT, CREATED_AT), (
             found.created_at, found.instance.created_at))
 
-    def test_take_over_twice(self):
-        self.take_over()
-        self.assertRaises(db_exc.DBDuplicateEntry, self.take_over)
+    def test_begin_twice(self):
+        self.begin()
+        self.assertRaises(db_exc.DBDuplicateEntry, self.begin)
         self.assertTrue(self.is_building())
 
-    def test_take_over_of_a_server_that_moved(self):
+    def test_begin_of_a_server_that_moved(self):
         self.change_mapping(cell_id=None)
-        self.assertRaises(ext_exception.MappingChanged, self.take_over)
+        self.assertRaises(ext_exception.AlreadyRebuilding, self.begin)
         self.assertFalse(self.is_building())
-        self.assertEqual({}, kept.read(self.context, uuids.server))
+        self.assertEqual({}, extras.read(self.context, uuids.server))
 
-    def test_take_over_of_a_server_that_is_deleted(self):
+    def test_begin_of_a_server_that_is_deleted(self):
         self.change_mapping(queued_for_delete=True)
-        self.assertRaises(ext_exception.MappingChanged, self.take_over)
+        self.assertRaises(ext_exception.AlreadyRebuilding, self.begin)
         self.assertFalse(self.is_building())
         self.assertIsNotNone(self.mapped_cell())
 
@@ -176,75 +176,80 @@ class _DatabaseTests:
             self.context.session.query(api_models.InstanceMapping).update(
                 values)
 
-    def test_give_back(self):
-        self.take_over()
-        self.assertTrue(database.give_back(
+    def test_undo_begin(self):
+        self.begin()
+        self.assertTrue(database.undo_begin(
             self.context, uuids.server, self.cell))
         self.assertFalse(self.is_building())
         self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
-        self.assertEqual({}, kept.read(self.context, uuids.server))
-        self.assertFalse(database.give_back(
+        self.assertEqual({}, extras.read(self.context, uuids.server))
+        self.assertFalse(database.undo_begin(
             self.context, uuids.server, self.cell))
 
-    def test_give_back_with_actions_of_an_earlier_attempt(self):
-        self.take_over(['older'], history=['older', 'of the row'])
-        database.give_back(self.context, uuids.server, self.cell)
+    def test_undo_begin_with_actions_of_an_earlier_attempt(self):
+        self.begin(['older'], history=['older', 'of the row'])
+        database.undo_begin(self.context, uuids.server, self.cell)
         self.assertEqual({'history': ['older']},
-                         kept.read(self.context, uuids.server))
+                         extras.read(self.context, uuids.server))
 
-    def test_settle(self):
-        self.take_over(history=['one'])
-        another = kept.new_attempt(self.cell, ())
-        self.assertFalse(kept.is_of(self.context, uuids.server, another))
-        kept.settle(self.context, uuids.server, another)
-        self.assertTrue(kept.is_of(self.context, uuids.server, self.attempt))
-        kept.settle(self.context, uuids.server, self.attempt)
-        self.assertEqual({}, kept.read(self.context, uuids.server))
+    def test_end_attempt(self):
+        self.begin(history=['one'])
+        another = extras.new_attempt(self.cell, ())
+        self.assertFalse(extras.is_attempt(
+            self.context, uuids.server, another))
+        extras.end_attempt(self.context, uuids.server, another)
+        self.assertTrue(extras.is_attempt(
+            self.context, uuids.server, self.attempt))
+        extras.end_attempt(self.context, uuids.server, self.attempt)
+        self.assertEqual({}, extras.read(self.context, uuids.server))
 
-    def test_hand_over(self):
-        self.take_over()
-        self.assertTrue(database.hand_over(self.context, uuids.server, None))
+    def test_mark_sent(self):
+        self.begin()
+        self.assertTrue(database.mark_sent(self.context, uuids.server, None))
         self.assertEqual(
             {'rebuild': self.attempt, 'sent': True,
              'requested': {'networks': None}},
-            kept.read(self.context, uuids.server))
+            extras.read(self.context, uuids.server))
 
-    def test_hand_over_of_a_server_that_is_deleted(self):
-        self.take_over()
+    def test_mark_sent_of_a_server_that_is_deleted(self):
+        self.begin()
         self.delete_build_request()
-        self.assertFalse(database.hand_over(self.context, uuids.server, None))
-        self.assertNotIn('sent', kept.read(self.context, uuids.server))
+        self.assertFalse(database.mark_sent(self.context, uuids.server, None))
+        self.assertNotIn('sent', extras.read(self.context, uuids.server))
 
     def delete_build_request(self):
         with api_db_api.context_manager.writer.using(self.context):
             self.context.session.query(api_models.BuildRequest).delete()
 
-    def test_take_back(self):
-        self.take_over()
+    def test_reclaim(self):
+        self.begin()
         self.change_mapping(cell_id=self.cell.id)
         for _twice in range(2):
-            self.assertTrue(database.take_back(self.context, uuids.server))
+            self.assertTrue(database.reclaim_from_conductor(
+                self.context, uuids.server))
             self.assertIsNone(self.mapped_cell())
-            self.assertTrue(kept.read(self.context, uuids.server)['sent'])
+            self.assertTrue(extras.read(self.context, uuids.server)['sent'])
 
-    def test_take_back_of_a_server_that_was_built_or_deleted(self):
-        self.take_over()
+    def test_reclaim_of_a_server_that_was_built_or_deleted(self):
+        self.begin()
         self.change_mapping(cell_id=self.cell.id, queued_for_delete=True)
-        self.assertFalse(database.take_back(self.context, uuids.server))
+        self.assertFalse(database.reclaim_from_conductor(
+            self.context, uuids.server))
         self.change_mapping(queued_for_delete=False)
         self.delete_build_request()
-        self.assertFalse(database.take_back(self.context, uuids.server))
+        self.assertFalse(database.reclaim_from_conductor(
+            self.context, uuids.server))
         self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
-        self.assertNotIn('sent', kept.read(self.context, uuids.server))
+        self.assertNotIn('sent', extras.read(self.context, uuids.server))
 
     def test_find_interrupted(self):
         """By a condition on text."""
         self.assertEqual([], recovery.find(self.context, 0))
-        self.take_over()
+        self.begin()
         found, = recovery.find(self.context, 0)
         self.assertEqual(uuids.server, found.instance_uuid)
-        self.assertEqual(recovery.GIVE_BACK, found.remedy)
-        kept.settle(self.context, uuids.server, self.attempt)
+        self.assertEqual(recovery.UNDO, found.remedy)
+        extras.end_attempt(self.context, uuids.server, self.attempt)
         self.assertEqual([], recovery.find(self.context, 0))
 
     def test_two_at_once(self):
@@ -266,10 +271,10 @@ class _DatabaseTests:
             spec.num_instances = 1
             barrier.wait()
             try:
-                database.take_over(context, build_request, spec, self.cell,
-                                   CREATED_AT, rebuild={})
+                database.begin(context, build_request, spec, self.cell,
+                               CREATED_AT, rebuild={})
                 results.append('won')
-            except (db_exc.DBDuplicateEntry, ext_exception.MappingChanged):
+            except (db_exc.DBDuplicateEntry, ext_exception.AlreadyRebuilding):
                 results.append('lost')
 
         threads = [threading.Thread(target=run) for _thread in range(2)]
@@ -356,32 +361,32 @@ class _DatabaseTests:
             self.context, uuids.server))
 
     def test_kept_survives_save(self):
-        kept.update(self.context, uuids.server, requested={'networks': None})
+        extras.keep(self.context, uuids.server, requested={'networks': None})
         self.spec.num_instances = 5
         self.spec.save()
-        self.assertEqual({'requested': {'networks': None}}, kept.read(
+        self.assertEqual({'requested': {'networks': None}}, extras.read(
             self.context, uuids.server))
         self.assertEqual(5, objects.RequestSpec.get_by_instance_uuid(
             self.context, uuids.server).num_instances)
 
     def test_restore_rows(self):
-        rows = kept.read_rows(self.context, [uuids.server, uuids.other])
-        kept.restore_rows(self.context, rows)
+        rows = extras.read_texts(self.context, [uuids.server, uuids.other])
+        extras.restore_texts(self.context, rows)
         self.spec.destroy()
-        kept.restore_rows(self.context, rows)
-        self.assertEqual(rows, kept.read_rows(self.context, [uuids.server]))
+        extras.restore_texts(self.context, rows)
+        self.assertEqual(rows, extras.read_texts(self.context, [uuids.server]))
 
-    def test_forget(self):
-        self.take_over()
-        database.forget(self.context, uuids.server)
+    def test_remove_traces(self):
+        self.begin()
+        database.remove_traces(self.context, uuids.server)
         self.assertRaises(exception.InstanceMappingNotFound, self.mapped_cell)
-        self.assertRaises(exception.RequestSpecNotFound, kept.read,
+        self.assertRaises(exception.RequestSpecNotFound, extras.read,
                           self.context, uuids.server)
 
-    def test_forget_leaves_a_server_that_is_in_a_cell(self):
-        database.forget(self.context, uuids.server)
+    def test_remove_traces_leaves_a_server_that_is_in_a_cell(self):
+        database.remove_traces(self.context, uuids.server)
         self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
-        self.assertEqual({}, kept.read(self.context, uuids.server))
+        self.assertEqual({}, extras.read(self.context, uuids.server))
 
 
 class MariaDBTest(_DatabaseTests, test.NoDBTestCase):

@@ -86,16 +86,16 @@ def at_statement(text):
 _API = 'nova_rescue_ext.rebuild.'
 # Where nova-api is killed, the status of the server then, the remedy.
 API_STEPS = (
-    ('before step 2', before(_API + 'database.take_over'), ERROR, None),
-    ('in the transaction of step 2', after(_API + 'kept.save'),
-     ERROR, None),
-    ('after step 2', after(_API + 'database.take_over'),
-     BUILD, recovery.GIVE_BACK),
+    ('before step 2', before(_API + 'database.begin'), ERROR, None),
+    ('in the transaction of step 2', after(
+        _API + 'spec_extras.save_with_spec'), ERROR, None),
+    ('after step 2', after(_API + 'database.begin'),
+     BUILD, recovery.UNDO),
     ('in the transaction of step 3', at_statement('DELETE FROM instances '),
-     BUILD, recovery.GIVE_BACK),
+     BUILD, recovery.UNDO),
     ('after step 3', after(_API + 'database.destroy_row'),
      BUILD, recovery.BURY),
-    ('before the message is sent', after(_API + 'database.hand_over'),
+    ('before the message is sent', after(_API + 'database.mark_sent'),
      BUILD, recovery.BURY),
 )
 
@@ -128,14 +128,14 @@ BURIAL_STEPS = (
     ('after the state', after(_CONDUCTOR + '_set_vm_state_and_notify'),
      recovery.BURY),
     ('after the BuildRequest', after('nova.objects.BuildRequest.destroy'),
-     recovery.SETTLE),
+     recovery.FINISH),
     ('after the history', after(_API + 'database.write_history'),
-     recovery.SETTLE),
+     recovery.FINISH),
 )
 
 # Where the command that remedies is killed.
 COMMAND_STEPS = (
-    ('after the mapping', after(_API + 'database.take_back')),
+    ('after the mapping', after(_API + 'database.reclaim_from_conductor')),
     ('after the rows', after(_API + 'recovery._destroy_rows')),
     ('after the new row', after('nova.objects.Instance.create')),
     ('after the new mapping', after('nova.objects.InstanceMapping.save')),

@@ -267,7 +267,7 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
 
     def test_rebuild_interrupted(self):
         server = self.create_failed()
-        with self.killed('nova_rescue_ext.rebuild.api._destroy_row'):
+        with self.killed('nova_rescue_ext.rebuild.api.Rebuild.destroy_row'):
             self.assertRaises(rebuild_base.Killed, self.rebuild, server)
         command = ['rebuild-interrupted', '--older-than', '0']
         code, output = self.run_command(*command, '--dry-run')

@@ -202,7 +202,8 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         """The new one is in the row, and is used the next time."""
         server = self.create_failed(bdms=[ROOT])
         self.forget(*self.attachments(server))
-        with self.killed('nova_rescue_ext.rebuild.api._take_over'):
+        with self.killed('nova_rescue_ext.rebuild.api.Rebuild.'
+                         'make_build_request'):
             self.assertRaises(rebuild_base.Killed, self.rebuild, server)
         found = self.attachments(server)
         self.assertEqual(1, len(found))

@@ -17,7 +17,7 @@ from nova import context as nova_context
 from nova import objects
 from nova.tests.functional import test_servers_resource_request as nova_tests
 
-from nova_rescue_ext.rebuild import kept
+from nova_rescue_ext.rebuild import spec_extras
 from tests import fixtures as tests_fixtures
 from tests.functional import base
 from tests.functional import rebuild_base
@@ -51,7 +51,7 @@ class PortsTest(nova_tests.PortResourceRequestBasedSchedulingTestBase):
         response = self.rebuild(server)
         self.assertEqual(202, response.status_code, response.text)
         self._wait_for_state_change(server, 'ERROR')
-        self._wait_for(lambda: 'rebuild' not in kept.read(
+        self._wait_for(lambda: 'rebuild' not in spec_extras.read(
             self.context, server['id']))
         self.assertEqual({}, self.allocations(server))
 

@@ -24,8 +24,8 @@ from oslo_db import exception as db_exc
 from nova_rescue_ext.rebuild import api as rebuild_api
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
-from nova_rescue_ext.rebuild import kept
 from nova_rescue_ext.rebuild import recovery
+from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import rebuild_base
 
 
@@ -52,15 +52,14 @@ class RacesTest(_TestCase):
         server = self.create_failed()
         self.add_capacity()
         answers = []
-        take_over = rebuild_api._take_over
+        make_build_request = rebuild_api.Rebuild.make_build_request
 
         def be_overtaken(*args):
             patch.stop()
             answers.append(self.rebuild(server))
-            take_over(*args)
+            make_build_request(*args)
 
-        patch = self.patch('nova_rescue_ext.rebuild.api._take_over',
-                           be_overtaken)
+        patch = self.patch_step('make_build_request', be_overtaken)
         self.assert_refused(409, self.rebuild(server), 'already')
         self.assertEqual(202, answers[0].status_code)
         after = self.await_end(server)
@@ -72,30 +71,28 @@ class RacesTest(_TestCase):
         server = self.create_failed()
         self.patch('nova_rescue_ext.rebuild.task_api.'
                    'rebuild_instance_in_cell0', lambda *args: None)
-        found = rebuild_api._Found
+        find_server = rebuild_api.Rebuild.find_server
 
         def be_overtaken(*args):
             patch.stop()
             self.assertEqual(202, self.rebuild(server).status_code)
-            return found(*args)
+            return find_server(*args)
 
-        patch = self.patch('nova_rescue_ext.rebuild.api._Found',
-                           be_overtaken)
+        patch = self.patch_step('find_server', be_overtaken)
         self.assert_refused(409, self.rebuild(server), 'being built')
         self.api.delete_server(server['id'])
 
     def test_delete_just_before(self):
         server = self.create_failed()
         self.add_capacity()
-        take_over = rebuild_api._take_over
+        make_build_request = rebuild_api.Rebuild.make_build_request
 
         def be_overtaken(*args):
             patch.stop()
             self.api.delete_server(server['id'])
-            take_over(*args)
+            make_build_request(*args)
 
-        patch = self.patch('nova_rescue_ext.rebuild.api._take_over',
-                           be_overtaken)
+        patch = self.patch_step('make_build_request', be_overtaken)
         self.assert_refused(409, self.rebuild(server), 'deleted')
         self.assert_gone(server)
 
@@ -118,7 +115,7 @@ class RacesTest(_TestCase):
             exception.InstanceMappingNotFound,
             objects.InstanceMapping.get_by_instance_uuid, self.context,
             server['id'])
-        self.assertRaises(exception.RequestSpecNotFound, kept.read,
+        self.assertRaises(exception.RequestSpecNotFound, spec_extras.read,
                           self.context, server['id'])
         self.assertEqual([], recovery.find(self.context, 0))
 
@@ -137,14 +134,13 @@ class RacesTest(_TestCase):
 
     def test_locked_meanwhile(self):
         server = self.create_failed()
-        take_over = rebuild_api._take_over
+        make_build_request = rebuild_api.Rebuild.make_build_request
 
-        def lock_and_take_over(*args):
+        def lock_and_make_build_request(*args):
             self.api.post_server_action(server['id'], {'lock': {}})
-            take_over(*args)
+            make_build_request(*args)
 
-        self.patch('nova_rescue_ext.rebuild.api._take_over',
-                   lock_and_take_over)
+        self.patch_step('make_build_request', lock_and_make_build_request)
         self.assert_refused(409, self.rebuild(server), 'was changed')
         after = self.api.get_server(server['id'])
         self.assertEqual(('ERROR', True), (after['status'], after['locked']))
@@ -160,22 +156,22 @@ class RacesTest(_TestCase):
         deleted, attempts = [], []
 
         def overtake():
-            attempts.append(kept.read(self.context, server['id']))
+            attempts.append(spec_extras.read(self.context, server['id']))
             self.patch('nova_rescue_ext.rebuild.task_api.'
                        'rebuild_instance_in_cell0', lambda *args: None)
             response = self.rebuild(server)
-            attempts.append(kept.read(self.context, server['id']))
+            attempts.append(spec_extras.read(self.context, server['id']))
             return response.status_code == 202
 
-        settle = conductor._settle
+        settle = conductor._try_to_finish
         ended = []
-        self.patch('nova_rescue_ext.rebuild.conductor._settle',
+        self.patch('nova_rescue_ext.rebuild.conductor._try_to_finish',
                    lambda *args: ended.append(settle(*args)))
         self.rebuild(server)
         self.await_true(lambda: ended)
         first, second = attempts
         self.assertNotEqual(first['rebuild'], second['rebuild'])
-        self.assertEqual(second, kept.read(self.context, server['id']))
+        self.assertEqual(second, spec_extras.read(self.context, server['id']))
         self.assertEqual([True, True], deleted)
         self.api.delete_server(server['id'])
 
@@ -187,14 +183,13 @@ class RacesTest(_TestCase):
         self.patch('nova_rescue_ext.rebuild.task_api.'
                    'rebuild_instance_in_cell0',
                    lambda *args: sent.append(args))
-        destroy_row = rebuild_api._destroy_row
+        destroy_row = rebuild_api.Rebuild.destroy_row
 
-        def destroy_and_delete(context, found):
-            destroy_row(context, found)
+        def destroy_and_delete(operation):
+            destroy_row(operation)
             self.api.delete_server(server['id'])
 
-        self.patch('nova_rescue_ext.rebuild.api._destroy_row',
-                   destroy_and_delete)
+        self.patch_step('destroy_row', destroy_and_delete)
         self.assert_refused(404, self.rebuild(server))
         self.assertEqual([], sent)
         self.assert_gone(server)
@@ -214,16 +209,15 @@ class RacesTest(_TestCase):
     def test_delete_that_begins_meanwhile(self):
         """The row is read once more, and nothing is begun."""
         server = self.create_failed()
-        found = rebuild_api._Found
+        find_server = rebuild_api.Rebuild.find_server
 
         def change_and_find(*args):
             self.change_row(server, task_state='deleting')
-            return found(*args)
+            return find_server(*args)
 
         begun = []
-        self.patch('nova_rescue_ext.rebuild.api._Found', change_and_find)
-        self.patch('nova_rescue_ext.rebuild.api._take_over',
-                   lambda *args: begun.append(args))
+        self.patch_step('find_server', change_and_find)
+        self.patch_step('make_build_request', lambda *args: begun.append(args))
         self.assert_refused(409, self.rebuild(server), 'deleting')
         self.assertEqual([], begun)
 
@@ -291,13 +285,13 @@ class RacesTest(_TestCase):
                          self.api.get_server(server['id'])['status']))
 
         self.before_hard_delete(look)
-        hand_over = database.hand_over
+        hand_over = database.mark_sent
 
         def look_and_answer(*args):
             look()
             return hand_over(*args)
 
-        self.patch('nova_rescue_ext.rebuild.database.hand_over',
+        self.patch('nova_rescue_ext.rebuild.database.mark_sent',
                    look_and_answer)
         self.add_capacity()
         self.rebuilt(server)
@@ -354,27 +348,27 @@ class CrashesTest(_TestCase):
                                          tags=['one'])
 
     def test_before_the_transaction(self):
-        self.kill_in('nova_rescue_ext.rebuild.kept.save')
+        self.kill_in('nova_rescue_ext.rebuild.spec_extras.save_with_spec')
         self.assertEqual('ERROR', self.status())
         self.assertEqual([], recovery.find(self.context, 0))
         self.assert_rebuildable()
 
     def test_after_the_transaction(self):
-        self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
+        self.kill_in('nova_rescue_ext.rebuild.api.Rebuild.destroy_row')
         self.assertEqual('BUILD', self.status())
-        self.remedy_interrupted(recovery.GIVE_BACK)
+        self.remedy_interrupted(recovery.UNDO)
         self.assertEqual('ERROR', self.status())
         self.assert_rebuildable()
 
     def test_after_the_transaction_and_deleted(self):
-        self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
+        self.kill_in('nova_rescue_ext.rebuild.api.Rebuild.destroy_row')
         self.api.delete_server(self.server['id'])
         self.remedy_interrupted(recovery.DELETE)
         self.assert_gone(self.server)
         self.assertEqual(0, self.count_rows(self.server))
 
     def test_after_the_hard_delete(self):
-        self.kill_in('nova_rescue_ext.rebuild.database.hand_over')
+        self.kill_in('nova_rescue_ext.rebuild.database.mark_sent')
         self.assertEqual('BUILD', self.status())
         self.assertEqual(0, self.count_rows(self.server))
         self.remedy_interrupted(recovery.BURY)
@@ -383,7 +377,7 @@ class CrashesTest(_TestCase):
         self.assert_rebuildable()
 
     def test_after_the_hard_delete_and_deleted(self):
-        self.kill_in('nova_rescue_ext.rebuild.database.hand_over')
+        self.kill_in('nova_rescue_ext.rebuild.database.mark_sent')
         self.api.delete_server(self.server['id'])
         self.assert_gone(self.server)
 
@@ -397,7 +391,7 @@ class CrashesTest(_TestCase):
     def test_conductor_before_the_history_is_restored(self):
         """The next rebuild restores it, too."""
         old = self.api.get_instance_actions(self.server['id'])
-        self.kill_in('nova_rescue_ext.rebuild.conductor._settle',
+        self.kill_in('nova_rescue_ext.rebuild.conductor._try_to_finish',
                      in_api=False)
         self.assertEqual('ERROR', self.status())
         self.assert_rebuildable()
@@ -405,7 +399,7 @@ class CrashesTest(_TestCase):
             self.server['id'])[-len(old):])
 
     def test_young_ones_are_left_alone(self):
-        self.kill_in('nova_rescue_ext.rebuild.api._destroy_row')
+        self.kill_in('nova_rescue_ext.rebuild.api.Rebuild.destroy_row')
         self.assertEqual([], recovery.find(self.context, 3600))
 
     def test_new_servers_are_left_alone(self):

@@ -91,9 +91,9 @@ class TranslationTest(testtools.TestCase):
     def test_when_raised(self):
         with mock.patch.object(
                 exception, '_',
-                lambda sentence: 'TRANSLATED %(instance_uuid)s'):
-            error = exception.MappingChanged(instance_uuid='u')
-        self.assertIn('TRANSLATED u', str(error))
+                lambda sentence: 'TRANSLATED %(action)s'):
+            error = exception.TaskEnded(action='rescue')
+        self.assertIn('TRANSLATED rescue', str(error))
 
 
 class AnswerTest(testtools.TestCase):
@@ -102,8 +102,8 @@ class AnswerTest(testtools.TestCase):
         for error, code, words in (
                 (exception.InvalidVersion(version='x'), 400, "version 'x'"),
                 (exception.LeftToNova(), 400, 'never booted'),
-                (exception.MappingChanged(instance_uuid='u'), 500,
-                 'Server u is no longer'),
+                (exception.HostHasServer(host='h'), 409, 'host h has not'),
+                (exception.ImageUnavailable(claim='Image i is not'), 400, 'is not. '),
                 (exception.NodeCannotMigrateRescued(
                     role='source', node=' n', version='1.3'), 400,
                  'source compute node n'),

@@ -18,16 +18,16 @@ import unittest
 from cinderclient import exceptions as cinder_exc
 from keystoneauth1 import exceptions as ks_exc
 from nova import exception
-from webob import exc
 
-from nova_rescue_ext.rebuild import answers
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.rebuild import refusals
 
 
 class TranslatedTest(unittest.TestCase):
 
     def answer_to(self, error):
         try:
-            with answers.translated():
+            with refusals.in_novas_words():
                 raise error
         except Exception as answer:
             return answer
@@ -42,14 +42,15 @@ class TranslatedTest(unittest.TestCase):
                 exception.ConsumerAllocationRetrievalFailed(
                     consumer_uuid='c', error='no placement')):
             answer = self.answer_to(error)
-            self.assertIsInstance(answer, exc.HTTPConflict, error)
-            self.assertIn('Try again later', answer.explanation)
+            self.assertIsInstance(answer, ext_exception.RebuildRefused)
+            self.assertEqual(409, answer.code)
+            self.assertIn('Try again later', answer.format_message())
 
     def test_deleted_meanwhile(self):
         for error in (exception.InstanceMappingNotFound(uuid='u'),
                       exception.RequestSpecNotFound(instance_uuid='u'),
                       exception.BuildRequestNotFound(uuid='u')):
-            self.assertIsInstance(self.answer_to(error), exc.HTTPNotFound)
+            self.assertEqual(404, self.answer_to(error).code)
 
     def test_what_novas_controller_answers(self):
         for error in (exception.InstanceNotFound(instance_id='u'),
@@ -57,6 +58,6 @@ class TranslatedTest(unittest.TestCase):
             self.assertIs(error, self.answer_to(error))
 
     def test_bad_request(self):
-        self.assertIsInstance(
-            self.answer_to(exception.NetworkNotFound(network_id='n')),
-            exc.HTTPBadRequest)
+        answer = self.answer_to(exception.NetworkNotFound(network_id='n'))
+        self.assertEqual((400, 'Network n could not be found.'), (
+            answer.code, answer.format_message()))

@@ -31,7 +31,7 @@ from oslo_utils import uuidutils
 KEY = 'nova_rescue_ext'
 
 # What is kept only while a server is rebuilt, in order not to be kept.
-_SETTLED = {'rebuild': None, 'sent': None, 'history': None}
+_ENDED = {'rebuild': None, 'sent': None, 'history': None}
 # How the text of a RequestSpec shows, to SQL, that its server is rebuilt.
 REBUILD_IN_TEXT = '"rebuild": {"cell": '
 
@@ -57,7 +57,7 @@ def read_with_spec(context, instance_uuid):
     return spec._from_db_object(context, spec(), row), _of(row.spec)
 
 
-def update(context, instance_uuid, **values):
+def keep(context, instance_uuid, **values):
     """Keep these as well.
 
     :param values: plain data; None removes a key
@@ -78,7 +78,7 @@ def new_attempt(cell, older):
             'attempt': uuidutils.generate_uuid()}
 
 
-def is_of(context, instance_uuid, attempt):
+def is_attempt(context, instance_uuid, attempt):
     """Whether a server is still being rebuilt by this attempt.
 
     :param attempt: what new_attempt() returned
@@ -87,30 +87,30 @@ def is_of(context, instance_uuid, attempt):
     return read(context, instance_uuid).get('rebuild') == attempt
 
 
-def settle(context, instance_uuid, attempt):
+def end_attempt(context, instance_uuid, attempt):
     """An attempt has come to its end, unless there is another already.
 
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
         _row(context, instance_uuid, lock=True)
-        if is_of(context, instance_uuid, attempt):
-            update(context, instance_uuid, **_SETTLED)
+        if is_attempt(context, instance_uuid, attempt):
+            keep(context, instance_uuid, **_ENDED)
 
 
-def give_up(context, instance_uuid):
+def cancel_attempt(context, instance_uuid):
     """As if there had been no attempt, for a server that has its row again.
 
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
-        kept = _of(_row(context, instance_uuid, lock=True).spec)
-        older = kept.get('rebuild', {}).get('older', 0)
-        update(context, instance_uuid, **dict(
-            _SETTLED, history=kept.get('history', [])[:older] or None))
+        extras = _of(_row(context, instance_uuid, lock=True).spec)
+        older = extras.get('rebuild', {}).get('older', 0)
+        keep(context, instance_uuid, **dict(
+            _ENDED, history=extras.get('history', [])[:older] or None))
 
 
-def save(context, request_spec, **values):
+def save_with_spec(context, request_spec, **values):
     """Save a RequestSpec and keep these, in one statement.
 
     :raises: RequestSpecNotFound
@@ -123,9 +123,9 @@ def save(context, request_spec, **values):
 def _update(context, instance_uuid, text, values):
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
-        kept = {**_of(row.spec), **values}
+        extras = {**_of(row.spec), **values}
         spec = jsonutils.loads(text or row.spec)
-        spec[KEY] = {key: value for key, value in kept.items()
+        spec[KEY] = {key: value for key, value in extras.items()
                      if value is not None}
         row.spec = jsonutils.dumps(spec)
         context.session.add(row)
@@ -135,15 +135,15 @@ def _update(context, instance_uuid, text, values):
 def save_in_db(original, context, instance_uuid, updates):
     """RequestSpec._save_in_db, with what is kept carried over."""
     with api_db_api.context_manager.writer.using(context):
-        kept = _of(_row(context, instance_uuid, lock=True).spec)
-        if kept and 'spec' in updates:
+        extras = _of(_row(context, instance_uuid, lock=True).spec)
+        if extras and 'spec' in updates:
             spec = jsonutils.loads(updates['spec'])
-            spec[KEY] = kept
+            spec[KEY] = extras
             updates = dict(updates, spec=jsonutils.dumps(spec))
         return original(context, instance_uuid, updates)
 
 
-def read_rows(context, instance_uuids):
+def read_texts(context, instance_uuids):
     """The texts of RequestSpecs.
 
     :returns: dict, instance UUID -> text
@@ -154,10 +154,10 @@ def read_rows(context, instance_uuids):
         return {row.instance_uuid: row.spec for row in rows}
 
 
-def restore_rows(context, specs):
+def restore_texts(context, specs):
     """Put RequestSpecs back that were destroyed.
 
-    :param specs: what read_rows() returned
+    :param specs: what read_texts() returned
     """
     with api_db_api.context_manager.writer.using(context):
         there = context.session.query(models.RequestSpec.instance_uuid).filter(
@@ -167,7 +167,7 @@ def restore_rows(context, specs):
                                                    spec=specs[uuid]))
 
 
-def networks_to_keep(requested_networks):
+def networks_to_primitive(requested_networks):
     """Requested networks as plain data.
 
     :param requested_networks: a NetworkRequestList, or None
@@ -181,22 +181,22 @@ def networks_to_keep(requested_networks):
     return {'networks': networks.obj_to_primitive()}
 
 
-def kept_networks(kept):
+def networks_of(extras):
     """The requested networks.
 
-    :param kept: what read() returned
+    :param extras: what read() returned
     :returns: a NetworkRequestList, or None if none were requested, which Nova
         takes for "allocate what there is"
     :raises: KeyError if nobody kept them
     """
-    primitive = kept['requested']['networks']
+    primitive = extras['requested']['networks']
     return primitive and objects.NetworkRequestList.obj_from_primitive(
         primitive)
 
 
-def kept_destination(kept):
+def destination_of(extras):
     """The host that was requested (compute 2.74), a Destination or None."""
-    primitive = kept.get('destination')
+    primitive = extras.get('destination')
     return primitive and objects.Destination.obj_from_primitive(primitive)
 
 

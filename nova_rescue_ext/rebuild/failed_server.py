@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A server that never booted, as a rebuild finds it."""
+
+from __future__ import annotations
+
+from nova.compute import utils as compute_utils
+import nova.conf
+from nova import context as nova_context
+from nova import exception as nova_exception
+from nova import objects
+from oslo_utils import timeutils
+
+from nova_rescue_ext import exception
+from nova_rescue_ext import rebuild
+from nova_rescue_ext.rebuild import block_devices
+from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import spec_extras
+from nova_rescue_ext.rebuild import unsaved_objects
+
+CONF = nova.conf.CONF
+
+
+class FailedServer:
+    """The server, read once; nothing is changed here.
+
+    :ivar cell: the CellMapping that has its row
+    :ivar instance: the Instance
+    :ivar bdms: a list of BlockDeviceMapping
+    :ivar history: instance actions, see :func:`database.read_history`
+    :ivar spec: the RequestSpec
+    :ivar extras: what is kept beside the RequestSpec
+    :ivar root_bdm: the BlockDeviceMapping that it boots from, or None
+    :ivar is_volume_backed: whether it boots from a volume
+    """
+
+    def __init__(self, context: nova_context.RequestContext,
+                 uuid: str) -> None:
+        """Read the server.
+
+        :raises: RebuildRefused; InstanceMappingNotFound; InstanceNotFound
+        """
+        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+        if mapping.cell_mapping is None:
+            raise exception.ServerIsBeingBuilt()
+        self.cell = mapping.cell_mapping
+        with nova_context.target_cell(context, self.cell) as cctxt:
+            self.instance = objects.Instance.get_by_uuid(
+                cctxt, uuid, expected_attrs=unsaved_objects.ATTRIBUTES)
+            self.bdms = block_devices.read(cctxt, uuid)
+            self.history = database.read_history(cctxt, uuid)
+        try:
+            self.spec, self.extras = spec_extras.read_with_spec(context, uuid)
+        except nova_exception.RequestSpecNotFound:
+            raise exception.RequestSpecLost()
+        self.root_bdm = next(
+            (bdm for bdm in self.bdms if bdm.boot_index == 0), None)
+        self.is_volume_backed = compute_utils.is_volume_backed_instance(
+            context, self.instance,
+            objects.BlockDeviceMappingList(objects=self.bdms))
+
+    def check_at_rest(self) -> None:
+        """Refuse while somebody may still be at work on the server.
+
+        :raises: InstanceInvalidState; RebuildRefused
+        """
+        instance = self.instance
+        if instance.task_state is not None:
+            raise nova_exception.InstanceInvalidState(
+                attr='task_state', instance_uuid=instance.uuid,
+                state=instance.task_state, method='rebuild')
+        if not rebuild.is_on_no_host(instance):
+            raise exception.HostHasServer(host=instance.host)
+        if self.cell.is_cell0():
+            return
+        # A conductor or compute sets ERROR before it has cleaned up.
+        quiet = CONF.rescue_ext.rebuild_quiet_period
+        since = instance.updated_at or instance.created_at
+        if (instance.system_metadata.get('network_allocated') == 'True'
+                or not timeutils.is_older_than(since, quiet)):
+            raise exception.CleanUpGoesOn(seconds=quiet)
+
+    def check_asked_of_no_host(self, context: nova_context.RequestContext,
+                               placement: object) -> None:
+        """Refuse while a host may still get the message to build the server.
+
+        An operator may have reset the state of one that is being built, and so
+        does Nova with all servers of a request of which one fails. Such a
+        server has its allocation; a failed build has none.
+
+        :param placement: a SchedulerReportClient
+        :raises: AllocationLeft
+        """
+        if self.cell.is_cell0():
+            return
+        if placement.get_allocations_for_consumer(  # type: ignore
+                context, self.instance.uuid):
+            raise exception.AllocationLeft()
