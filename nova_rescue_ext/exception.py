@@ -277,9 +277,10 @@ class RequestSpecLost(RebuildRefused):
 class HostHasServer(RebuildRefused):
     """The row of the server names a host."""
 
-    msg_fmt = N_('The server never booted, but host %(host)s has not given it '
-                 'up and may have a guest of it. Ask the operator to check '
-                 'the host, or delete the server and create another.')
+    msg_fmt = N_('The server never booted, but a host has not given it up and '
+                 'may have a guest of it. Ask the operator to check that and '
+                 'to run "nova-rescue-ext-manage rebuild-release"; or delete '
+                 'the server and create another.')
 
 
 class CleanUpGoesOn(RebuildRefused):
@@ -346,3 +347,55 @@ class VolumeTaken(RebuildRefused):
 
     msg_fmt = N_('Volume %(volume)s of the server is %(status)s, and no '
                  'longer reserved for it. Make it available and try again.')
+
+
+class GuestMayBeLeft(RebuildRefused):
+    """A host could not clean up after the failed build."""
+
+    msg_fmt = N_('The server never booted, but a host may still have a guest '
+                 'of it, as it could not clean up. That is looked at every '
+                 'ten minutes. If it does not pass, ask the operator to '
+                 'remove the guest; or delete the server and create another.')
+
+
+class RebuildUndecided(RebuildRefused):
+    """A database does not say whether the row of the server is gone."""
+
+    msg_fmt = N_('A database failed while the rebuild was begun. The server '
+                 'stays in BUILD until the operator finishes or undoes the '
+                 'rebuild. You may delete it.')
+    code = 503
+
+
+class PortsNotReleased(RebuildRefused):
+    """Neutron still has ports bound to the server."""
+
+    msg_fmt = N_('The failed build has left the server bound to ports that '
+                 'Neutron does not release: %(ports)s. Try again later.')
+
+
+class ZoneUnavailable(RebuildRefused):
+    """Nova answers a create in such a zone with 400, too."""
+
+    msg_fmt = N_('Availability zone %(zone)s, in which the server was '
+                 'requested, is not available. Ask the operator for it, or '
+                 'delete the server and create another.')
+    code = 400
+
+
+class SecurityGroupLost(RebuildRefused):
+    """A security group of the server was deleted."""
+
+    msg_fmt = N_('Security group %(group)s of the server no longer exists. '
+                 'Name those that it is to have with "security_groups" in '
+                 'the request, as for a new server.')
+    code = 400
+
+
+class SnapshotLost(RebuildRefused):
+    """A volume is to be made from a snapshot that was deleted."""
+
+    msg_fmt = N_('Volume snapshot %(snapshot)s, from which a volume of the '
+                 'server is made, no longer exists. Delete the server and '
+                 'create another.')
+    code = 400

@@ -36,6 +36,12 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``destination``             nova-conductor  nova-compute    never saved: only
                                             (source)        sent
 ``checked_attempt``         as ``destination``
+``existing_volume_`` and    nova-api        nova-compute    next rebuild
+the id of the volume
+``guest_left_on``           nova-compute    nova-api        guest is gone, next
+                                                            rebuild
+``no_guest_on``             nova-compute    ``nova-rescue-  guest is back, next
+                                            ext-manage``    rebuild
 =========================== =============== =============== ==================
 """
 
@@ -68,6 +74,11 @@ _DESTINATION = PREFIX + 'destination'
 _CHECKED_ATTEMPT = PREFIX + 'checked_attempt'
 ATTEMPT = PREFIX + 'attempt'
 TRANSFERRED = PREFIX + 'transferred'
+
+# Of a rebuild of a server that never booted.
+_EXISTING_VOLUME = PREFIX + 'existing_volume_'
+GUEST_LEFT_ON = PREFIX + 'guest_left_on'
+_NO_GUEST_ON = PREFIX + 'no_guest_on'
 
 
 class RescueRecord(typing.NamedTuple):
@@ -328,3 +339,81 @@ def is_transferred(instance: 'objects.Instance', attempt: str) -> bool:
     :param attempt: the UUID of the migration
     """
     return instance.system_metadata.get(TRANSFERRED) == attempt
+
+
+def begin_rebuild(instance, volume_ids):
+    """Forget the failed build, and record what the next one must leave.
+
+    :param instance: a new Instance, which nobody has saved
+    :param volume_ids: ids of the volumes that exist
+    """
+    instance.system_metadata = {
+        key: value for key, value in instance.system_metadata.items()
+        if not key.startswith((_EXISTING_VOLUME, GUEST_LEFT_ON,
+                               _NO_GUEST_ON))}
+    for volume_id in volume_ids:
+        instance.system_metadata[_EXISTING_VOLUME + volume_id] = 'True'
+
+
+def existed_before_rebuild(instance, volume_id):
+    """Whether a volume existed before the server was rebuilt.
+
+    :param instance: the Instance
+    :param volume_id: the id of the volume, or None
+    """
+    return bool(volume_id) and (
+        _EXISTING_VOLUME + volume_id in instance.system_metadata)
+
+
+def record_left_guest(instance, host):
+    """Record that a host may have a guest of a failed build.
+
+    The caller saves the instance.
+
+    :param instance: the Instance
+    :param host: the name of the host
+    """
+    instance.system_metadata[GUEST_LEFT_ON] = host
+
+
+def host_with_left_guest(instance):
+    """The host that may have a guest of a failed build, or None.
+
+    :param instance: the Instance
+    """
+    return instance.system_metadata.get(GUEST_LEFT_ON)
+
+
+def forget_left_guest(instance):
+    """No host has a guest of a failed build. The caller saves the instance.
+
+    :param instance: the Instance
+    """
+    instance.system_metadata.pop(GUEST_LEFT_ON, None)
+
+
+def record_no_guest(instance, host):
+    """Record which host was seen to have no guest of the server.
+
+    The caller saves the instance.
+
+    :param instance: the Instance
+    :param host: the name of the host, or None if it has one
+    :returns: whether that was not known
+    """
+    if instance.system_metadata.get(_NO_GUEST_ON) == host:
+        return False
+    if host is None:
+        del instance.system_metadata[_NO_GUEST_ON]
+    else:
+        instance.system_metadata[_NO_GUEST_ON] = host
+    return True
+
+
+def has_no_guest_on(instance, host):
+    """Whether a host was seen to have no guest of the server.
+
+    :param instance: the Instance
+    :param host: the name of the host
+    """
+    return instance.system_metadata.get(_NO_GUEST_ON) == host

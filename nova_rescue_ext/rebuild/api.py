@@ -33,6 +33,7 @@ from oslo_utils import excutils
 
 from nova_rescue_ext.claims import ownership
 from nova_rescue_ext import exception
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import rebuild as feature
 from nova_rescue_ext.rebuild import block_devices
@@ -60,6 +61,9 @@ def rebuild(original, self, context, instance, image_href, admin_password,
     asked = microversion.is_requested(
         context, microversion.REBUILD_NEVER_BOOTED)
     if not asked or not feature.never_booted(instance):
+        if asked and instance.vm_state == vm_states.BUILDING:
+            # Without an image Nova would ask for one.
+            raise exception.ServerIsBeingBuilt()
         wsgi.check_for_nova(instance)
         return original(context, instance, image_href, admin_password,
                         files_to_inject=files_to_inject,
@@ -68,7 +72,7 @@ def rebuild(original, self, context, instance, image_href, admin_password,
     request = rebuild_request.RebuildRequest(
         image_href if beyond_schema.has_image else None, admin_password,
         files_to_inject or [], reimage_boot_volume, beyond_schema.networks,
-        kwargs)
+        beyond_schema.security_groups, kwargs)
     with refusals.in_novas_words():
         _rebuild_never_booted(self, context, instance, request)
 
@@ -101,6 +105,7 @@ class Rebuild:
         self._server: failed_server.FailedServer = None  # type: ignore
         self._build: new_build.NewBuild = None  # type: ignore
         self._build_request: objects.BuildRequest = None
+        self._not_reserved: list[objects.BlockDeviceMapping] = []
 
     def run(self) -> None:
         """Rebuild the server.
@@ -110,12 +115,15 @@ class Rebuild:
         self.find_server()
         self.check_server()
         self.prepare_build()
-        self.reserve_volumes()
+        self.check_volumes()
         self.make_build_request()
         try:
             self.free_resources()
             self.check_quota()
+            self.reserve_volumes()
             self.destroy_row()
+        except exception.RebuildUndecided:
+            raise
         except Exception:
             with excutils.save_and_reraise_exception():
                 self.roll_back()
@@ -148,17 +156,19 @@ class Rebuild:
                                 build.spec.image, build.bdms)
         self._build = build
 
-    def reserve_volumes(self) -> None:
-        """See that each volume that exists is reserved for the server."""
-        block_devices.repair(
-            self._context, self._api.volume_api, self._server.instance,
-            self._server.bdms, self._build.bdms)
+    def check_volumes(self) -> None:
+        """See that each volume that exists can be had, and is not deleted."""
+        build = self._build
+        self._not_reserved = block_devices.check(
+            self._context, self._api.volume_api, build.instance, build.bdms)
         # One may be gone, and have to be made again.
-        ownership.check_volumes(self._context, self._build.instance,
-                                self._build.bdms)
+        ownership.check_volumes(self._context, build.instance, build.bdms)
         block_devices.check_sources(
             self._context, self._api.image_api, self._api.volume_api,
-            self._build.instance, self._build.bdms)
+            build.instance, build.bdms)
+        instance_metadata.begin_rebuild(
+            build.instance, [bdm.volume_id for bdm in build.bdms
+                             if bdm.volume_id])
 
     def make_build_request(self) -> None:
         """Make the BuildRequest the server. Only one caller can.
@@ -166,22 +176,58 @@ class Rebuild:
         :raises: AlreadyRebuilding
         """
         build, server = self._build, self._server
-        self._build_request = objects.BuildRequest(
-            self._context, instance=build.instance, instance_uuid=self._uuid,
-            project_id=build.instance.project_id,
-            block_device_mappings=build.bdms, tags=build.tags)
         older = server.extras.get('history', [])
+        attempt = spec_extras.new_attempt(server.cell, older)
         try:
-            database.begin(
-                self._context, self._build_request, build.spec, server.cell,
-                server.instance.created_at,
-                rebuild=spec_extras.new_attempt(server.cell, older),
-                sent=None, history=older + server.history)
+            self._build_request = database.begin(
+                self._context, build, server.cell, server.instance.created_at,
+                rebuild=attempt, sent=None, history=older + server.history)
         except db_exc.DBDuplicateEntry:
             raise exception.AlreadyRebuilding()
+        except db_exc.DBError:
+            with excutils.save_and_reraise_exception() as reraise:
+                # Was the answer lost, or the question?
+                reraise.reraise = not self._has_begun(attempt)
+
+    def _has_begun(self, attempt: dict[str, object]) -> bool:
+        try:
+            if not spec_extras.is_attempt(self._context, self._uuid, attempt):
+                return False
+            self._build_request = objects.BuildRequest.get_by_instance_uuid(
+                self._context, self._uuid)
+            return True
+        except db_exc.DBError:
+            LOG.exception('Nobody can say whether the rebuild of the server '
+                          'has begun, as the API database does not answer. '
+                          'If the server stays in BUILD, '
+                          '"nova-rescue-ext-manage rebuild-interrupted" '
+                          'undoes the rebuild.', instance_uuid=self._uuid)
+            raise exception.RebuildUndecided()
+
+    def reserve_volumes(self) -> None:
+        """Reserve volumes for the server that are not.
+
+        Not before, as whoever loses against another rebuild would leave them
+        reserved.
+        """
+        if not self._not_reserved:
+            return
+        for row, bdm in zip(self._server.bdms, self._build.bdms):
+            if bdm in self._not_reserved:
+                block_devices.reserve(self._context, self._api.volume_api,
+                                      self._uuid, row, bdm)
+        # Whoever deletes the server now has to find them.
+        self._build_request.block_device_mappings = self._build.bdms
+        try:
+            self._build_request.save()
+        except nova_exception.BuildRequestNotFound:
+            with excutils.save_and_reraise_exception():
+                for bdm in self._not_reserved:
+                    self._api.volume_api.attachment_delete(
+                        self._context, bdm.attachment_id)
 
     def free_resources(self) -> None:
-        """Remove what a failed build has leaked in placement and Cyborg.
+        """Free what a failed build has left in placement, Cyborg, Neutron.
 
         A leaked allocation would make the scheduler take this for a move, and
         would count for the quota. Nobody else can have made one: this is the
@@ -191,6 +237,7 @@ class Rebuild:
             self._context, self._uuid, force=True)
         compute_utils.delete_arqs_if_needed(self._context,
                                             self._server.instance)
+        self._build.release_ports()
 
     def check_quota(self) -> None:
         """Refuse what the quota of the server's project has no room for.
@@ -202,7 +249,7 @@ class Rebuild:
     def destroy_row(self) -> None:
         """Remove the server's row from its cell, if it is as it was found.
 
-        :raises: ServerChanged
+        :raises: ServerChanged; RebuildUndecided
         """
         with nova_context.target_cell(
                 self._context, self._server.cell) as cctxt:
@@ -221,6 +268,16 @@ class Rebuild:
                                          expected_attrs=[])
         except nova_exception.InstanceNotFound:
             return False
+        except db_exc.DBError:
+            # Undone, it would be lost if the row is gone.
+            LOG.exception('The row of the server in cell %s may have been '
+                          'deleted or not, as the database does not answer. '
+                          'The server stays in BUILD. When the database is '
+                          'back, "nova-rescue-ext-manage '
+                          'rebuild-interrupted" finishes or undoes the '
+                          'rebuild.', self._server.cell.identity,
+                          instance_uuid=self._uuid)
+            raise exception.RebuildUndecided()
         return True
 
     def roll_back(self) -> None:
@@ -242,8 +299,9 @@ class Rebuild:
 
         :raises: InstanceNotFound if the owner has deleted the server
         """
-        if not database.mark_sent(self._context, self._uuid,
-                                  self._build.networks):
+        if not database.mark_sent(
+                self._context, self._uuid, self._build.networks,
+                spec_extras.named_ports(self._server.extras)):
             database.remove_traces(self._context, self._uuid)
             raise nova_exception.InstanceNotFound(instance_id=self._uuid)
 

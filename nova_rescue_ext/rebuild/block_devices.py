@@ -13,6 +13,8 @@
 
 """The block devices of a server that never booted, as they were asked for."""
 
+import collections
+
 from nova import exception as nova_exception
 from nova import objects
 from nova import utils
@@ -54,7 +56,7 @@ def check_source(context, image_api, volume_api, instance, bdm, origin):
     :param instance: the Instance
     :param bdm: the BlockDeviceMapping
     :param origin: the claims.Origin of it
-    :raises: ClaimRefused; InvalidBDMVolume, InvalidBDMSnapshot
+    :raises: ClaimRefused; InvalidBDMVolume; SnapshotLost
     """
     volume_id = bdm.volume_id
     if bdm.image_id:
@@ -65,7 +67,7 @@ def check_source(context, image_api, volume_api, instance, bdm, origin):
             volume_id = claimed_volumes.read_snapshot(
                 context, instance, volume_api, bdm.snapshot_id)['volume_id']
         except nova_exception.SnapshotNotFound:
-            raise nova_exception.InvalidBDMSnapshot(id=bdm.snapshot_id)
+            raise exception.SnapshotLost(snapshot=bdm.snapshot_id)
     if volume_id and not bdm.image_id:
         try:
             claimed_volumes.read(context, instance, volume_api, volume_id)
@@ -79,7 +81,7 @@ def check_sources(context, image_api, volume_api, instance, bdms):
     But for the root volume, which has been checked as the image was chosen.
 
     :param bdms: the BlockDeviceMappings to build with
-    :raises: ClaimRefused; InvalidBDMVolume, InvalidBDMSnapshot
+    :raises: ClaimRefused; InvalidBDMVolume; SnapshotLost
     """
     for bdm in bdms:
         if bdm.boot_index != 0 and ownership.makes_volume(bdm):
@@ -87,17 +89,67 @@ def check_sources(context, image_api, volume_api, instance, bdms):
                          claims.Origin.SERVER)
 
 
-def repair(context, volume_api, instance, rows, bdms):
-    """See that each volume is reserved for the server.
+def kept_of(block_devices):
+    """What is kept of block devices whose rows a failed build may delete.
 
-    A new reservation is written to the existing row at once, so that it is
-    found again whatever happens next.
+    Deleted rows are archived and purged, and a build without one of them
+    would be less than was asked for.
+
+    :param block_devices: a BlockDeviceMappingList, or None
+    :returns: plain data
+    """
+    return [_without_volume_made_by_nova(bdm).obj_to_primitive()
+            for bdm in block_devices or ()
+            if bdm.is_volume and bdm.delete_on_termination]
+
+
+def _without_volume_made_by_nova(bdm):
+    copy = bdm.obj_clone()
+    copy.attachment_id = None
+    if copy.source_type in _MADE_BY_NOVA:
+        copy.volume_id = None
+    return copy
+
+
+def missing(rows, kept):
+    """The block devices whose rows are gone.
 
     :param rows: what read() returned
-    :param bdms: the clones of it; changed in place
-    :raises: VolumeLost; VolumeTaken
+    :param kept: what kept_of() returned
+    :returns: a list of BlockDeviceMapping
+    :raises: VolumeLost if one has a volume that Nova did not make
     """
-    for row, bdm in zip(rows, bdms):
+    there = collections.Counter(_identity(bdm) for bdm in rows)
+    wanted = [objects.BlockDeviceMapping.obj_from_primitive(primitive)
+              for primitive in kept]
+    lost = []
+    for bdm in wanted:
+        if there[_identity(bdm)]:
+            there[_identity(bdm)] -= 1
+        else:
+            _ask_for_new_volume(bdm)
+            lost.append(bdm)
+    return lost
+
+
+def _identity(bdm):
+    """What a build does not change."""
+    return (bdm.source_type, bdm.destination_type, bdm.boot_index,
+            bdm.image_id, bdm.snapshot_id, bdm.tag, bdm.guest_format,
+            bdm.volume_id if bdm.source_type == 'volume' else None)
+
+
+def check(context, volume_api, instance, bdms):
+    """See that each volume can be had.
+
+    :param instance: the Instance
+    :param bdms: new BlockDeviceMappings: one whose volume is gone is changed
+        to have it made again
+    :returns: those whose volumes are not reserved for the server
+    :raises: VolumeLost; VolumeTaken; ClaimRefused
+    """
+    not_reserved = []
+    for bdm in bdms:
         if not bdm.volume_id:
             continue
         try:
@@ -107,9 +159,23 @@ def repair(context, volume_api, instance, rows, bdms):
             _ask_for_new_volume(bdm)
             continue
         if not _is_reserved(context, volume_api, bdm):
-            _reserve(context, volume_api, instance, volume, bdm)
-            row.attachment_id = bdm.attachment_id
-            row.save()
+            _check_available(volume, bdm)
+            not_reserved.append(bdm)
+    return not_reserved
+
+
+def reserve(context, volume_api, instance_uuid, row, bdm):
+    """Reserve a volume for the server.
+
+    It is written to the existing row at once, so that it is found again
+    whatever happens next.
+
+    :param row: the BlockDeviceMapping of the server's row
+    :param bdm: the new one
+    """
+    bdm.attachment_id = row.attachment_id = volume_api.attachment_create(
+        context, bdm.volume_id, instance_uuid)['id']
+    row.save()
 
 
 def _ask_for_new_volume(bdm):
@@ -130,10 +196,8 @@ def _is_reserved(context, volume_api, bdm):
     return True
 
 
-def _reserve(context, volume_api, instance, volume, bdm):
+def _check_available(volume, bdm):
     if volume['status'] != 'available' and not (
             volume.get('multiattach') and volume['status'] == 'in-use'):
         raise exception.VolumeTaken(volume=bdm.volume_id,
                                     status=volume['status'])
-    bdm.attachment_id = volume_api.attachment_create(
-        context, bdm.volume_id, instance.uuid)['id']

@@ -20,6 +20,7 @@ from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
 
 from nova_rescue_ext import rebuild
+from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import spec_extras
 
@@ -49,7 +50,8 @@ def schedule_and_build_instances(original, self, context, build_requests,
         if not request_specs:
             return
     extras_of = {
-        spec.instance_uuid: _keep_extras(context, spec, requested_networks)
+        spec.instance_uuid: _keep_extras(context, spec, requested_networks,
+                                         block_device_mapping)
         for spec in request_specs}
     try:
         original(context, build_requests, request_specs, image,
@@ -68,7 +70,7 @@ def _already_in_a_cell(context, request_specs):
             if mapping.cell_mapping is not None}
 
 
-def _keep_extras(context, spec, requested_networks):
+def _keep_extras(context, spec, requested_networks, block_device_mapping):
     """Keep what Nova forgets.
 
     :returns: all that is kept for the server
@@ -79,6 +81,7 @@ def _keep_extras(context, spec, requested_networks):
         return spec_extras.keep(
             context, spec.instance_uuid,
             requested=spec_extras.networks_to_primitive(requested_networks),
+            block_devices=block_devices.kept_of(block_device_mapping) or None,
             destination=destination and destination.obj_to_primitive() or None)
     except exception.RequestSpecNotFound:
         return {}  # deleted already

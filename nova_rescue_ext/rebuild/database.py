@@ -22,6 +22,8 @@ from nova.db.api import models as api_models
 from nova.db.main import api as main_db_api
 from nova.db.main import models as main_models
 from nova import exception as nova_exception
+from nova import objects
+from oslo_db import api as db_api
 from oslo_utils import timeutils
 import sqlalchemy as sa
 
@@ -32,33 +34,45 @@ from nova_rescue_ext.rebuild import spec_extras
 HISTORY_LENGTH = 20
 
 
-def begin(context, build_request, request_spec, cell, created_at, **keep):
+# The databases of a cluster abort one of two transactions that meet. All of
+# ours find the rows as they were read, or change nothing: they are repeated.
+_retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
+                                inc_retry_interval=True, max_retry_interval=2,
+                                retry_on_deadlock=True)
+
+
+@_retried
+def begin(context, build, cell, created_at, **extras):
     """From now on the BuildRequest is the server. All or nothing.
 
     Only one caller can have the BuildRequest: it is the lock of a rebuild.
 
-    :param build_request: a new BuildRequest
-    :param request_spec: the server's RequestSpec, changed
+    :param build: a NewBuild, whose RequestSpec is saved
     :param cell: the CellMapping that the server is in
     :param created_at: when the server was created, kept
-    :param keep: what is kept beside the RequestSpec
+    :param extras: what is kept beside the RequestSpec
+    :returns: the BuildRequest
     :raises: DBDuplicateEntry if somebody else has it; AlreadyRebuilding
         if the server is no longer in the cell or is being deleted
     """
-    uuid = build_request.instance_uuid
+    uuid = build.instance.uuid
+    build_request = objects.BuildRequest(
+        context, instance=build.instance, instance_uuid=uuid,
+        project_id=build.instance.project_id,
+        block_device_mappings=build.bdms, tags=build.tags)
+    values = dict(build_request._get_update_primitives(),
+                  created_at=timeutils.normalize_time(created_at))
     with api_db_api.context_manager.writer.using(context):
-        build_request.create()
-        context.session.query(api_models.BuildRequest).filter_by(
-            instance_uuid=uuid).update(
-                {'created_at': timeutils.normalize_time(created_at)},
-                synchronize_session=False)
+        # As create() does, which leaves no choice of created_at.
+        row = build_request._create_in_db(context, values)
+        build_request._from_db_object(context, build_request, row)
         changed = _mapping(context, uuid).filter_by(cell_id=cell.id).update(
             {'cell_id': None}, synchronize_session=False)
         if changed != 1:
             raise exception.AlreadyRebuilding()
-        spec_extras.save_with_spec(context, request_spec, **keep)
-    build_request.created_at = created_at
-    build_request.instance.created_at = created_at
+        spec_extras.save_with_spec(context, build.spec, **extras)
+    build.spec.obj_reset_changes()
+    return build_request
 
 
 def _mapping(context, instance_uuid):
@@ -70,6 +84,7 @@ def _mapping(context, instance_uuid):
                mapping.queued_for_delete.is_(False)))
 
 
+@_retried
 def undo_begin(context, instance_uuid, cell):
     """Undo begin(): the row in the cell is the server again.
 
@@ -88,6 +103,7 @@ def undo_begin(context, instance_uuid, cell):
     return True
 
 
+@_retried
 def destroy_row(context, instance):
     """Remove the failed server's row and all that hangs on it.
 
@@ -113,13 +129,15 @@ def destroy_row(context, instance):
                                  constraint=constraint, hard_delete=True)
 
 
-def mark_sent(context, instance_uuid, networks):
+@_retried
+def mark_sent(context, instance_uuid, networks, named_ports=None):
     """Say that the message is going to be sent.
 
     From now on a row of the server, in whatever cell, is not the old one, and
     its networks are those of this rebuild.
 
     :param networks: a NetworkRequestList, or None
+    :param named_ports: ids of ports that were named for earlier attempts
     :returns: False if somebody has deleted the server since begin()
     """
     with api_db_api.context_manager.writer.using(context):
@@ -127,10 +145,12 @@ def mark_sent(context, instance_uuid, networks):
             return False
         spec_extras.keep(
             context, instance_uuid, sent=True,
-            requested=spec_extras.networks_to_primitive(networks))
+            requested=spec_extras.networks_to_primitive(networks),
+            named_ports=sorted(named_ports or ()) or None)
     return True
 
 
+@_retried
 def reclaim_from_conductor(context, instance_uuid):
     """Make the BuildRequest the server again, whose building has not ended.
 
@@ -148,6 +168,7 @@ def reclaim_from_conductor(context, instance_uuid):
     return True
 
 
+@_retried
 def destroy_unfinished_row(context, instance_uuid):
     """Remove the row of a server that no host has heard of, if it is there.
 
@@ -171,6 +192,7 @@ def is_wanted(context, instance_uuid):
             instance_uuid=instance_uuid).first() is not None
 
 
+@_retried
 def remove_traces(context, instance_uuid):
     """Remove what is left of a server that was deleted in between.
 

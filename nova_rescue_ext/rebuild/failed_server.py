@@ -20,9 +20,11 @@ import nova.conf
 from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
+from oslo_log import log as logging
 from oslo_utils import timeutils
 
 from nova_rescue_ext import exception
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
@@ -30,6 +32,7 @@ from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.rebuild import unsaved_objects
 
 CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
 
 
 class FailedServer:
@@ -64,6 +67,8 @@ class FailedServer:
             self.spec, self.extras = spec_extras.read_with_spec(context, uuid)
         except nova_exception.RequestSpecNotFound:
             raise exception.RequestSpecLost()
+        self.bdms += block_devices.missing(
+            self.bdms, self.extras.get('block_devices', ()))
         self.root_bdm = next(
             (bdm for bdm in self.bdms if bdm.boot_index == 0), None)
         self.is_volume_backed = compute_utils.is_volume_backed_instance(
@@ -81,7 +86,17 @@ class FailedServer:
                 attr='task_state', instance_uuid=instance.uuid,
                 state=instance.task_state, method='rebuild')
         if not rebuild.is_on_no_host(instance):
-            raise exception.HostHasServer(host=instance.host)
+            LOG.warning('The rebuild is refused, as host %s may have a guest '
+                        'of the server. Check the host, then run '
+                        '"nova-rescue-ext-manage rebuild-release %s".',
+                        instance.host, instance.uuid, instance=instance)
+            raise exception.HostHasServer()
+        host = instance_metadata.host_with_left_guest(instance)
+        if host is not None:
+            LOG.warning('The rebuild is refused, as host %s may have a guest '
+                        'of the server, which it failed to remove.', host,
+                        instance=instance)
+            raise exception.GuestMayBeLeft()
         if self.cell.is_cell0():
             return
         # A conductor or compute sets ERROR before it has cleaned up.

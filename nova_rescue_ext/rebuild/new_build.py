@@ -23,10 +23,12 @@ import inspect
 import typing
 
 from nova.accelerator import cyborg
+from nova import availability_zones
 from nova import block_device
 from nova.compute import api as compute_api
 from nova import context as nova_context
 from nova import exception as nova_exception
+from nova.network import security_group_api
 from nova import objects
 from nova.pci import request as pci_request
 from nova.policies import servers as server_policies
@@ -41,6 +43,7 @@ from nova_rescue_ext import exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import failed_server
+from nova_rescue_ext.rebuild import ports
 from nova_rescue_ext.rebuild import refusals
 from nova_rescue_ext.rebuild import request as rebuild_request
 from nova_rescue_ext.rebuild import spec_extras
@@ -80,13 +83,16 @@ class NewBuild:
         self.image: dict[str, typing.Any] = {}
         self._origin = claims.Origin.SERVER  # of the image
         self.networks: objects.NetworkRequestList | None = None
+        self.left_ports: ports.LeftPorts = None  # type: ignore
 
     def prepare(self) -> None:
         """Have everything as the owner and the caller ask for it.
 
         :raises: RebuildRefused, or what Nova's checks raise
         """
+        self._check_zone()
         self._choose_networks()
+        self._choose_security_groups()
         self._choose_image()
         self._check_image()
         self._change_key_pair()
@@ -96,6 +102,20 @@ class NewBuild:
         self._request_resources()
         self.spec.requested_destination = spec_extras.destination_of(
             self._server.extras)
+
+    def _check_zone(self) -> None:
+        """Refuse a zone that was renamed or whose aggregate was deleted.
+
+        Whether the scheduler would take no host of another zone depends on
+        its configuration.
+
+        :raises: ZoneUnavailable
+        """
+        zone = self.spec.availability_zone
+        if zone and zone not in availability_zones.get_availability_zones(
+                self._context.elevated(), self._api.host_api,
+                get_only_available=True):
+            raise exception.ZoneUnavailable(zone=zone)
 
     def _choose_networks(self) -> None:
         """Missing is not the same as none: Nova would allocate what there is.
@@ -117,8 +137,30 @@ class NewBuild:
                 target={'user_id': instance.user_id,
                         'project_id': instance.project_id})
         claimed_networks.check(self._context, instance, self.networks, origin)
-        claimed_networks.check_security_groups(
-            self._context, instance, self.spec.security_groups)
+
+    def _choose_security_groups(self) -> None:
+        """See that they still exist, as Nova does for a new server.
+
+        :raises: SecurityGroupLost; ClaimRefused
+        """
+        context = ownership.in_project(self._context, self.instance)
+        names = self._request.security_groups
+        if names is None:
+            claimed_networks.check_security_groups(
+                self._context, self._server.instance,
+                self.spec.security_groups)
+            names = [group.uuid if 'uuid' in group else group.name
+                     for group in self.spec.security_groups or ()]
+        groups = []
+        for name in names:
+            try:
+                groups += self._api._check_requested_secgroups(
+                    context, [name])
+            except nova_exception.SecurityGroupNotFound:
+                raise exception.SecurityGroupLost(group=name)
+        if self._request.security_groups is not None:
+            self.spec.security_groups = security_group_api.\
+                populate_security_groups(groups)
 
     def _choose_image(self) -> None:
         if self._server.is_volume_backed:
@@ -159,7 +201,7 @@ class NewBuild:
         if root is None:
             raise exception.BootVolumeDeleted()
         wanted = self._request.image_id
-        if not wanted or wanted == root.image_id:
+        if not wanted or wanted == self._image_of_volume(root):
             return
         if (root.source_type == 'image' and not root.volume_id
                 and self._request.reimage_boot_volume):
@@ -168,6 +210,16 @@ class NewBuild:
         raise nova_exception.ImageUnacceptable(image_id=wanted, reason=_(
             'Unable to rebuild with a different image for a volume-backed '
             'server.'))
+
+    def _image_of_volume(self, root: objects.BlockDeviceMapping) -> str | None:
+        """The image that the boot volume is or was made from."""
+        if not root.volume_id:
+            return root.image_id
+        try:
+            volume = self._api.volume_api.get(self._context, root.volume_id)
+        except nova_exception.VolumeNotFound:
+            return root.image_id
+        return volume.get('volume_image_metadata', {}).get('image_id')
 
     def _root_bdm(self) -> objects.BlockDeviceMapping | None:
         return next((bdm for bdm in self.bdms if bdm.boot_index == 0), None)
@@ -233,10 +285,10 @@ class NewBuild:
         """
         spec, flavor = self.spec, self.instance.flavor
         image_meta = objects.ImageMeta.from_dict(self.image)
-        if self._api._check_requested_networks(
-                ownership.in_project(self._context, self.instance),
-                self.networks, 1) < 1:
-            raise nova_exception.PortLimitExceeded()
+        self.left_ports = ports.LeftPorts(
+            self._api.network_api, self._context, self._server.instance,
+            spec_extras.named_ports(self._server.extras))
+        self._check_networks(self.left_ports.not_of(self.networks))
         affinity = hardware.get_pci_numa_policy_constraint(flavor, image_meta)
         pci_requests = pci_request.get_pci_requests_from_flavor(
             flavor, affinity_policy=affinity)
@@ -265,6 +317,26 @@ class NewBuild:
             spec.network_metadata = network_metadata
         if self.networks is not None:
             spec.requested_networks = self.networks
+
+    def _check_networks(self, networks: typing.Any) -> None:
+        """Make Nova's checks of requested networks and of the port quota.
+
+        :raises: PortLimitExceeded, or what Nova's checks raise
+        """
+        if self._api._check_requested_networks(
+                ownership.in_project(self._context, self.instance),
+                networks, 1) < 1:
+            raise nova_exception.PortLimitExceeded()
+
+    def release_ports(self) -> None:
+        """Have the ports that the failed build left with the server free.
+
+        :raises: PortsNotReleased, or what Nova's checks raise
+        """
+        self.left_ports.release()
+        released = self.left_ports.of(self.networks)
+        if released:
+            self._check_networks(released)
 
     def _with_min_version(self, method: typing.Callable[..., typing.Any],
                           *args: object) -> typing.Any:

@@ -32,10 +32,13 @@ _ANSWERED_BY_NOVA = (
 _SERVICE_FAILURES = (
     cinder_exc.ClientException, ks_exc.ClientException,
     neutron_exc.NeutronClientException,
+    nova_exception.AcceleratorRequestOpFailed,
     nova_exception.AllocationDeleteFailed,
     nova_exception.CinderConnectionFailed,
     nova_exception.ConsumerAllocationRetrievalFailed,
+    nova_exception.DeviceProfileError,
     nova_exception.GlanceConnectionFailed,
+    nova_exception.KeystoneConnectionFailed,
     nova_exception.PlacementAPIConnectFailure,
     nova_exception.UsagesRetrievalFailed)
 

@@ -113,11 +113,12 @@ def cancel_attempt(context, instance_uuid):
 def save_with_spec(context, request_spec, **values):
     """Save a RequestSpec and keep these, in one statement.
 
+    Its changes are not reset, as the transaction may be repeated.
+
     :raises: RequestSpecNotFound
     """
     updates = request_spec._get_update_primitives() or {}
     _update(context, request_spec.instance_uuid, updates.get('spec'), values)
-    request_spec.obj_reset_changes()
 
 
 def _update(context, instance_uuid, text, values):
@@ -192,6 +193,22 @@ def networks_of(extras):
     primitive = extras['requested']['networks']
     return primitive and objects.NetworkRequestList.obj_from_primitive(
         primitive)
+
+
+def named_ports(extras):
+    """The ids of all ports that were named for the server.
+
+    A rebuild may name others than the create: the earlier ones are still not
+    Nova's.
+
+    :param extras: what read() returned
+    :returns: a set, or None if that was not kept
+    """
+    if 'requested' not in extras:
+        return None
+    return set(extras.get('named_ports', ())) | {
+        network.port_id for network in networks_of(extras) or ()
+        if network.port_id}
 
 
 def destination_of(extras):

@@ -13,9 +13,10 @@
 
 """``POST /servers/{id}/action {"rebuild": ...}`` before Nova's schema sees it.
 
-For a server that never booted, ``imageRef`` may be absent and ``networks`` be
-present. Nova's schemas say otherwise, so both are taken out here and handed to
-the compute API by the thread that serves the request.
+For a server that never booted, ``imageRef`` may be absent, and ``networks``
+and ``security_groups`` be present. Nova's schemas say otherwise, so they are
+taken out here and handed to the compute API by the thread that serves the
+request.
 """
 
 from __future__ import annotations
@@ -38,17 +39,22 @@ class BeyondSchema(operation.Operation):
     :param has_image: whether it names an image
     :param networks: the NetworkRequestList to build with, or None for those
         that were kept
+    :param security_groups: names or ids of those to build with, or None for
+        those that the server has
     """
 
     def __init__(self, instance_uuid: str, has_image: bool = True,
-                 networks: objects.NetworkRequestList | None = None) -> None:
+                 networks: objects.NetworkRequestList | None = None,
+                 security_groups: list[str] | None = None) -> None:
         super().__init__(instance_uuid)
         self.has_image = has_image
         self.networks = networks
+        self.security_groups = security_groups
 
     def says_nothing(self) -> bool:
         """Whether Nova can serve the request as it is."""
-        return self.has_image and self.networks is None
+        return (self.has_image and self.networks is None
+                and self.security_groups is None)
 
 
 def beyond_schema(instance_uuid: str) -> BeyondSchema:
@@ -80,7 +86,10 @@ def dispatch(original, self, method, request, action_args):
     if wanted is None:
         return original(method, request, action_args)
     has_image = 'imageRef' in wanted
-    networks = None
+    networks = security_groups = None
+    if 'security_groups' in wanted:
+        security_groups = _security_groups(request,
+                                           wanted.pop('security_groups'))
     if ('networks' in wanted
             and api_version_request.is_supported(request, '2.37')):
         networks = _networks(method.__self__, request, wanted.pop('networks'))
@@ -88,7 +97,8 @@ def dispatch(original, self, method, request, action_args):
     adjusted = dict(action_args, body=dict(action_args['body'],
                                            rebuild=wanted))
     try:
-        with BeyondSchema(action_args['id'].lower(), has_image, networks):
+        with BeyondSchema(action_args['id'].lower(), has_image, networks,
+                          security_groups):
             return original(method, request, adjusted)
     except exception.LeftToNova:
         return original(method, request, action_args)
@@ -116,6 +126,21 @@ def _networks(controller, request, networks):
 
     :raises: ValidationError, HTTPBadRequest
     """
+    _validate_as_create(request, networks=networks)
+    return controller._get_requested_networks(networks)
+
+
+def _security_groups(request, security_groups):
+    """Requested security groups, by the schema of server create.
+
+    :returns: a list of names or ids
+    :raises: ValidationError
+    """
+    _validate_as_create(request, security_groups=security_groups)
+    return [group['name'] for group in security_groups]
+
+
+def _validate_as_create(request, **parameters):
     # Nova's API modules import this one's target: late.
     from nova.api.openstack.compute.schemas import servers as schemas
     from nova.api.validation import validators
@@ -123,7 +148,6 @@ def _networks(controller, request, networks):
     create = (schemas.create_v242
               if api_version_request.is_supported(request, '2.42')
               else schemas.create_v237)
-    schema = {'type': 'object', 'properties': {
-        'networks': create['properties']['server']['properties']['networks']}}
-    validators._SchemaValidator(schema).validate({'networks': networks})
-    return controller._get_requested_networks(networks)
+    properties = create['properties']['server']['properties']
+    validators._SchemaValidator({'type': 'object', 'properties': {
+        name: properties[name] for name in parameters}}).validate(parameters)

@@ -94,7 +94,7 @@ class RebuildTest(rebuild_base.RebuildTestCase):
         self.before_hard_delete(rebuild_again)
         self.add_capacity()
         self.rebuilt(server)
-        self.assertEqual([400, 409], [
+        self.assertEqual([409, 409], [
             answer.status_code for answer in answers])
 
     def test_locked(self):

@@ -13,6 +13,8 @@
 
 """Servers that failed in a real cell (hazard: what-failures-leave)."""
 
+from nova import context as nova_context
+from nova.db.main import api as main_db_api
 from nova import exception
 from nova import objects
 
@@ -24,12 +26,15 @@ class _TestCase(rebuild_base.RebuildTestCase):
 
     failure = exception.ComputeResourcesUnavailable(reason='broken')
 
-    def create_failed_on_host(self, **request):
+    def fail_spawn(self):
         def fail(*args, **kwargs):
             raise self.failure
 
+        self.spawn = self.patch('nova.virt.fake.FakeDriver.spawn', fail)
+
+    def create_failed_on_host(self, **request):
         self.add_capacity()
-        self.fail_spawn = self.patch('nova.virt.fake.FakeDriver.spawn', fail)
+        self.fail_spawn()
         server = self.create(**request)
         self.assertEqual(('ERROR', 'cell1'), (
             server['status'], self.cell_of(server)))
@@ -43,7 +48,7 @@ class FailedBuildsTest(_TestCase):
         server = self.create_failed_on_host(
             networks=[{'port': self.PORT}], tags=['one'])
         self.assertEqual({}, self.allocations(server))
-        self.fail_spawn.stop()
+        self.spawn.stop()
         after = self.rebuilt(server)
         self.assertEqual(['one'], after['tags'])
         self.assertEqual([self.PORT], self.ports_of(server))
@@ -55,13 +60,13 @@ class FailedBuildsTest(_TestCase):
             self.failed_again(server)
             self.assertEqual(({}, 1), (self.allocations(server),
                                        self.count_rows(server)))
-        self.fail_spawn.stop()
+        self.spawn.stop()
         self.rebuilt(server)
 
     def test_existing_volume(self):
         server = self.create_failed_on_host(
             bdms=[test_rebuild_parameters.ROOT])
-        self.fail_spawn.stop()
+        self.spawn.stop()
         self.rebuilt(server)
         self.assertEqual(1, len(set(
             self.cinder.attachment_ids_for_instance(server['id']))))
@@ -69,7 +74,7 @@ class FailedBuildsTest(_TestCase):
     def test_then_no_capacity(self):
         """From the cell to cell0 and back."""
         server = self.create_failed_on_host()
-        self.fail_spawn.stop()
+        self.spawn.stop()
         self.set_down('host1', True)
         self.failed_again(server)
         self.assertEqual('cell0', self.cell_of(server))
@@ -167,7 +172,7 @@ class ConductorTest(_TestCase):
         before = self.api.get_server(server['id'])
         self.assertEqual('ERROR', before['status'])
         self.assert_refused(409, self.rebuild(server),
-                            'A host may yet build the server')
+                            'A host may still build the server')
         self.assert_untouched(before)
         self.placement.delete('/allocations/%s' % server['id'])
         self.rebuilt(server)
@@ -181,7 +186,7 @@ class ConductorTest(_TestCase):
         for server in self.api.get_servers():
             self.assertEqual(1, len(self.allocations(server)))
             self.assert_refused(409, self.rebuild(server),
-                                'A host may yet build the server')
+                                'A host may still build the server')
 
     def test_quota_recheck_of_siblings(self):
         self.add_capacity()
@@ -232,9 +237,64 @@ class AbortedBuildsTest(FailedBuildsTest):
                    lambda *args, **kwargs: None)
         server = self.create_failed_on_host(
             bdms=[test_rebuild_parameters.NEW_ROOT])
-        self.fail_spawn.stop()
+        self.spawn.stop()
         self.rebuilt(server)
         self.assertEqual([self.IMAGE] * 2, made)
+
+    def test_existing_volume_survives(self):
+        """It survived the create, and nobody asks to terminate the server."""
+        deleted = []
+        self.patch('nova.volume.cinder.API.delete',
+                   lambda itself, context, volume: deleted.append(volume))
+        root = dict(test_rebuild_parameters.ROOT, delete_on_termination=True)
+        server = self.create_failed(bdms=[root])
+        self.add_capacity()
+        self.fail_spawn()
+        for _round in range(2):
+            self.failed_again(server)
+            self.assertEqual('cell1', self.cell_of(server))
+            self.assertEqual([], deleted)
+        self.spawn.stop()
+        self.rebuilt(server)
+        self.api.delete_server(server['id'])
+        self._wait_until_deleted(server)
+        self.assertEqual([root['uuid']], deleted)
+
+    def test_volumes_of_archived_rows(self):
+        """Nova deletes the rows of volumes that it made and deletes."""
+        made = test_rebuild_parameters.VolumesTest.record_volumes(self)
+        self.patch('nova.volume.cinder.API.delete',
+                   lambda *args, **kwargs: None)
+        server = self.create_failed_on_host(
+            bdms=[test_rebuild_parameters.ROOT, self.BLANK, self.BLANK])
+        self.assertEqual(2, len(made))
+        self.archive()
+        self.spawn.stop()
+        after = self.rebuilt(server)
+        self.assertEqual(3, len(
+            after['os-extended-volumes:volumes_attached']))
+        self.assertEqual(4, len(made))
+
+    def test_existing_volume_of_an_archived_row(self):
+        self.patch('nova.volume.cinder.API.delete',
+                   lambda *args, **kwargs: None)
+        server = self.create_failed_on_host(
+            bdms=[dict(test_rebuild_parameters.ROOT,
+                       delete_on_termination=True)])
+        self.archive()
+        self.assert_refused(409, self.rebuild(server),
+                            test_rebuild_parameters.ROOT['uuid'])
+
+    BLANK = {'boot_index': -1, 'source_type': 'blank', 'volume_size': 1,
+             'destination_type': 'volume', 'delete_on_termination': True}
+
+    def archive(self):
+        """nova-manage db archive_deleted_rows"""
+        cell = self.cell_mappings['cell1']
+        with nova_context.target_cell(self.context, cell) as context:
+            rows, _uuids, _total = main_db_api.archive_deleted_rows(
+                context=context, max_rows=100)
+        self.assertIn('block_device_mapping', rows)
 
     def test_existing_volume_that_was_deleted(self):
         self.patch('nova.volume.cinder.API.delete',
@@ -254,7 +314,7 @@ class QuietPeriodTest(_TestCase):
     def test_too_early(self):
         server = self.create_failed_on_host()
         self.assert_refused(409, self.rebuild(server), '60 seconds')
-        self.fail_spawn.stop()
+        self.spawn.stop()
         self.make_untouched_for(server, seconds=61)
         self.rebuilt(server)
 

@@ -21,6 +21,9 @@ from oslo_serialization import base64
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 
+from nova_rescue_ext.rebuild import block_devices
+from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import recovery
 from tests.functional import rebuild_base
 
 ROOT = {'boot_index': 0, 'uuid': rebuild_base.RebuildTestCase.VOLUME,
@@ -202,14 +205,67 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         """The new one is in the row, and is used the next time."""
         server = self.create_failed(bdms=[ROOT])
         self.forget(*self.attachments(server))
-        with self.killed('nova_rescue_ext.rebuild.api.Rebuild.'
-                         'make_build_request'):
+        with self.killed('nova_rescue_ext.rebuild.api.Rebuild.destroy_row'):
             self.assertRaises(rebuild_base.Killed, self.rebuild, server)
         found = self.attachments(server)
         self.assertEqual(1, len(found))
+        recovery.remedy(self.context, *recovery.find(self.context, 0))
         self.add_capacity()
         self.rebuilt(server)
         self.assertEqual(found, self.attachments(server))
+
+    def test_volume_of_the_loser(self):
+        """Only the one that won reserves it."""
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        begin = database.begin
+
+        def be_overtaken(*args, **kwargs):
+            patch.stop()
+            self.assertEqual(202, self.rebuild(server).status_code)
+            return begin(*args, **kwargs)
+
+        patch = self.patch('nova_rescue_ext.rebuild.database.begin',
+                           be_overtaken)
+        self.add_capacity()
+        self.assert_refused(409, self.rebuild(server), 'already')
+        self.assertEqual('ACTIVE', self.await_end(server)['status'])
+        self.assertEqual(1, len(self.attachments(server)))
+
+    def test_volume_of_a_server_that_is_deleted_meanwhile(self):
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        reserve = block_devices.reserve
+
+        def delete_and_reserve(*args):
+            self.api.delete_server(server['id'])
+            reserve(*args)
+
+        self.patch('nova_rescue_ext.rebuild.block_devices.reserve',
+                   delete_and_reserve)
+        self.assert_refused(404, self.rebuild(server))
+        self.assertEqual(set(), self.attachments(server))
+
+    def test_image_of_existing_volume(self):
+        """Clients of a Nova before 2.93 must send it."""
+        server = self.create_failed(bdms=[ROOT])
+        self.set_status('reserved', volume_image_metadata={
+            'image_id': self.IMAGE})
+        self.assert_refused(400, self.rebuild(
+            server, imageRef=self.OTHER_IMAGE), 'volume-backed')
+        self.add_capacity()
+        self.rebuilt(server, imageRef=self.IMAGE)
+
+    def test_snapshot_deleted(self):
+        server = self.create_failed_with_all_sources()
+        del self.cinder.volume_snapshots[SNAPSHOT]
+        self.patch('nova.volume.cinder.API.get_snapshot', self.no_snapshot)
+        self.assert_refused(400, self.rebuild(server), SNAPSHOT)
+        self.assert_untouched(server)
+
+    @staticmethod
+    def no_snapshot(itself, context, snapshot_id):
+        raise exception.SnapshotNotFound(snapshot_id=snapshot_id)
 
     def test_volume_in_use(self):
         server = self.create_failed(bdms=[ROOT])
@@ -376,12 +432,12 @@ class VolumesTest(rebuild_base.RebuildTestCase):
 
         self.patch('nova.volume.cinder.API.get', lose)
 
-    def set_status(self, status, multiattach=False):
+    def set_status(self, status, multiattach=False, **values):
         get = self.cinder.fake_get
 
         def change(itself, context, volume_id, microversion=None):
             return dict(get(context, volume_id, microversion),
-                        status=status, multiattach=multiattach)
+                        status=status, multiattach=multiattach, **values)
 
         self.patch('nova.volume.cinder.API.get', change)
 

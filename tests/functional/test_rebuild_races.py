@@ -235,6 +235,49 @@ class RacesTest(_TestCase):
         self.add_capacity()
         self.rebuilt(server)
 
+    def test_whether_the_row_is_gone_is_not_known(self):
+        """Undone, the server would be lost if it is."""
+        server = self.create_failed()
+        destroy_row = database.destroy_row
+        cell0 = mock.Mock(side_effect=db_exc.DBConnectionError())
+
+        def destroy_and_fail(*args):
+            destroy_row(*args)
+            restarting.append(self.patch(
+                'nova.objects.Instance.get_by_uuid', cell0))
+            raise db_exc.DBConnectionError()
+
+        restarting = []
+        patch = self.patch('nova_rescue_ext.rebuild.database.destroy_row',
+                           destroy_and_fail)
+        self.assert_refused(503, self.rebuild(server), 'stays in BUILD')
+        restarting[0].stop()
+        patch.stop()
+        self.assertEqual('BUILD', self.api.get_server(server['id'])['status'])
+        self.remedy_interrupted(recovery.BURY)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_answer_of_the_beginning_is_lost(self):
+        """The BuildRequest is there: the rebuild goes on."""
+        server = self.create_failed()
+        begin = database.begin
+
+        def begin_and_fail(*args, **kwargs):
+            begin(*args, **kwargs)
+            raise db_exc.DBConnectionError()
+
+        self.patch('nova_rescue_ext.rebuild.database.begin', begin_and_fail)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_beginning_that_fails(self):
+        server = self.create_failed()
+        self.patch('nova_rescue_ext.rebuild.database.begin', mock.Mock(
+            side_effect=db_exc.DBConnectionError()))
+        self.assert_refused(500, self.rebuild(server))
+        self.assert_untouched(server)
+
     def test_hard_delete_that_fails(self):
         """The row is there: it is the server again."""
         def fail(*args):

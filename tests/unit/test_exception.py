@@ -102,8 +102,9 @@ class AnswerTest(testtools.TestCase):
         for error, code, words in (
                 (exception.InvalidVersion(version='x'), 400, "version 'x'"),
                 (exception.LeftToNova(), 400, 'never booted'),
-                (exception.HostHasServer(host='h'), 409, 'host h has not'),
-                (exception.ImageUnavailable(claim='Image i is not'), 400, 'is not. '),
+                (exception.HostHasServer(), 409, 'has not given it up'),
+                (exception.ImageUnavailable(claim='It is gone'), 400,
+                 'It is gone. Choose'),
                 (exception.NodeCannotMigrateRescued(
                     role='source', node=' n', version='1.3'), 400,
                  'source compute node n'),

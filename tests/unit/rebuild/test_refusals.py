@@ -37,6 +37,9 @@ class TranslatedTest(unittest.TestCase):
                 cinder_exc.ClientException(503),
                 ks_exc.ConnectFailure('no keystone'),
                 exception.PlacementAPIConnectFailure(),
+                exception.DeviceProfileError(name='p', msg='no cyborg'),
+                exception.AcceleratorRequestOpFailed(op='o', msg='no cyborg'),
+                exception.KeystoneConnectionFailed(reason='no keystone'),
                 exception.UsagesRetrievalFailed(
                     project_id='p', user_id='u', error='no placement'),
                 exception.ConsumerAllocationRetrievalFailed(

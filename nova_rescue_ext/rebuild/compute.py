@@ -1,0 +1,169 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Builds in nova-compute: what a failed one must leave, and what it may.
+
+A failed rebuild must leave the volumes that existed before it. If it cannot
+clean up it may leave its guest: Nova forgets the host, and a rebuild would
+start a second guest on the same volumes and ports. That is recorded with the
+server until the host is seen to have no guest.
+"""
+
+import weakref
+
+from nova.compute import task_states
+from nova.compute import vm_states
+from nova import exception
+from nova import objects
+from oslo_concurrency import lockutils
+from oslo_log import log as logging
+from oslo_utils import excutils
+from oslo_utils import timeutils
+
+from nova_rescue_ext import instance_metadata
+
+LOG = logging.getLogger(__name__)
+
+# Seconds between two looks for guests of failed builds.
+INTERVAL = 600
+
+# ComputeManager -> StopWatch since it has looked. There is one in a process.
+_last_look = weakref.WeakKeyDictionary()
+
+
+def cleanup_volumes(original, self, context, instance, bdms, raise_exc=True,
+                    detach=True):
+    """Clean up after an aborted build, or after a server that is deleted.
+
+    Nova deletes volumes with delete_on_termination in both cases, which only
+    the second terminates.
+    """
+    if detach:
+        bdms = [_without_deletion(bdm)
+                if instance_metadata.existed_before_rebuild(
+                    instance, bdm.volume_id) else bdm for bdm in bdms]
+    return original(context, instance, bdms, raise_exc=raise_exc,
+                    detach=detach)
+
+
+def _without_deletion(bdm):
+    """A copy of a BlockDeviceMapping, not to be saved."""
+    copy = bdm.obj_clone()
+    copy.delete_on_termination = False
+    copy.obj_reset_changes(['delete_on_termination'])
+    return copy
+
+
+def shutdown_instance(original, self, context, instance, *args, **kwargs):
+    """Destroy a guest, and record if that of a failed build may be left.
+
+    Nova saves the instance when it sets it to ERROR.
+    """
+    try:
+        return original(context, instance, *args, **kwargs)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            if (_is_being_built(instance)
+                    and _may_have_guest(self.driver, instance.uuid)):
+                instance_metadata.record_left_guest(instance, self.host)
+                LOG.error('The guest of a failed build may be left on this '
+                          'host. The server is not rebuilt until it is gone: '
+                          'remove it, and nova-compute sees that within %d '
+                          'minutes, or when it is started.', INTERVAL // 60,
+                          instance=instance)
+
+
+def _is_being_built(instance):
+    return (instance.vm_state == vm_states.BUILDING
+            and instance.task_state != task_states.DELETING)
+
+
+def _may_have_guest(driver, uuid):
+    """Whether a host has a guest, or cannot tell."""
+    try:
+        return uuid in driver.list_instance_uuids()
+    except Exception:
+        return True
+
+
+def update_available_resource_for_node(original, self, context, nodename,
+                                       startup=False):
+    """Nova's periodic look at what is used on the host, also at its start."""
+    original(context, nodename, startup=startup)
+    try:
+        _look_for_guests(self, context, startup)
+    except Exception:
+        LOG.exception('The guests of failed builds could not be looked for. '
+                      'Servers that failed to be built here may be refused '
+                      'to be rebuilt until that succeeds.')
+
+
+def _look_for_guests(manager, context, startup):
+    watch = _last_look.get(manager)
+    if watch is not None and not startup and not watch.expired():
+        return
+    servers = _left_servers(context, manager.host)
+    if servers:
+        with_guest = set(manager.driver.list_instance_uuids())
+        for instance in servers:
+            _record_whether_there_is_a_guest(
+                instance, manager.host, instance.uuid in with_guest)
+    # Not before: what failed is tried again soon.
+    _last_look[manager] = timeutils.StopWatch(INTERVAL)
+    _last_look[manager].start()
+
+
+def _left_servers(context, host):
+    """Servers of failed builds that this host may have a guest of.
+
+    :returns: a list of Instance
+    """
+    failed = {'vm_state': vm_states.ERROR, 'deleted': False}
+    given_up = objects.InstanceList.get_by_filters(
+        context, dict(failed, host=None, system_metadata={
+            instance_metadata.GUEST_LEFT_ON: host}),
+        expected_attrs=['system_metadata'])
+    not_given_up = objects.InstanceList.get_by_filters(
+        context, dict(failed, host=host), expected_attrs=['system_metadata'])
+    return ([instance for instance in given_up if host
+             == instance_metadata.host_with_left_guest(instance)]
+            + [instance for instance in not_given_up
+               if instance.launched_at is None])
+
+
+def _record_whether_there_is_a_guest(instance, host, has_guest):
+    lock = lockutils.internal_lock(instance.uuid)
+    if not lock.acquire(blocking=False):
+        return  # it is being built, or deleted
+    try:
+        if has_guest:
+            LOG.warning('The guest of a failed build is still on this host. '
+                        'The server is not rebuilt until you remove it.',
+                        instance=instance)
+        if instance.host is None:
+            if has_guest:
+                return
+            instance_metadata.forget_left_guest(instance)
+        elif not instance_metadata.record_no_guest(
+                instance, None if has_guest else host):
+            return
+        instance.save(expected_vm_state=[vm_states.ERROR],
+                      expected_task_state=[None])
+        if not has_guest:
+            LOG.info('This host has no guest of a server that failed to be '
+                     'built here.', instance=instance)
+    except (exception.InstanceNotFound,
+            exception.UnexpectedTaskStateError):
+        pass  # it was deleted or is being rebuilt
+    finally:
+        lock.release()

@@ -1,0 +1,121 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Guests that a failed build may have left on a host."""
+
+from nova import exception
+from nova.virt import fake
+
+from nova_rescue_ext.rebuild import compute
+from tests.functional import rebuild_base
+
+
+class LeftGuestTest(rebuild_base.RebuildTestCase):
+
+    def create_with_left_guest(self):
+        """Spawn fails after it has started a guest, and so does destroy."""
+        self.add_capacity()
+        spawn = fake.FakeDriver.spawn
+
+        def spawn_and_fail(*args, **kwargs):
+            spawn(*args, **kwargs)
+            raise exception.NovaException('no answer of the guest')
+
+        def fail(*args, **kwargs):
+            raise exception.NovaException('no answer of the hypervisor')
+
+        self.broken = [
+            self.patch('nova.virt.fake.FakeDriver.spawn', spawn_and_fail),
+            self.patch('nova.virt.fake.FakeDriver.destroy', fail)]
+        server = self.create()
+        self.assertEqual(('ERROR', 'cell1', {}), (
+            server['status'], self.cell_of(server), self.allocations(server)))
+        self.assertEqual('', server['OS-EXT-SRV-ATTR:host'] or '')
+        for patch in self.broken:
+            patch.stop()
+        self.add_capacity('host2')
+        return server
+
+    def look(self, host='host1', startup=False):
+        self.patch('nova_rescue_ext.rebuild.compute.INTERVAL', 0)
+        self.computes[host].manager.update_available_resource(
+            self.context, startup=startup)
+
+    def remove_guest(self, server):
+        driver = self.computes['host1'].manager.driver
+        driver.instances.pop(server['id'])
+
+    def test_no_second_guest(self):
+        server = self.create_with_left_guest()
+        for _round in range(2):
+            self.assert_refused(409, self.rebuild(server),
+                                'may still have a guest')
+            self.look()
+            self.look('host2')
+        self.assertIn('is still on this host', self.stdlog.logger.output)
+        self.remove_guest(server)
+        self.look()
+        self.rebuilt(server)
+
+    def test_restart(self):
+        server = self.create_with_left_guest()
+        self.restart_compute_service(self.computes['host1'])
+        self.rebuilt(server)
+
+    def test_restart_while_it_is_there(self):
+        server = self.create_with_left_guest()
+        self.look(startup=True)
+        self.assert_refused(409, self.rebuild(server), 'guest')
+
+    def test_hypervisor_does_not_answer(self):
+        """No answer is not a no."""
+        server = self.create_with_left_guest()
+        self.remove_guest(server)
+
+        def fail(*args):
+            raise exception.HypervisorUnavailable()
+
+        broken = self.patch('nova.virt.fake.FakeDriver.list_instance_uuids',
+                            fail)
+        self.look()
+        self.assert_refused(409, self.rebuild(server), 'guest')
+        broken.stop()
+        self.look()
+        self.rebuilt(server)
+
+    def test_no_guest_no_mark(self):
+        """The guest was destroyed, and only then something failed."""
+        self.add_capacity()
+
+        def fail(*args, **kwargs):
+            raise exception.NovaException('broken')
+
+        spawn = self.patch('nova.virt.fake.FakeDriver.spawn', fail)
+        destroy = self.patch('nova.virt.fake.FakeDriver.destroy', fail)
+        server = self.create()
+        spawn.stop()
+        destroy.stop()
+        self.rebuilt(server)
+
+    def test_looks_now_and_then(self):
+        self.add_capacity()
+        manager = self.computes['host1'].manager
+        looks = []
+        self.patch('nova_rescue_ext.rebuild.compute._left_servers',
+                   lambda *args: looks.append(args) or [])
+        for _round in range(3):
+            manager.update_available_resource(self.context)
+        self.assertEqual(0, len(looks))  # it has looked at its start
+        compute._last_look[manager] = None
+        for _round in range(3):
+            manager.update_available_resource(self.context)
+        self.assertEqual(1, len(looks))
