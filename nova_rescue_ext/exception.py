@@ -399,3 +399,17 @@ class SnapshotLost(RebuildRefused):
                  'server is made, no longer exists. Delete the server and '
                  'create another.')
     code = 400
+
+
+class BurialInterrupted(RebuildRefused):
+    """The server has a BuildRequest and is in a cell."""
+
+    msg_fmt = N_('The failed creation of the server has not come to its end. '
+                 'Try again in a minute. If it lasts, ask the operator to run '
+                 '"nova-rescue-ext-manage rebuild-interrupted".')
+
+
+class CannotRelease(RescueExtException):
+    """A server cannot be taken off its host. For operators."""
+
+    msg_fmt = N_('The server cannot be taken off its host. %(reason)s')

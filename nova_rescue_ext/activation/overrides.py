@@ -38,6 +38,9 @@ from nova_rescue_ext.activation import exception
 from nova_rescue_ext.activation import verification
 
 GROUP = 'nova_rescue_ext.overrides'
+# Methods that Nova's classes get in addition: the name is where, the value is
+# the function. They are called as any method is.
+ADDITIONS = 'nova_rescue_ext.additions'
 
 _Callable = typing.Callable[..., typing.Any]
 
@@ -57,6 +60,22 @@ class Override(typing.NamedTuple):
         return self.target.partition(':')[2]
 
 
+class Addition(Override):
+    """One entry point: where a method is added, and which."""
+
+
+def apply(override: Override, module: types.ModuleType) -> 'Applied | Added':
+    """Put an override or an addition in place.
+
+    :param override: the Override or Addition
+    :param module: the imported module of Nova that the target is in
+    :returns: an object with a remove()
+    :raises: see Applied and Added
+    """
+    kind = Added if isinstance(override, Addition) else Applied
+    return kind(override, module)
+
+
 def declared() -> list[Override]:
     """The overrides that this package declares.
 
@@ -65,9 +84,21 @@ def declared() -> list[Override]:
 
     :returns: a list of Override, sorted by target
     """
-    return sorted(Override(entry_point.name, entry_point.value)
+    return _declared(GROUP)
+
+
+def additions() -> list[Override]:
+    """The methods that this package adds to classes of Nova.
+
+    :returns: a list of Addition, sorted by target
+    """
+    return _declared(ADDITIONS, Addition)
+
+
+def _declared(group: str, kind: type[Override] = Override) -> list[Override]:
+    return sorted(kind(entry_point.name, entry_point.value)
                   for entry_point in distribution.current().entry_points
-                  if entry_point.group == GROUP)
+                  if entry_point.group == group)
 
 
 def check_fit(override: Override) -> None:
@@ -164,6 +195,33 @@ class Applied:
             delattr(self._owner, self._attribute)
         else:
             setattr(self._owner, self._attribute, self._original)
+
+
+class Added:
+    """A method that a class of Nova has in addition.
+
+    :param addition: the Addition
+    :param module: the imported module of Nova that the class is in
+    :raises: AttributeError if the module does not have the class; Misfit if
+        the class has such a method
+    """
+
+    def __init__(self, addition: Override,
+                 module: types.ModuleType) -> None:
+        path, _, self._attribute = addition.qualname.rpartition('.')
+        self.override = addition
+        self._owner = functools.reduce(
+            getattr, path.split('.'), typing.cast(typing.Any, module))
+        if hasattr(self._owner, self._attribute):
+            raise exception.Misfit('Nova has a %s of its own' %
+                                   addition.target)
+        self._ours = _load(addition.ours)
+        setattr(self._owner, self._attribute, self._ours)
+
+    def remove(self) -> None:
+        """Take it off again, unless somebody else has replaced it."""
+        if vars(self._owner).get(self._attribute) is self._ours:
+            delattr(self._owner, self._attribute)
 
 
 def _load(name: str) -> _Callable:

@@ -50,7 +50,7 @@ class Activation:
         self._nova_release: str | None = None
         # Module of Nova -> overrides that are applied when it is imported.
         self._waiting: dict[str, list[overrides.Override]] = {}
-        self._applied: list[overrides.Applied] = []
+        self._applied: list[overrides.Applied | overrides.Added] = []
         self._hooked: set[str] = set()  # wrapt does not forget hooks
         self._lock = threading.RLock()
         self._due = _DueModules()
@@ -152,6 +152,8 @@ class Activation:
                 'service' % _in_words(severe + mild))
         for override in overrides.declared():
             self._waiting.setdefault(override.module, []).append(override)
+        for addition in overrides.additions():
+            self._waiting.setdefault(addition.module, []).append(addition)
         return _in_words(mild)
 
     def _watch_import(self, module: str) -> None:
@@ -173,7 +175,7 @@ class Activation:
         try:
             while (due := self._due.take()) is not None:
                 for override in self._waiting.pop(due.__name__, []):
-                    self._applied.append(overrides.Applied(override, due))
+                    self._applied.append(overrides.apply(override, due))
         except Exception as exc:
             self._refuse(exc)
             self._due.clear()

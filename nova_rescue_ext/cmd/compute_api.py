@@ -24,6 +24,7 @@ import sys
 import typing
 
 from keystoneauth1 import exceptions as ks_exc
+import microversion_parse
 import prettytable
 
 from nova_rescue_ext import microversion
@@ -34,6 +35,10 @@ PAGE = 200
 # half a minute. A request that changes something is not.
 _PATIENCE = {'connect_retries': 6, 'status_code_retries': 6,
              'retriable_status_codes': [502, 503, 504]}
+
+
+class Refused(Exception):
+    """The compute API refuses a request that reads, in its words."""
 
 
 class Result(typing.NamedTuple):
@@ -62,9 +67,14 @@ def positive(number):
     :param number: int or float
     """
     def parse(text):
-        if number(text) <= 0:
-            raise argparse.ArgumentTypeError('%s is not positive' % text)
-        return number(text)
+        try:
+            value = number(text)
+        except ValueError:
+            value = None
+        if value is None or not 0 < value < float('inf'):  # NaN is not
+            raise argparse.ArgumentTypeError(
+                '%s is not a positive number' % text)
+        return value
 
     return parse
 
@@ -116,11 +126,33 @@ class Client:
     def get(self, url, query=None):
         """What is at an address.
 
-        :raises: keystoneauth1's ClientException
+        :raises: Refused; keystoneauth1's NotFound, ClientException
         """
-        response = self._adapter.get(url, params=query, raise_exc=True,
-                                     headers=self._headers, **_PATIENCE)
+        try:
+            response = self._adapter.get(url, params=query, raise_exc=True,
+                                         headers=self._headers, **_PATIENCE)
+        except (ks_exc.Forbidden, ks_exc.BadRequest,
+                ks_exc.NotAcceptable) as exc:
+            raise Refused('The compute API refuses GET %s: %s' % (
+                url, words(exc.response)))
         return response.json()
+
+    def check_version(self, version):
+        """See that the compute API has a version of compute-rescue.
+
+        :param version: of nova_rescue_ext.microversion
+        :raises: Refused; keystoneauth1's ClientException
+        """
+        document = self._adapter.get('/', raise_exc=True,
+                                     **_PATIENCE).json()
+        offered = document.get('version', {}).get('compute_rescue', {}).get(
+            'version')
+        if (not offered or microversion_parse.parse_version_string(offered)
+                < version):
+            raise Refused(
+                'The compute API has no compute-rescue %s, but %s. Switch '
+                'nova-rescue-ext on in nova-api.' % (
+                    version, offered or 'none'))
 
     def show(self, server_id):
         """A server, or None if it was deleted.
@@ -163,7 +195,7 @@ class Client:
         try:
             events = self.get('/servers/%s/os-instance-actions/%s' % (
                 server_id, request_id))['instanceAction'].get('events', [])
-        except ks_exc.HttpError:
+        except (ks_exc.HttpError, Refused):
             return ''
         details = [event['details'] for event in events
                    if event.get('details')]

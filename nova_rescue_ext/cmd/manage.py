@@ -13,8 +13,8 @@
 
 """``nova-rescue-ext-manage``: what operators do about rescue and rebuild.
 
-``rebuild-interrupted`` and ``settle-migration`` work on Nova's databases; the
-others are clients of the compute API.
+``rebuild-interrupted``, ``rebuild-release`` and ``settle-migration`` work on
+Nova's databases; the others are clients of the compute API.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from nova_rescue_ext import activation
 from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext.cmd import migrate_rescued
 from nova_rescue_ext.cmd import rebuild_failed
+from nova_rescue_ext.cmd import rebuild_release
 from nova_rescue_ext.cmd import settle_migration
 
 
@@ -37,8 +38,6 @@ def rebuild_interrupted(arguments):
     :returns: the exit code: 0, or 1 if one was left as it is
     """
     from nova import context as nova_context
-    from nova import exception
-    from oslo_db import exception as db_exc
 
     from nova_rescue_ext.rebuild import recovery
 
@@ -46,18 +45,23 @@ def rebuild_interrupted(arguments):
     found = recovery.find(context, arguments.older_than)
     print(compute_api.table(
         ['Server', 'Project', 'Since (UTC)', 'Remedy'], [
-            [one.instance_uuid, one.project_id, one.since, one.remedy]
+            [one.instance_uuid, one.project_id, one.since,
+             one.remedy or 'cannot be decided: %s' % one.reason]
             for one in found]))
     if arguments.dry_run:
         return 0
     failed = 0
     for one in found:
         try:
-            recovery.remedy(context, one)
-        except (exception.NovaException, db_exc.DBError) as exc:
-            failed += 1
-            print('%s: not done (%s). Run the command again.' % (
-                one.instance_uuid, exc))
+            if one.remedy:
+                recovery.remedy(context, one)
+                continue
+            reason = one.reason
+        except Exception as exc:  # the others are not to wait for it
+            reason = exc
+        failed += 1
+        print('%s: not done (%s). Run the command again.' % (
+            one.instance_uuid, reason))
     print('%d finished or undone, %d not.' % (len(found) - failed, failed))
     return int(bool(failed))
 
@@ -83,6 +87,7 @@ def _parser():
              'them (default 3600)')
     interrupted.set_defaults(action=rebuild_interrupted, local=True)
 
+    rebuild_release.add_parser(commands)
     for command in (interrupted, rebuild_failed.add_parser(commands),
                     migrate_rescued.add_parser(commands),
                     settle_migration.add_parser(commands)):
@@ -120,6 +125,8 @@ def main(argv=None):
         _start_as_nova(arguments.config_file)
     try:
         return arguments.action(arguments)
+    except compute_api.Refused as exc:
+        sys.exit(str(exc))
     except ks_exc.ClientException as exc:
         sys.exit('The cloud cannot be asked (%s). If the command had begun, '
                  'run it again: it goes on.' % exc)

@@ -13,9 +13,15 @@
 
 """``nova-rescue-ext-manage rebuild-failed``: servers that never booted."""
 
+import argparse
+import contextlib
+import os
+import sys
 import time
 import typing
 
+from keystoneauth1 import exceptions as ks_exc
+import microversion_parse
 from oslo_utils import timeutils
 
 from nova_rescue_ext.cmd import compute_api
@@ -24,6 +30,7 @@ from nova_rescue_ext import microversion
 
 _EXTRA_SPEC = 'aggregate_instance_extra_specs:'
 _TENANTS = 'filter_tenant_id'
+_OLDEST_COMPUTE_VERSION = microversion_parse.parse_version_string('2.47')
 
 
 class NoAggregate(Exception):
@@ -72,11 +79,12 @@ def add_parser(commands):
                         help='only those that asked for this zone')
     parser.add_argument(
         '--older-than', type=int, default=0, metavar='SECONDS',
-        help='only those that failed so long ago')
+        help='only those that failed at least so long ago')
     parser.add_argument(
         '--failed-before', type=_time, metavar='TIME',
         help='only those that failed before (UTC, ISO 8601): to resume')
-    parser.add_argument('--limit', type=int, metavar='NUMBER',
+    parser.add_argument('--limit', type=compute_api.positive(int),
+                        metavar='NUMBER',
                         help='at most so many')
     parser.add_argument(
         '--rate', type=compute_api.positive(float), default=60,
@@ -86,12 +94,23 @@ def add_parser(commands):
         '--timeout', type=compute_api.positive(float), default=600,
         metavar='SECONDS',
         help='wait so long for the last to be built (default 600)')
+    parser.add_argument(
+        '--password-file', metavar='PATH',
+        help='write "server password" lines to this new file, which only you '
+             'can read. Without it the new admin passwords, one for each '
+             'server, are lost: the owners of servers that need one have to '
+             'set another')
     parser.set_defaults(action=run, local=False)
     return parser
 
 
 def _time(text):
-    return timeutils.normalize_time(timeutils.parse_isotime(text))
+    try:
+        return timeutils.normalize_time(timeutils.parse_isotime(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            '%s is not a time such as 2026-11-28T16:00:00Z (ISO 8601; UTC '
+            'unless it says otherwise)' % text)
 
 
 def run(arguments):
@@ -99,9 +118,11 @@ def run(arguments):
 
     :returns: the exit code: 0, or 1 if one was refused or failed again
     """
+    _check_compute_version(arguments.compute_version)
     client = compute_api.Client(
         compute_api.connect(arguments.os_cloud), arguments.compute_version,
         microversion.REBUILD_NEVER_BOOTED)
+    client.check_version(microversion.REBUILD_NEVER_BOOTED)
     before = arguments.failed_before or timeutils.utcnow()
     try:
         aggregate = arguments.aggregate and _aggregate(client,
@@ -122,9 +143,44 @@ def run(arguments):
     print('If this is interrupted, go on with those that are left: '
           '--failed-before %s' % before.isoformat(timespec='seconds'),
           flush=True)
-    return compute_api.report(
-        _rebuild_all(client, servers, arguments.rate, arguments.timeout),
-        'ACTIVE')
+    with _open_password_file(arguments.password_file) as passwords:
+        results = _rebuild_all(client, servers, arguments.rate,
+                               arguments.timeout, passwords)
+    if not arguments.password_file:
+        print('The new admin passwords were not kept: see --password-file.')
+    return compute_api.report(results, 'ACTIVE')
+
+
+def _check_compute_version(version):
+    """Refuse versions that do not say what is asked about each server.
+
+    :raises: Refused
+    """
+    try:
+        number = microversion_parse.parse_version_string(version)
+    except TypeError:
+        raise compute_api.Refused(
+            '--compute-version %s is not a version such as 2.94.' % version)
+    # The flavor is shown since 2.47, whether a server is locked since 2.9.
+    if number < _OLDEST_COMPUTE_VERSION:
+        raise compute_api.Refused(
+            '--compute-version has to be at least 2.%d: older ones do not say '
+            'whether a server is locked, and what its flavor is.'
+            % _OLDEST_COMPUTE_VERSION.minor)
+
+
+def _open_password_file(path):
+    """A new file that only its owner can read, or nothing.
+
+    :raises: Refused
+    """
+    if not path:
+        return contextlib.nullcontext()
+    try:
+        return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+                            0o600), 'w')
+    except OSError as exc:
+        raise compute_api.Refused('--password-file: %s' % exc)
 
 
 def _list_failed(client, project_id):
@@ -179,39 +235,73 @@ def _matches(server, filters, before, aggregate):
         and (aggregate is None or aggregate.takes(server)))
 
 
-def _rebuild_all(client, servers, rate, timeout):
+def _rebuild_all(client, servers, rate, timeout, passwords):
     """Rebuild servers and wait for what becomes of them.
+
+    With Ctrl-C no further server is rebuilt or waited for.
 
     :param rate: at most so many a minute
     :param timeout: seconds to wait after the last request
+    :param passwords: a file for the new admin passwords, or None
     :returns: a list of compute_api.Result
     """
-    results, waiting = [], []
-    with compute_api.progress('Rebuilding', len(servers)) as advance:
-        for server in servers:
-            refusal = client.act(server['id'], 'rebuild', {})
-            if refusal:
-                results.append(compute_api.Result(
-                    server['id'], 'refused', refusal))
-                advance()
-            else:
-                waiting.append(server['id'])
-            time.sleep(60.0 / rate)
-        watch = timeutils.StopWatch(timeout)
-        watch.start()
-        while waiting and not watch.expired():
-            for server_id in list(waiting):
-                server = client.show(server_id)
-                if server and server['status'] == 'BUILD':
-                    continue
-                waiting.remove(server_id)
-                results.append(_result(server_id, server))
-                advance()
-            if waiting:
-                time.sleep(1)
-    return results + [
-        compute_api.Result(server_id, 'BUILD', 'still being built')
-        for server_id in waiting]
+    results = {server['id']: compute_api.Result(
+        server['id'], 'not asked', 'interrupted') for server in servers}
+    try:
+        with compute_api.progress('Rebuilding', len(servers)) as advance:
+            for server in servers:
+                # First: an interrupted request may have been heard.
+                results[server['id']] = compute_api.Result(
+                    server['id'], 'BUILD', 'still being built')
+                refusal = _rebuild(client, server['id'], passwords)
+                if refusal:
+                    results[server['id']] = compute_api.Result(
+                        server['id'], 'refused', refusal)
+                    advance()
+                time.sleep(60.0 / rate)
+            _await(client, results, timeout, advance)
+    except KeyboardInterrupt:
+        print('Interrupted.', file=sys.stderr)
+    return list(results.values())
+
+
+def _rebuild(client, server_id, passwords):
+    """Ask for a rebuild.
+
+    :returns: the reason of a refusal, or None
+    """
+    try:
+        response = client.request_action(server_id, 'rebuild', {})
+    except ks_exc.ClientException as exc:
+        return str(exc)
+    if not response.ok:
+        return compute_api.words(response)
+    if passwords:
+        passwords.write('%s %s\n' % (
+            server_id, response.json()['server'].get('adminPass', '')))
+        passwords.flush()
+    return None
+
+
+def _await(client, results, timeout, advance):
+    """Wait for servers that are being built, and note what becomes of them.
+
+    :param results: server id -> Result; changed in place
+    """
+    watch = timeutils.StopWatch(timeout)
+    watch.start()
+    waiting = [result.server_id for result in results.values()
+               if result.state == 'BUILD']
+    while waiting and not watch.expired():
+        for server_id in list(waiting):
+            server = client.show(server_id)
+            if server and server['status'] == 'BUILD':
+                continue
+            waiting.remove(server_id)
+            results[server_id] = _result(server_id, server)
+            advance()
+        if waiting:
+            time.sleep(1)
 
 
 def _result(server_id, server):

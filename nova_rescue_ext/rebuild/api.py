@@ -44,7 +44,6 @@ from nova_rescue_ext.rebuild import quota
 from nova_rescue_ext.rebuild import refusals
 from nova_rescue_ext.rebuild import request as rebuild_request
 from nova_rescue_ext.rebuild import spec_extras
-from nova_rescue_ext.rebuild import task_api
 from nova_rescue_ext.rebuild import wsgi
 
 LOG = logging.getLogger(__name__)
@@ -176,18 +175,32 @@ class Rebuild:
         :raises: AlreadyRebuilding
         """
         build, server = self._build, self._server
-        older = server.extras.get('history', [])
+        # A conductor without the package never writes it to the new row.
+        older = server.extras.get('history', [])[-database.HISTORY_LENGTH:]
         attempt = spec_extras.new_attempt(server.cell, older)
         try:
             self._build_request = database.begin(
                 self._context, build, server.cell, server.instance.created_at,
                 rebuild=attempt, sent=None, history=older + server.history)
         except db_exc.DBDuplicateEntry:
-            raise exception.AlreadyRebuilding()
+            raise self._why_there_is_a_build_request()
         except db_exc.DBError:
             with excutils.save_and_reraise_exception() as reraise:
                 # Was the answer lost, or the question?
                 reraise.reraise = not self._has_begun(attempt)
+
+    def _why_there_is_a_build_request(self) -> exception.RebuildRefused:
+        """Another rebuild takes the server out of its cell."""
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            self._context, self._uuid)
+        if mapping.cell_mapping is None:
+            return exception.AlreadyRebuilding()
+        LOG.warning('The server has a BuildRequest although it is in cell %s. '
+                    'If that lasts, a conductor has died while it buried the '
+                    'server: "nova-rescue-ext-manage rebuild-interrupted" '
+                    'repairs it.', mapping.cell_mapping.identity,
+                    instance_uuid=self._uuid)
+        return exception.BurialInterrupted()
 
     def _has_begun(self, attempt: dict[str, object]) -> bool:
         try:
@@ -311,9 +324,8 @@ class Rebuild:
         LOG.info('The server never booted and is built again; it was in cell '
                  '%s.', self._server.cell.identity, instance_uuid=self._uuid)
         try:
-            task_api.rebuild_instance_in_cell0(
-                self._api.compute_task_api, self._context,
-                self._build_request, build.spec, build.image,
+            self._api.compute_task_api.rebuild_instance_in_cell0(
+                self._context, self._build_request, build.spec, build.image,
                 request.admin_password, request.files, build.networks,
                 build.bdms, build.tags)
         except Exception:

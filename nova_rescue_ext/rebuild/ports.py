@@ -45,7 +45,7 @@ class LeftPorts:
                  context: nova_context.RequestContext,
                  instance: objects.Instance,
                  named: set[str] | None) -> None:
-        self._api = api
+        self._network_api = api
         self._context = context
         self._instance = instance
         # A project can name any server as the device of its ports.
@@ -84,10 +84,12 @@ class LeftPorts:
         if not self.named and not self.made_by_nova:
             return
         client = neutron.get_client(self._context)
-        self._api._unbind_ports(self._context, self.named, client)
-        self._api._delete_ports(client, self._instance, self.made_by_nova,
-                                raise_if_fail=True)
+        network_api = self._network_api
+        network_api._unbind_ports(self._context, self.named, client)
+        network_api._delete_ports(client, self._instance, self.made_by_nova,
+                                  raise_if_fail=True)
         # Nova only logs that it fails to unbind one.
-        if self._api.list_ports(self._context, device_id=self._instance.uuid,
-                                id=self.named)['ports']:
+        if self.named and network_api.list_ports(
+                self._context, device_id=self._instance.uuid,
+                id=self.named)['ports']:
             raise exception.PortsNotReleased(ports=', '.join(self.named))

@@ -36,13 +36,16 @@ from nova.db.api import api as api_db_api
 from nova.db.api import models
 from nova import exception
 from nova import objects
-from oslo_serialization import jsonutils
+from oslo_log import log as logging
 from oslo_utils import timeutils
+import sqlalchemy as sa
 
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.rebuild import unsaved_objects
+
+LOG = logging.getLogger(__name__)
 
 UNDO = 'undo: the old row is the server again'
 BURY = 'undo: the server is buried in cell0'
@@ -52,12 +55,13 @@ FINISH = 'finish: its older actions are restored'
 
 
 class Interrupted(typing.NamedTuple):
-    """A server whose rebuild has not gone on."""
+    """A server whose rebuild, or burial in cell0, has not gone on."""
 
     instance_uuid: str
     project_id: str
     since: datetime.datetime  # UTC, without a zone
-    remedy: str
+    remedy: str | None  # None if it cannot be decided
+    reason: str = ''  # why it cannot
 
 
 def find(context, older_than):
@@ -70,31 +74,57 @@ def find(context, older_than):
     """
     before = timeutils.utcnow() - datetime.timedelta(seconds=older_than)
     found = []
-    for uuid, project_id, since, text in _marked(context):
-        extras = jsonutils.loads(text).get(spec_extras.KEY, {})
-        if 'rebuild' not in extras or since > before:
-            continue
-        remedy = _remedy(context, uuid, extras)
-        if remedy:
-            found.append(Interrupted(uuid, project_id, since, remedy))
+    for uuid, project_id, since in _candidates(context, before):
+        try:
+            remedy, reason = _remedy(context, uuid), ''
+        except Exception as exc:
+            # A cell that cannot be reached must not keep the others waiting.
+            LOG.warning('What has become of the rebuild of this server cannot '
+                        'be told. Run the command again when that has '
+                        'passed: %s', exc, instance_uuid=uuid)
+            remedy, reason = None, str(exc)
+        if remedy or reason:
+            found.append(Interrupted(uuid, project_id, since, remedy, reason))
     return sorted(found, key=lambda interrupted: interrupted.since)
 
 
 @api_db_api.context_manager.reader
-def _marked(context):
+def _candidates(context, before):
+    """Servers that may have been interrupted before a time.
+
+    First those that are in no cell, or have a BuildRequest in one: few. Then
+    the others, which only the text of the RequestSpec tells: the database
+    looks through the texts, and none of them is read here.
+
+    :returns: a list of (UUID, project id, since)
+    """
     mapping, spec = models.InstanceMapping, models.RequestSpec
-    rows = context.session.query(mapping, spec).filter(
-        spec.spec.contains(spec_extras.REBUILD_IN_TEXT, autoescape=True),
-        mapping.instance_uuid == spec.instance_uuid).all()
-    return [(spec.instance_uuid, mapping.project_id,
-             spec.updated_at or spec.created_at, spec.spec)
-            for mapping, spec in rows]
+    since = sa.func.coalesce(spec.updated_at, spec.created_at)
+    query = context.session.query(
+        spec.instance_uuid, mapping.project_id, since).filter(
+            mapping.instance_uuid == spec.instance_uuid, since <= before)
+    under_way = query.outerjoin(
+        models.BuildRequest,
+        models.BuildRequest.instance_uuid == mapping.instance_uuid).filter(
+            sa.or_(mapping.cell_id.is_(None),
+                   models.BuildRequest.id.isnot(None))).all()
+    seen = {row[0] for row in under_way}
+    ended = query.filter(mapping.cell_id.isnot(None), spec.spec.contains(
+        spec_extras.REBUILD_IN_TEXT, autoescape=True)).all()
+    return [tuple(row) for row in under_way] + [
+        tuple(row) for row in ended if row[0] not in seen]
 
 
-def _remedy(context, uuid, extras):
-    """What to do, or None if the server was deleted from its new cell."""
-    mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+def _remedy(context, uuid):
+    """What to do, or None if there is nothing to be done."""
+    try:
+        extras = spec_extras.read(context, uuid)
+        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+    except (exception.RequestSpecNotFound, exception.InstanceMappingNotFound):
+        return None  # it has been deleted meanwhile
     is_wanted = database.is_wanted(context, uuid)
+    if 'rebuild' not in extras:
+        return _remedy_of_create(mapping, is_wanted)
     if mapping.queued_for_delete:
         return (DELETE if is_wanted or mapping.cell_mapping is None
                 else None)
@@ -110,6 +140,18 @@ def _remedy(context, uuid, extras):
     if row is None:
         return None
     return FAIL if _is_asked_of_no_host(row) else FINISH
+
+
+def _remedy_of_create(mapping, is_wanted):
+    """What to do about a server that is created, not rebuilt.
+
+    In no cell it waits for a conductor. In one, it has its BuildRequest for a
+    moment only: the conductor has died, GET says ERROR or BUILD by the row,
+    a list says BUILD, and no host has heard of it.
+    """
+    if not is_wanted or mapping.cell_mapping is None:
+        return None
+    return DELETE if mapping.queued_for_delete else BURY
 
 
 def _is_asked_of_no_host(instance):
@@ -195,9 +237,10 @@ def _check_hosts(context, task_manager, uuid):
 
 
 def _finish(context, uuid):
-    conductor.finish_attempt(
-        manager.ComputeTaskManager().report_client, context, uuid,
-        spec_extras.read(context, uuid))
+    extras = spec_extras.read(context, uuid)
+    if 'rebuild' in extras:
+        conductor.finish_attempt(
+            manager.ComputeTaskManager().report_client, context, uuid, extras)
 
 
 def _delete(context, uuid):

@@ -11,10 +11,13 @@
 # under the License.
 
 
-"""The conductor's task API, as nova-api calls it for a rebuild."""
+"""What nova.conductor.api.ComputeTaskAPI gets in addition.
+
+The spec, rebuild-in-cell0, gives it a method.
+"""
 
 
-def rebuild_instance_in_cell0(task_api, context, build_request, request_spec,
+def rebuild_instance_in_cell0(self, context, build_request, request_spec,
                               image, admin_password, injected_files,
                               requested_networks, block_device_mapping, tags):
     """Have a server built that never booted. Never call it twice for one.
@@ -22,11 +25,19 @@ def rebuild_instance_in_cell0(task_api, context, build_request, request_spec,
     Through the RPC that builds new servers, so that conductors and computes of
     a cloud that is being upgraded understand it (spec: rebuild-in-cell0).
 
-    :param task_api: Nova's ComputeTaskAPI
+    :param self: the ComputeTaskAPI
+    :param context: a RequestContext that is targeted at no cell
+    :param build_request: the BuildRequest, which is the server
+    :param request_spec: the RequestSpec
+    :param image: a dict, as for a new server
+    :param admin_password: for the server
+    :param injected_files: for the server
+    :param requested_networks: a NetworkRequestList, or None
     :param block_device_mapping: new objects: those of a BuildRequest that was
         read again make the conductor fail midway (hazard: reloaded-objects)
+    :param tags: a TagList
     """
-    task_api.schedule_and_build_instances(
+    self.schedule_and_build_instances(
         context, build_requests=[build_request], request_spec=[request_spec],
         image=image, admin_password=admin_password,
         injected_files=injected_files, requested_networks=requested_networks,

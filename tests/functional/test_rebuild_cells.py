@@ -35,7 +35,7 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         """Nova targets the context of a request when it finds the server."""
         server = self.create_failed()
         contexts = []
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0',
                    lambda api, context, *args: contexts.append(context))
         self.assertEqual(202, self.rebuild(server).status_code)

@@ -50,7 +50,7 @@ class StatementsTest(rebuild_base.RebuildTestCase):
         return texts
 
     def test_as_many_for_each_of_many(self):
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0', lambda *args: None)
         alone = self.create_failed()
         self.count(alone)  # fills caches
@@ -64,7 +64,7 @@ class StatementsTest(rebuild_base.RebuildTestCase):
 
     def test_less_than_delete_and_create(self):
         """The requests; what comes after them is the same build."""
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0', lambda *args: None)
         for _twice in range(2):  # fills caches
             first, second = self.create_failed(), self.create_failed()

@@ -19,6 +19,7 @@ transactions otherwise.
 
 import datetime
 import threading
+import types
 
 from nova import context as nova_context
 from nova.db.api import api as api_db_api
@@ -31,6 +32,8 @@ from nova import test
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import enginefacade
 from oslo_utils.fixture import uuidsentinel as uuids
+import sqlalchemy as sa
+from sqlalchemy import orm
 
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.rebuild import database
@@ -47,6 +50,7 @@ class _DatabaseTests:
     """The tests; SERVER is one of database_servers."""
 
     USES_DB_SELF = True
+    IS_CONCURRENT = True
 
     @classmethod
     def setUpClass(cls):
@@ -123,16 +127,19 @@ class _DatabaseTests:
         self.spec.create()
 
     def begin(self, older=(), **keep):
-        instance = objects.Instance(self.context, uuid=uuids.server,
-                                    vm_state='building', project_id='p')
-        build_request = objects.BuildRequest(
-            self.context, instance=instance, instance_uuid=uuids.server,
-            project_id='p', tags=objects.TagList(objects=[]),
-            block_device_mappings=objects.BlockDeviceMappingList(objects=[]))
         self.spec.num_instances += 1
         self.attempt = extras.new_attempt(self.cell, older)
-        database.begin(self.context, build_request, self.spec, self.cell,
-                       CREATED_AT, rebuild=self.attempt, **keep)
+        build = self.build(self.context, self.spec)
+        return database.begin(self.context, build, self.cell, CREATED_AT,
+                              rebuild=self.attempt, **keep)
+
+    def build(self, context, spec):
+        """A NewBuild, as far as it is written."""
+        return types.SimpleNamespace(
+            spec=spec, bdms=objects.BlockDeviceMappingList(objects=[]),
+            tags=objects.TagList(objects=[]), instance=objects.Instance(
+                context, uuid=uuids.server, vm_state='building',
+                project_id='p'))
 
     def find(self):
         return objects.Instance.get_by_uuid(self.context, uuids.server)
@@ -164,6 +171,53 @@ class _DatabaseTests:
         self.assertRaises(ext_exception.AlreadyRebuilding, self.begin)
         self.assertFalse(self.is_building())
         self.assertEqual({}, extras.read(self.context, uuids.server))
+
+    def test_begin_of_a_server_that_is_in_another_cell(self):
+        other = objects.CellMapping(
+            self.context, uuid=uuids.cell, name='other',
+            transport_url='none:///', database_connection=self.urls['main'])
+        other.create()
+        self.change_mapping(cell_id=other.id)
+        self.assertRaises(ext_exception.AlreadyRebuilding, self.begin)
+        self.assertFalse(self.is_building())
+        self.assertEqual(uuids.cell, self.mapped_cell().uuid)
+
+    def test_begin_of_a_server_that_was_never_deleted(self):
+        """Both are in the column of servers that are not."""
+        for value in (None, False):
+            self.change_mapping(queued_for_delete=value)
+            self.begin()
+            self.assertTrue(database.undo_begin(
+                self.context, uuids.server, self.cell))
+
+    def test_deadlocks_are_retried(self):
+        """A cluster aborts one of two transactions that meet."""
+        self.abort(3)
+        self.begin()
+        self.abort(3)
+        self.assertTrue(database.mark_sent(self.context, uuids.server, None))
+        self.abort(3)
+        database.destroy_row(self.context, self.find())
+        self.abort(3)
+        self.assertTrue(database.undo_begin(
+            self.context, uuids.server, self.cell))
+        self.assertEqual({}, extras.read(self.context, uuids.server).get(
+            'rebuild', {}))
+
+    def abort(self, times):
+        """Have the next transactions be aborted when they end."""
+        left = [times]
+
+        def fail(session):
+            if left and (session.new or session.dirty or session.deleted
+                         or session.in_transaction()):
+                left[0] -= 1
+                if left[0] == 0:
+                    left.clear()
+                    sa.event.remove(orm.Session, 'before_commit', fail)
+                raise db_exc.DBDeadlock()
+
+        sa.event.listen(orm.Session, 'before_commit', fail)
 
     def test_begin_of_a_server_that_is_deleted(self):
         self.change_mapping(queued_for_delete=True)
@@ -254,24 +308,19 @@ class _DatabaseTests:
 
     def test_two_at_once(self):
         """Transactions that overlap: one wins."""
+        if not self.IS_CONCURRENT:
+            self.skipTest('SQLite has one writer at a time')
         results = []
         barrier = threading.Barrier(2)
 
         def run():
             context = nova_context.get_admin_context()
-            build_request = objects.BuildRequest(
-                context, instance_uuid=uuids.server, project_id='p',
-                instance=objects.Instance(context, uuid=uuids.server,
-                                          project_id='p'),
-                tags=objects.TagList(objects=[]),
-                block_device_mappings=objects.BlockDeviceMappingList(
-                    objects=[]))
             spec = objects.RequestSpec.get_by_instance_uuid(
                 context, uuids.server)
             spec.num_instances = 1
             barrier.wait()
             try:
-                database.begin(context, build_request, spec, self.cell,
+                database.begin(context, self.build(context, spec), self.cell,
                                CREATED_AT, rebuild={})
                 results.append('won')
             except (db_exc.DBDuplicateEntry, ext_exception.AlreadyRebuilding):
@@ -387,6 +436,13 @@ class _DatabaseTests:
         database.remove_traces(self.context, uuids.server)
         self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
         self.assertEqual({}, extras.read(self.context, uuids.server))
+
+
+class SQLiteTest(_DatabaseTests, test.NoDBTestCase):
+    """Everywhere: each condition is seen to matter."""
+
+    SERVER = database_servers.SQLite
+    IS_CONCURRENT = False
 
 
 class MariaDBTest(_DatabaseTests, test.NoDBTestCase):

@@ -34,7 +34,6 @@ import sqlalchemy as sa
 
 from nova_rescue_ext.cmd import manage
 from nova_rescue_ext.rebuild import recovery
-from nova_rescue_ext.rebuild import task_api
 from tests.functional import database_servers
 from tests.functional import own_databases
 from tests.functional import rebuild_base
@@ -84,6 +83,7 @@ def at_statement(text):
 
 
 _API = 'nova_rescue_ext.rebuild.'
+_TASK_API = 'nova.conductor.api.ComputeTaskAPI.'
 # Where nova-api is killed, the status of the server then, the remedy.
 API_STEPS = (
     ('before step 2', before(_API + 'database.begin'), ERROR, None),
@@ -272,7 +272,7 @@ class _KilledTests(own_databases.OwnDatabases):
         :returns: a function that delivers it
         """
         kept = []
-        patch = self.patch(_API + 'task_api.rebuild_instance_in_cell0',
+        patch = self.patch(_TASK_API + 'rebuild_instance_in_cell0',
                            lambda api, *args: kept.append(args))
         self.assertEqual(202, self.rebuild(server).status_code)
         patch.stop()
@@ -312,7 +312,7 @@ class _KilledTests(own_databases.OwnDatabases):
             _kill()
 
         def install():
-            mock.patch(_API + 'task_api.rebuild_instance_in_cell0',
+            mock.patch(_TASK_API + 'rebuild_instance_in_cell0',
                        keep).start()
 
         self.in_child(lambda: self.rebuild(server), install)
@@ -322,9 +322,9 @@ class _KilledTests(own_databases.OwnDatabases):
         context = type(self.context).from_dict(context)
         self.assertEqual('BUILD', self.status(server))
         self.set_down('host1', False)
-        task_api.rebuild_instance_in_cell0(
-            self.conductor_api(), context,
-            *(serializer.deserialize_entity(context, arg) for arg in args))
+        self.conductor_api().rebuild_instance_in_cell0(
+            context, *(serializer.deserialize_entity(context, arg)
+                       for arg in args))
         after = self.await_end(server)
         self.assertEqual('ACTIVE', after['status'], after.get('fault'))
         self.assertEqual([], recovery.find(self.context, 0))

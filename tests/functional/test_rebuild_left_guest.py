@@ -12,10 +12,14 @@
 
 """Guests that a failed build may have left on a host."""
 
+from unittest import mock
+
 from nova import exception
 from nova.virt import fake
+from oslo_concurrency import lockutils
 
 from nova_rescue_ext.rebuild import compute
+from tests.functional import operator_base
 from tests.functional import rebuild_base
 
 
@@ -39,14 +43,13 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
         server = self.create()
         self.assertEqual(('ERROR', 'cell1', {}), (
             server['status'], self.cell_of(server), self.allocations(server)))
-        self.assertEqual('', server['OS-EXT-SRV-ATTR:host'] or '')
         for patch in self.broken:
             patch.stop()
         self.add_capacity('host2')
         return server
 
     def look(self, host='host1', startup=False):
-        self.patch('nova_rescue_ext.rebuild.compute.INTERVAL', 0)
+        compute._last_look.clear()
         self.computes[host].manager.update_available_resource(
             self.context, startup=startup)
 
@@ -68,7 +71,8 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
 
     def test_restart(self):
         server = self.create_with_left_guest()
-        self.restart_compute_service(self.computes['host1'])
+        self.restart_compute_service(self.computes['host1'],
+                                     keep_hypervisor_state=False)
         self.rebuilt(server)
 
     def test_restart_while_it_is_there(self):
@@ -119,3 +123,79 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
         for _round in range(3):
             manager.update_available_resource(self.context)
         self.assertEqual(1, len(looks))
+
+
+class ReleaseTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
+    """nova-compute was killed in the middle of a build."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova_rescue_ext.cmd.manage._start_as_nova',
+                   lambda config_files: None)
+        self.add_capacity()
+        self.server = self.create_not_given_up()
+
+    def create_not_given_up(self):
+        kill = mock.Mock(side_effect=rebuild_base.Killed)
+        spawn = self.patch('nova.virt.fake.FakeDriver.spawn', kill)
+        server = self.api.post_server({'server': {
+            'name': 'web', 'flavorRef': '1', 'networks': 'none',
+            'imageRef': self.IMAGE}})
+        self.await_true(lambda: kill.called)
+        spawn.stop()
+        self.admin_api.post_server_action(
+            server['id'], {'os-resetState': {'state': 'error'}})
+        self.change_row(server, host='host1', node='host1')
+        return self.api.get_server(server['id'])
+
+    def release(self, *argv):
+        try:
+            return self.run_command('rebuild-release', self.server['id'],
+                                    *argv)[1]
+        except SystemExit as exc:
+            return str(exc)
+
+    def look(self):
+        compute._last_look.clear()
+        self.computes['host1'].manager.update_available_resource(self.context)
+
+    def test_release(self):
+        self.assert_refused(409, self.rebuild(self.server), 'rebuild-release')
+        self.assertNotIn('host1', self.rebuild(self.server).text)
+        self.assertIn('has not looked yet', self.release())
+        self.look()
+        self.assertIn('is off host host1', self.release())
+        self.assertIn('No host has it', self.release())
+        self.rebuilt(self.server)
+        self.assertEqual(1, len(self.allocations(self.server)))
+
+    def test_guest(self):
+        driver = self.computes['host1'].manager.driver
+        self.look()
+        driver.instances[self.server['id']] = mock.Mock()
+        self.look()
+        self.assertIn('has a guest of it', self.release())
+        self.assert_refused(409, self.rebuild(self.server))
+
+    def test_while_it_is_built(self):
+        """The guest is on its way."""
+        lock = lockutils.internal_lock(self.server['id'])
+        with lock:
+            self.look()
+        self.assertIn('has not looked yet', self.release())
+
+    def test_host_is_gone(self):
+        self.assertIn('nova-compute runs on', self.release('--host-is-gone'))
+        self.set_down('host1', True)
+        self.assertIn('use --host-is-gone', self.release())
+        self.assertIn('is off host', self.release('--host-is-gone'))
+        self.add_capacity('host2')
+        self.rebuilt(self.server)
+
+    def test_others_are_left_alone(self):
+        booted = self.create()
+        self.server = self.api.get_server(booted['id'])
+        self.admin_api.post_server_action(
+            booted['id'], {'os-resetState': {'state': 'error'}})
+        self.look()
+        self.assertIn('It has booted', self.release('--host-is-gone'))

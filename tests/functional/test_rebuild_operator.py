@@ -13,13 +13,17 @@
 
 """What operators do about failed builds."""
 
+import os
 import re
 import time
 from unittest import mock
 
 import fixtures
+from oslo_db import exception as db_exc
 
+from nova_rescue_ext import activation
 from nova_rescue_ext.cmd import compute_api
+from nova_rescue_ext.rebuild import recovery
 from tests.functional import operator_base
 from tests.functional import rebuild_base
 
@@ -89,7 +93,7 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
                 *everything, *passing)[1], passing)
         for failing in (['--reason', 'other'], ['--flavor', 'other'],
                         ['--project', 'other'], ['--older-than', '99'],
-                        ['--availability-zone', 'other'], ['--limit', '0'],
+                        ['--availability-zone', 'other'],
                         ['--failed-before', server['updated']],
                         ['--failed-before', '2000-01-01T00:00:00']):
             self.assertNotIn(server['id'], self.rebuild_failed(
@@ -158,7 +162,7 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
 
     def test_still_being_built(self):
         server = self.create_failed()
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0', lambda *args: None)
         code, output = self.rebuild_failed('--failed-before', FAR,
                                            '--timeout', '0.1')
@@ -168,7 +172,7 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
 
     def test_deleted_while_it_is_built(self):
         self.create_failed()
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0', lambda *args: None)
         show = compute_api.Client.show
 
@@ -184,18 +188,86 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
 
     def test_being_built_already(self):
         server = self.create_failed()
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0', lambda *args: None)
         self.rebuild(server)
         self.assertNotIn(server['id'], self.rebuild_failed(
             '--dry-run', '--failed-before', FAR)[1])
         self.api.delete_server(server['id'])
 
-    def test_rate_that_is_not_one(self):
-        for rate in ('0', '-1'):
-            self.assertRaises(SystemExit, self.rebuild_failed,
-                              '--rate', rate)
-            self.assertIn('not positive', self.stderr.getvalue())
+    def test_arguments_that_are_none(self):
+        """Told before anything is asked, and with what would be right."""
+        for arguments, words in (
+                (['--rate', '0'], 'not a positive number'),
+                (['--rate', '-1'], 'not a positive number'),
+                (['--rate', 'nan'], 'not a positive number'),
+                (['--rate', 'x'], 'not a positive number'),
+                (['--limit', '-1'], 'not a positive number'),
+                (['--limit', '0'], 'not a positive number'),
+                (['--failed-before', 'noon'], 'such as 2026-')):
+            self.assertRaises(SystemExit, self.rebuild_failed, *arguments)
+            self.assertIn(words, self.stderr.getvalue())
+        for version, words in (('2.8', 'at least 2.47'), ('x', 'as 2.94')):
+            self.assert_exits(words, '--compute-version', version)
+        self.assertEqual([], self.requests)
+
+    def assert_exits(self, words, *argv):
+        error = self.assertRaises(SystemExit, self.rebuild_failed, *argv)
+        self.assertIn(words, str(error))
+
+    def test_novas_words(self):
+        self.assert_exits("Version 2.999 is not supported by the API",
+                          '--compute-version', '2.999')
+        self.policy.set_rules({
+            'os_compute_api:servers:detail:get_all_tenants': '!'},
+            overwrite=False)
+        self.assert_exits("Policy doesn't allow")
+
+    def test_package_is_off_in_nova_api(self):
+        server = self.create_failed()
+        self.patch('nova_rescue_ext.microversion.api.list_versions',
+                   lambda original, self, *args, **kwargs: original(
+                       *args, **kwargs))
+        self.patch('nova_rescue_ext.microversion.api.show_version',
+                   lambda original, self, *args, **kwargs: original(
+                       *args, **kwargs))
+        for applied in activation._state.applied:
+            if 'versions:' in applied.override.target:
+                applied.remove()
+        self.assert_exits('Switch nova-rescue-ext on', '--failed-before', FAR)
+        self.assert_untouched(server)
+
+    def test_passwords(self):
+        server = self.create_failed()
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'file')
+        self.assertIn('not kept', self.rebuild_failed(
+            '--failed-before', FAR)[1])
+        _code, output = self.rebuild_failed(
+            '--failed-before', FAR, '--password-file', path)
+        self.assertNotIn('not kept', output)
+        self.assertEqual(0o600, os.stat(path).st_mode & 0o777)
+        with open(path) as passwords:
+            server_id, password = passwords.read().split()
+        self.assertEqual((server['id'], 12), (server_id, len(password)))
+        self.assert_exits('File exists', '--failed-before', FAR,
+                          '--password-file', path)
+
+    def test_interrupted(self):
+        """By Ctrl-C: it says what was done."""
+        for _number in range(3):
+            self.create_failed()
+        sleeps = []
+
+        def sleep(seconds):
+            sleeps.append(seconds)
+            if len(sleeps) == 2:
+                raise KeyboardInterrupt()
+
+        self.patch('nova_rescue_ext.cmd.rebuild_failed.time',
+                   mock.Mock(sleep=sleep))
+        code, output = self.rebuild_failed('--failed-before', FAR)
+        self.assertEqual(1, code)
+        self.assertIn('2 BUILD, 1 not asked', output)
 
     def test_aggregate(self):
         """After capacity was added to some hosts."""
@@ -278,3 +350,47 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.assertIn('1 finished or undone', output)
         self.assertEqual('ERROR', self.api.get_server(server['id'])['status'])
         self.assertIn('0 finished or undone', self.run_command(*command)[1])
+
+    def test_rebuild_interrupted_with_a_cell_down(self):
+        """One that cannot be decided keeps no other waiting."""
+        servers = [self.create_failed() for _number in range(2)]
+        for server in servers:
+            with self.killed('nova_rescue_ext.rebuild.api.Rebuild.'
+                             'destroy_row'):
+                self.assertRaises(rebuild_base.Killed, self.rebuild, server)
+        row = recovery._row
+
+        def fail(context, cell, uuid):
+            if uuid == servers[0]['id']:
+                raise db_exc.DBConnectionError('the cell is down')
+            return row(context, cell, uuid)
+
+        down = self.patch('nova_rescue_ext.rebuild.recovery._row', fail)
+        command = ['rebuild-interrupted', '--older-than', '0']
+        code, output = self.run_command(*command)
+        self.assertEqual(1, code)
+        self.assertIn('cannot be decided', output)
+        self.assertIn('1 finished or undone, 1 not', output)
+        self.assertEqual(['BUILD', 'ERROR'], [
+            self.api.get_server(server['id'])['status']
+            for server in servers])
+        down.stop()
+        self.assertEqual(0, self.run_command(*command)[0])
+
+    def test_burial_of_a_create_that_was_interrupted(self):
+        """GET says ERROR, a list says BUILD, and nobody can rebuild it."""
+        with self.killed('nova.objects.BuildRequest.destroy'):
+            created = self.api.post_server({'server': {
+                'name': 'web', 'flavorRef': '1', 'networks': 'none',
+                'imageRef': self.IMAGE}})
+        server = self.api.get_server(created['id'])
+        self.assertEqual(('ERROR', ['BUILD']), (server['status'], [
+            listed['status'] for listed in self.api.get_servers()]))
+        self.assert_refused(409, self.rebuild(server), 'rebuild-interrupted')
+        command = ['rebuild-interrupted', '--older-than']
+        self.assertIn('0 finished', self.run_command(*command, '3600')[1])
+        self.assertIn('1 finished', self.run_command(*command, '0')[1])
+        self.assertEqual(['ERROR'], [
+            listed['status'] for listed in self.api.get_servers()])
+        self.add_capacity()
+        self.rebuilt(server)

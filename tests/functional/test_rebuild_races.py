@@ -15,6 +15,7 @@
 
 from unittest import mock
 
+from nova.conductor import api as conductor_api
 from nova import context as nova_context
 from nova.db.main import models
 from nova import exception
@@ -69,7 +70,7 @@ class RacesTest(_TestCase):
 
     def test_rebuild_that_has_begun_meanwhile(self):
         server = self.create_failed()
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0', lambda *args: None)
         find_server = rebuild_api.Rebuild.find_server
 
@@ -157,7 +158,7 @@ class RacesTest(_TestCase):
 
         def overtake():
             attempts.append(spec_extras.read(self.context, server['id']))
-            self.patch('nova_rescue_ext.rebuild.task_api.'
+            self.patch('nova.conductor.api.ComputeTaskAPI.'
                        'rebuild_instance_in_cell0', lambda *args: None)
             response = self.rebuild(server)
             attempts.append(spec_extras.read(self.context, server['id']))
@@ -180,7 +181,7 @@ class RacesTest(_TestCase):
         server = self.create_failed()
         self.add_capacity()
         sent = []
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0',
                    lambda *args: sent.append(args))
         destroy_row = rebuild_api.Rebuild.destroy_row
@@ -347,13 +348,13 @@ class RacesTest(_TestCase):
         """Nova would take a running server's mapping and allocation away."""
         server = self.create_failed()
         sent = []
-        build = rebuild_api.task_api.rebuild_instance_in_cell0
+        build = conductor_api.ComputeTaskAPI.rebuild_instance_in_cell0
 
         def record(task_api, *args):
             sent.append(args)
             build(task_api, *args)
 
-        self.patch('nova_rescue_ext.rebuild.task_api.'
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
                    'rebuild_instance_in_cell0', record)
         self.add_capacity()
         self.rebuilt(server)
@@ -371,7 +372,7 @@ class RacesTest(_TestCase):
         def fail(*args):
             raise RuntimeError('no broker')
 
-        patch = self.patch('nova_rescue_ext.rebuild.task_api.'
+        patch = self.patch('nova.conductor.api.ComputeTaskAPI.'
                            'rebuild_instance_in_cell0', fail)
         self.assertEqual(202, self.rebuild(server).status_code)
         patch.stop()
@@ -440,6 +441,20 @@ class CrashesTest(_TestCase):
         self.assert_rebuildable()
         self.assertEqual(old, self.api.get_instance_actions(
             self.server['id'])[-len(old):])
+
+    def test_history_is_bounded(self):
+        """A conductor without the package never takes it away."""
+        past = [{'request_id': 'req-%d' % number, 'events': []}
+                for number in range(50)]
+        spec_extras.keep(self.context, self.server['id'], history=past)
+        with self.killed('nova_rescue_ext.rebuild.api.Rebuild.destroy_row'):
+            self.assertRaises(rebuild_base.Killed, self.rebuild, self.server)
+        kept = spec_extras.read(self.context, self.server['id'])['history']
+        self.assertEqual(database.HISTORY_LENGTH + 1, len(kept))
+        recovery.remedy(self.context, *recovery.find(self.context, 0))
+        self.assertEqual(
+            past[-database.HISTORY_LENGTH:],
+            spec_extras.read(self.context, self.server['id'])['history'])
 
     def test_young_ones_are_left_alone(self):
         self.kill_in('nova_rescue_ext.rebuild.api.Rebuild.destroy_row')

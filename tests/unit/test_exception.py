@@ -35,6 +35,7 @@ HOME = 'nova_rescue_ext.exception'
 # Of modules that a process without Nova, or before Nova, imports.
 ELSEWHERE = {
     'nova_rescue_ext.activation.exception',
+    'nova_rescue_ext.cmd.compute_api',
     'nova_rescue_ext.cmd.rebuild_failed',
     'nova_rescue_ext.cmd.settle_migration',
     'nova_rescue_ext.microversion',

@@ -48,7 +48,8 @@ KINDS = {
     'nova.objects.block_device:BlockDeviceMapping': [
         'bdm', 'root', 'root_bdm', 'row'],
     'nova.objects.block_device:BlockDeviceMappingList': ['bdms'],
-    'nova.objects.build_request:BuildRequest': ['build_request'],
+    'nova.objects.build_request:BuildRequest': [
+        '_build_request', 'build_request'],
     'nova.objects.compute_node:ComputeNode': ['compute_node', 'node'],
     'nova.objects.image_meta:ImageMeta': ['image_meta'],
     'nova.objects.image_meta:ImageMetaProps': ['properties'],

@@ -1,0 +1,52 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""``nova-rescue-ext-manage rebuild-release``: take a server off its host."""
+
+from nova_rescue_ext.cmd import compute_api
+
+
+def add_parser(commands):
+    """Add the command to those of the program."""
+    parser = commands.add_parser(
+        'rebuild-release',
+        help='have a server rebuilt that never booted, and that a host has '
+             'not given up')
+    parser.add_argument('server', metavar='SERVER', help='its UUID')
+    parser.add_argument(
+        '--host-is-gone', action='store_true',
+        help='you know that the host runs no guest and never will: needed '
+             'where nova-compute does not run')
+    parser.add_argument('--config-file', action='append', help='of Nova')
+    parser.set_defaults(action=run, local=True)
+    return parser
+
+
+def run(arguments):
+    """Take a server off the host that has not given it up.
+
+    :returns: the exit code, 0
+    :raises: Refused
+    """
+    from nova import context as nova_context
+    from nova import exception
+
+    from nova_rescue_ext.rebuild import release
+
+    try:
+        host = release.release(nova_context.get_admin_context(),
+                               arguments.server, arguments.host_is_gone)
+    except exception.NovaException as exc:
+        raise compute_api.Refused('Nothing was done: %s' % exc)
+    print('The server is off host %s. Its owner can rebuild it.' % host)
+    return 0
