@@ -235,7 +235,6 @@ CALLABLES = (
     'nova.objects.build_request:BuildRequest.save',
     'nova.virt.libvirt.driver:LibvirtDriver.list_instance_uuids',
     'nova.volume.cinder:API.attachment_delete',
-    'nova.volume.cinder:API.get_snapshot',
     'nova.objects.request_spec:RequestSpec._get_update_primitives',
     'nova.objects.request_spec:RequestSpec._from_db_object',
     'nova.objects.request_spec:RequestSpec.save',

@@ -82,7 +82,7 @@ def rebuild(original, self, context, instance, image_href, admin_password,
 @compute_api.check_instance_state(vm_state=[vm_states.ERROR],
                                   must_have_launched=False)
 def _rebuild_never_booted(self, context, instance, request):
-    Rebuild(self, context, instance.uuid, request).run()
+    Rebuild(self, context, instance, request).run()
 
 
 class Rebuild:
@@ -90,16 +90,18 @@ class Rebuild:
 
     :param api: Nova's compute API
     :param context: the RequestContext of the caller
-    :param instance_uuid: the UUID of the server
+    :param instance: the Instance as the request has looked it up
     :param request: what the caller asks for
     """
 
     def __init__(self, api: compute_api.API,
-                 context: nova_context.RequestContext, instance_uuid: str,
+                 context: nova_context.RequestContext,
+                 instance: objects.Instance,
                  request: rebuild_request.RebuildRequest) -> None:
         self._api = api
         self._context = context
-        self._uuid = instance_uuid
+        self._uuid = instance.uuid
+        self._looked_up = instance
         self._request = request
         self._server: failed_server.FailedServer = None  # type: ignore
         self._build: new_build.NewBuild = None  # type: ignore
@@ -131,7 +133,8 @@ class Rebuild:
 
     def find_server(self) -> None:
         """Read all that is known of the server, from its cell and beside."""
-        self._server = failed_server.FailedServer(self._context, self._uuid)
+        self._server = failed_server.FailedServer(self._context,
+                                                  self._looked_up)
         # The request context is targeted at the server's cell since it was
         # looked up, and objects that are made here are not to be.
         nova_context.set_target_cell(self._context, None)
@@ -181,7 +184,8 @@ class Rebuild:
         try:
             self._build_request = database.begin(
                 self._context, build, server.cell, server.instance.created_at,
-                rebuild=attempt, sent=None, history=older + server.history)
+                dict(server.extras, rebuild=attempt, sent=None,
+                     history=older + server.history))
         except db_exc.DBDuplicateEntry:
             raise self._why_there_is_a_build_request()
         except db_exc.DBError:

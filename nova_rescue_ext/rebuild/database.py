@@ -42,7 +42,7 @@ _retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
 
 
 @_retried
-def begin(context, build, cell, created_at, **extras):
+def begin(context, build, cell, created_at, extras):
     """From now on the BuildRequest is the server. All or nothing.
 
     Only one caller can have the BuildRequest: it is the lock of a rebuild.
@@ -50,7 +50,7 @@ def begin(context, build, cell, created_at, **extras):
     :param build: a NewBuild, whose RequestSpec is saved
     :param cell: the CellMapping that the server is in
     :param created_at: when the server was created, kept
-    :param extras: what is kept beside the RequestSpec
+    :param extras: all that is kept beside the RequestSpec from now on
     :returns: the BuildRequest
     :raises: DBDuplicateEntry if somebody else has it; AlreadyRebuilding
         if the server is no longer in the cell or is being deleted
@@ -70,7 +70,7 @@ def begin(context, build, cell, created_at, **extras):
             {'cell_id': None}, synchronize_session=False)
         if changed != 1:
             raise exception.AlreadyRebuilding()
-        spec_extras.save_with_spec(context, build.spec, **extras)
+        spec_extras.save_with_spec(context, build.spec, extras)
     build.spec.obj_reset_changes()
     return build_request
 
@@ -140,11 +140,16 @@ def mark_sent(context, instance_uuid, networks, named_ports=None):
     :param named_ports: ids of ports that were named for earlier attempts
     :returns: False if somebody has deleted the server since begin()
     """
+    spec, build_request = api_models.RequestSpec, api_models.BuildRequest
     with api_db_api.context_manager.writer.using(context):
-        if not is_wanted(context, instance_uuid):
+        row = context.session.query(spec).join(
+            build_request,
+            build_request.instance_uuid == spec.instance_uuid).filter(
+                spec.instance_uuid == instance_uuid).with_for_update().first()
+        if row is None:
             return False
-        spec_extras.keep(
-            context, instance_uuid, sent=True,
+        spec_extras.keep_in(
+            context, row, sent=True,
             requested=spec_extras.networks_to_primitive(networks),
             named_ports=sorted(named_ports or ()) or None)
     return True
@@ -214,18 +219,23 @@ def read_history(context, instance_uuid):
     :param context: a RequestContext that is targeted at the server's cell
     :returns: a list of plain data, oldest first
     """
-    actions = context.session.query(main_models.InstanceAction).filter_by(
+    action, event = main_models.InstanceAction, main_models.InstanceActionEvent
+    newest = context.session.query(action.id).filter_by(
         instance_uuid=instance_uuid).order_by(
             # Not by id: those that were written again have higher ones.
-            main_models.InstanceAction.created_at.desc(),
-            main_models.InstanceAction.id.desc()).limit(HISTORY_LENGTH).all()
-    events = context.session.query(main_models.InstanceActionEvent).filter(
-        main_models.InstanceActionEvent.action_id.in_(
-            [action.id for action in actions])).order_by(
-                main_models.InstanceActionEvent.id).all()
-    return [dict(_plain(action), events=[
-        _plain(event) for event in events if event.action_id == action.id])
-        for action in reversed(actions)]
+            action.created_at.desc(), action.id.desc()).limit(
+                HISTORY_LENGTH).subquery()
+    rows = context.session.query(action, event).join(
+        newest, newest.c.id == action.id).outerjoin(
+            event, event.action_id == action.id).order_by(
+                action.created_at, action.id, event.id).all()
+    history = {}
+    for an_action, an_event in rows:
+        past = history.setdefault(an_action.id, dict(
+            _plain(an_action), events=[]))
+        if an_event is not None:
+            past['events'].append(_plain(an_event))
+    return list(history.values())
 
 
 @main_db_api.pick_context_manager_writer

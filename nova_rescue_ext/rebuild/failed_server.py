@@ -49,11 +49,16 @@ class FailedServer:
     """
 
     def __init__(self, context: nova_context.RequestContext,
-                 uuid: str) -> None:
+                 instance: objects.Instance) -> None:
         """Read the server.
 
+        :param instance: the Instance as the request has looked it up: its
+            metadata are taken, and the rest is read once more
         :raises: RebuildRefused; InstanceMappingNotFound; InstanceNotFound
         """
+        uuid = instance.uuid
+        metadata = dict(instance.metadata)
+        system_metadata = dict(instance.system_metadata)
         mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
         if mapping.cell_mapping is None:
             raise exception.ServerIsBeingBuilt()
@@ -61,6 +66,8 @@ class FailedServer:
         with nova_context.target_cell(context, self.cell) as cctxt:
             self.instance = objects.Instance.get_by_uuid(
                 cctxt, uuid, expected_attrs=unsaved_objects.ATTRIBUTES)
+            self.instance.metadata = metadata
+            self.instance.system_metadata = system_metadata
             self.bdms = block_devices.read(cctxt, uuid)
             self.history = database.read_history(cctxt, uuid)
         try:

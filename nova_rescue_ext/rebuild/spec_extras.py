@@ -64,7 +64,9 @@ def keep(context, instance_uuid, **values):
     :returns: all that is kept now
     :raises: RequestSpecNotFound
     """
-    return _update(context, instance_uuid, None, values)
+    with api_db_api.context_manager.writer.using(context):
+        row = _row(context, instance_uuid, lock=True)
+        return _write(context, row, {**_of(row.spec), **values})
 
 
 def new_attempt(cell, older):
@@ -93,9 +95,10 @@ def end_attempt(context, instance_uuid, attempt):
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
-        _row(context, instance_uuid, lock=True)
-        if is_attempt(context, instance_uuid, attempt):
-            keep(context, instance_uuid, **_ENDED)
+        row = _row(context, instance_uuid, lock=True)
+        extras = _of(row.spec)
+        if extras.get('rebuild') == attempt:
+            _write(context, row, {**extras, **_ENDED})
 
 
 def cancel_attempt(context, instance_uuid):
@@ -104,33 +107,59 @@ def cancel_attempt(context, instance_uuid):
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
-        extras = _of(_row(context, instance_uuid, lock=True).spec)
+        row = _row(context, instance_uuid, lock=True)
+        extras = _of(row.spec)
         older = extras.get('rebuild', {}).get('older', 0)
-        keep(context, instance_uuid, **dict(
-            _ENDED, history=extras.get('history', [])[:older] or None))
+        _write(context, row, {
+            **extras, **_ENDED,
+            'history': extras.get('history', [])[:older] or None})
 
 
-def save_with_spec(context, request_spec, **values):
-    """Save a RequestSpec and keep these, in one statement.
+def save_with_spec(context, request_spec, extras):
+    """Save a RequestSpec and what is kept, in one statement.
 
     Its changes are not reset, as the transaction may be repeated.
 
+    :param request_spec: a RequestSpec that was changed
+    :param extras: all that is to be kept; None removes a key
     :raises: RequestSpecNotFound
     """
-    updates = request_spec._get_update_primitives() or {}
-    _update(context, request_spec.instance_uuid, updates.get('spec'), values)
-
-
-def _update(context, instance_uuid, text, values):
+    uuid = request_spec.instance_uuid
+    text = request_spec._get_update_primitives()['spec']
     with api_db_api.context_manager.writer.using(context):
-        row = _row(context, instance_uuid, lock=True)
-        extras = {**_of(row.spec), **values}
-        spec = jsonutils.loads(text or row.spec)
-        spec[KEY] = {key: value for key, value in extras.items()
-                     if value is not None}
-        row.spec = jsonutils.dumps(spec)
+        if not context.session.query(models.RequestSpec).filter_by(
+                instance_uuid=uuid).update({'spec': _text(text, extras)},
+                                           synchronize_session=False):
+            raise exception.RequestSpecNotFound(instance_uuid=uuid)
+
+
+def keep_in(context, row, **values):
+    """Keep these as well, in a row that is locked.
+
+    :param row: of the RequestSpec
+    :param values: plain data; None removes a key
+    """
+    _write(context, row, {**_of(row.spec), **values})
+
+
+def _write(context, row, extras):
+    """Write what is kept, unless it is there as it is.
+
+    :param extras: None removes a key
+    :returns: what is kept
+    """
+    text = _text(row.spec, extras)
+    if _of(text) != _of(row.spec):
+        row.spec = text
         context.session.add(row)
-    return spec[KEY]
+    return _of(text)
+
+
+def _text(text, extras):
+    spec = jsonutils.loads(text)
+    spec[KEY] = {key: value for key, value in extras.items()
+                 if value is not None}
+    return jsonutils.dumps(spec)
 
 
 def save_in_db(original, context, instance_uuid, updates):

@@ -22,10 +22,10 @@ from nova.compute import vm_states
 from nova.network import model as network_model
 from nova import objects
 
-# What is read with an instance to clone it.
-ATTRIBUTES = ['metadata', 'system_metadata', 'flavor', 'numa_topology',
-              'pci_requests', 'keypairs', 'trusted_certs', 'vcpu_model',
-              'tags']
+# What is read with an instance to clone it, in one statement. Its metadata
+# would take another two.
+ATTRIBUTES = ['flavor', 'numa_topology', 'pci_requests', 'keypairs',
+              'trusted_certs', 'vcpu_model', 'tags']
 
 # Not of the request, but of the row or of the attempt that failed. With an id,
 # pci_devices, services or tags Nova's create() fails.
@@ -45,7 +45,7 @@ _OF_THE_ROW = {'id', 'uuid', 'created_at', 'updated_at', 'deleted',
 def instance(context, old, availability_zone):
     """A new Instance that is what its owner asked for.
 
-    :param old: the Instance, with ATTRIBUTES loaded
+    :param old: the Instance, with ATTRIBUTES and its metadata loaded
     :param availability_zone: the zone of the RequestSpec: a failed attempt
         has left that of its host in the instance
     """

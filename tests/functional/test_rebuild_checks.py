@@ -51,11 +51,16 @@ class LeftPortsTest(rebuild_base.RebuildTestCase):
 
     def test_port_that_nova_made(self):
         server = self.create_with_left_ports([{'uuid': self.NETWORK}])
-        left, = self.ports_of(server)
+        left = self.ports_of(server)
+        deleted = []
+        delete = self.neutron.delete_port
+        self.patch('nova.tests.fixtures.NeutronFixture.delete_port',
+                   lambda fixture, port, **kwargs: deleted.append(port)
+                   or delete(port, **kwargs))
         after = self.rebuilt(server)
-        found = self.ports_of(server)
-        self.assertEqual(1, len(found))
-        self.assertNotEqual(left, found[0])
+        # The fixture gives the new one the same id.
+        self.assertEqual(left, deleted)
+        self.assertEqual(1, len(self.ports_of(server)))
         self.assertEqual(1, sum(map(len, after['addresses'].values())))
 
     def test_named_port(self):
@@ -133,7 +138,8 @@ class SecurityGroupsTest(rebuild_base.RebuildTestCase):
     def setUp(self):
         super().setUp()
         self.groups = {'default': 'default', 'web': uuids.web,
-                       uuids.web: uuids.web, 'db': uuids.db}
+                       uuids.web: uuids.web, 'db': uuids.db,
+                       uuids.db: uuids.db}
         self.patch('nova.network.security_group_api.validate_name',
                    self.validate)
 
@@ -185,10 +191,14 @@ class OldImageTest(rebuild_base.RebuildTestCase):
 
     def test_properties_of_the_old_image(self):
         """Nothing of it says how the new one is to run."""
-        old = dict(self.glance.mock_image_show(None, self.IMAGE))
-        old.update(id=uuids.image, properties={'hw_disk_bus': 'scsi',
-                                               'hw_video_ram': '7'})
-        self.glance.create(None, old)
+        self.glance.create(None, {
+            'id': uuids.image, 'name': 'old', 'status': 'active',
+            'container_format': 'raw', 'disk_format': 'raw', 'size': 1,
+            'min_ram': 0, 'min_disk': 0, 'visibility': 'public',
+            'protected': False, 'owner': None, 'is_public': True,
+            'deleted': False, 'deleted_at': None, 'created_at': None,
+            'updated_at': None, 'tags': [], 'properties': {
+                'hw_disk_bus': 'scsi', 'hw_video_ram': '7'}})
         server = self.create_failed(imageRef=uuids.image)
         self.assertEqual('scsi', self.system_metadata(server)[
             'image_hw_disk_bus'])

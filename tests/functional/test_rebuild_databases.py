@@ -131,7 +131,7 @@ class _DatabaseTests:
         self.attempt = extras.new_attempt(self.cell, older)
         build = self.build(self.context, self.spec)
         return database.begin(self.context, build, self.cell, CREATED_AT,
-                              rebuild=self.attempt, **keep)
+                              dict(keep, rebuild=self.attempt))
 
     def build(self, context, spec):
         """A NewBuild, as far as it is written."""
@@ -321,7 +321,7 @@ class _DatabaseTests:
             barrier.wait()
             try:
                 database.begin(context, self.build(context, spec), self.cell,
-                               CREATED_AT, rebuild={})
+                               CREATED_AT, {'rebuild': {}})
                 results.append('won')
             except (db_exc.DBDuplicateEntry, ext_exception.AlreadyRebuilding):
                 results.append('lost')
