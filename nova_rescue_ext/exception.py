@@ -277,10 +277,10 @@ class RequestSpecLost(RebuildRefused):
 class HostHasServer(RebuildRefused):
     """The row of the server names a host."""
 
-    msg_fmt = N_('The server never booted, but a host has not given it up and '
-                 'may have a guest of it. Ask the operator to check that and '
-                 'to run "nova-rescue-ext-manage rebuild-release"; or delete '
-                 'the server and create another.')
+    msg_fmt = N_('The server never booted, but host%(host)s has not given it '
+                 'up and may have a guest of it. Ask the operator to check '
+                 'that and to run "nova-rescue-ext-manage rebuild-release"; '
+                 'or delete the server and create another.')
 
 
 class CleanUpGoesOn(RebuildRefused):

@@ -142,7 +142,7 @@ class Rebuild:
     def check_server(self) -> None:
         """Refuse a server that somebody may be at work on, or may not have."""
         server = self._server
-        server.check_at_rest()
+        server.check_at_rest(self._context)
         server.check_asked_of_no_host(self._context,
                                       self._api.placementclient)
         ownership.check_volumes(self._context, server.instance, server.bdms)

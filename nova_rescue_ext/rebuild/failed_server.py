@@ -24,6 +24,7 @@ from oslo_log import log as logging
 from oslo_utils import timeutils
 
 from nova_rescue_ext import exception
+from nova_rescue_ext import host_names
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
@@ -82,7 +83,7 @@ class FailedServer:
             context, self.instance,
             objects.BlockDeviceMappingList(objects=self.bdms))
 
-    def check_at_rest(self) -> None:
+    def check_at_rest(self, context: nova_context.RequestContext) -> None:
         """Refuse while somebody may still be at work on the server.
 
         :raises: InstanceInvalidState; RebuildRefused
@@ -97,7 +98,8 @@ class FailedServer:
                         'of the server. Check the host, then run '
                         '"nova-rescue-ext-manage rebuild-release %s".',
                         instance.host, instance.uuid, instance=instance)
-            raise exception.HostHasServer()
+            raise exception.HostHasServer(
+                host=host_names.after(context, instance.host))
         host = instance_metadata.host_with_left_guest(instance)
         if host is not None:
             LOG.warning('The rebuild is refused, as host %s may have a guest '

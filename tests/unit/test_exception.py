@@ -103,7 +103,8 @@ class AnswerTest(testtools.TestCase):
         for error, code, words in (
                 (exception.InvalidVersion(version='x'), 400, "version 'x'"),
                 (exception.LeftToNova(), 400, 'never booted'),
-                (exception.HostHasServer(), 409, 'has not given it up'),
+                (exception.HostHasServer(host=' h'), 409,
+                 'host h has not given it up'),
                 (exception.ImageUnavailable(claim='It is gone'), 400,
                  'It is gone. Choose'),
                 (exception.NodeCannotMigrateRescued(
