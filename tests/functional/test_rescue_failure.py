@@ -575,7 +575,7 @@ class KilledTest(RestartTestCase):
         self.assertEqual([], [
             key for key in self.instance(server).system_metadata
             if key.startswith('rescue_ext_') and key not in (
-                'rescue_ext_version')])
+                'rescue_ext_version',)])
 
     def test_before_the_disk_is_prepared(self):
         self._test_rolled_back(DRIVER + '_create_image')
@@ -647,7 +647,7 @@ class KilledInUnrescueTest(RestartTestCase):
         self.assertEqual([], [
             key for key in self.instance(server).system_metadata
             if key.startswith('rescue_ext_') and key not in (
-                'rescue_ext_version')])
+                'rescue_ext_version',)])
 
     def test_before_the_rescue_guest_is_destroyed(self):
         self._test(GUEST + 'poweroff')
