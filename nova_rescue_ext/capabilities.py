@@ -24,6 +24,8 @@ be activated.
 import typing
 
 import microversion_parse
+from nova import exception
+from nova import objects
 
 from nova_rescue_ext import microversion
 
@@ -67,3 +69,17 @@ def host_can(compute_node: typing.Any,
     if not reported:
         return False
     return microversion_parse.parse_version_string(reported) >= version
+
+
+def is_up(api: typing.Any, context: typing.Any, host: str) -> bool:
+    """Whether the compute service of a host is up, or disabled but running.
+
+    :param api: Nova's compute API
+    :param context: a RequestContext
+    :param host: the host
+    """
+    try:
+        service = objects.Service.get_by_compute_host(context.elevated(), host)
+    except exception.ComputeHostNotFound:
+        return False
+    return api.servicegroup_api.service_is_up(service)

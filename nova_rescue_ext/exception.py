@@ -413,3 +413,12 @@ class CannotRelease(RescueExtException):
     """A server cannot be taken off its host. For operators."""
 
     msg_fmt = N_('The server cannot be taken off its host. %(reason)s')
+
+
+# RescueController._rescue answers this class with 409 and with its own words.
+class ComputeServiceDown(RescueExtException, nova_exception.InstanceIsLocked):
+    """A server cannot be rescued while its host cannot be told to."""
+
+    msg_fmt = N_('Server %(instance_uuid)s cannot be rescued now: its compute '
+                 'service is down. Try again later, or ask the operator to '
+                 'bring the compute service back.')

@@ -18,7 +18,6 @@ import contextlib
 from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import vm_states
-from nova import exception
 from nova import objects
 import oslo_messaging as messaging
 from oslo_utils import excutils
@@ -135,17 +134,8 @@ def _refuse_while_migrating(self, context, instance):
             and fresh.task_state == task_states.MIGRATING
             # Else nobody is at work, and nothing is on another host.
             and recovery.unfinished(context, instance.uuid) is not None
-            and _is_up(self, context, fresh.host)):
+            and capabilities.is_up(self, context, fresh.host)):
         raise ext_exception.RescuedServerMigrates(instance_uuid=instance.uuid)
-
-
-def _is_up(self, context, host):
-    try:
-        service = objects.Service.get_by_compute_host(context.elevated(),
-                                                      host)
-    except exception.ComputeHostNotFound:
-        return False
-    return self.servicegroup_api.service_is_up(service)
 
 
 def _is_ours(context, instance):

@@ -103,3 +103,17 @@ def is_requested(context: object,
     :param version: one of the versions above, for example RESCUE
     """
     return getattr(context, 'compute_rescue', MIN_VERSION) >= version
+
+
+def is_named(context: object,
+             version: microversion_parse.Version) -> bool:
+    """Whether the caller named a version, rather than got the default.
+
+    Of a request by a client that knows nothing of the package nothing may end
+    in another state than it does in Nova.
+
+    :param context: the RequestContext of an API request
+    :param version: the lowest version that counts
+    """
+    return (is_requested(context, version)
+            and getattr(context, 'compute_rescue_is_named', False))

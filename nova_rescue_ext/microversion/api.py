@@ -52,6 +52,7 @@ def set_api_version_request(original: _Original, self: wsgi.Request) -> None:
     context = self.environ.get('nova.context')
     if context is not None:
         context.compute_rescue = version
+        context.compute_rescue_is_named = requested is not None
 
 
 def _requested(request: wsgi.Request) -> str | None:

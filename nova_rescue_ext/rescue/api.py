@@ -23,6 +23,7 @@ from nova import conf
 from nova import exception
 from nova import objects
 from nova import utils
+from oslo_log import log as logging
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import claims
@@ -37,6 +38,7 @@ from nova_rescue_ext.rescue import image
 from nova_rescue_ext.task import conflict
 
 CONF = conf.CONF
+LOG = logging.getLogger(__name__)
 
 
 def rescue(original, self, context, instance, rescue_password=None,
@@ -51,6 +53,7 @@ def rescue(original, self, context, instance, rescue_password=None,
     :raises: InstanceNotRescuable, answered with 400; PolicyNotAuthorized,
         403; InstanceInvalidState, 409
     """
+    _check_compute_service(self, context, instance)
     instance_metadata.forget_rescue_request(instance)
     race = contextlib.nullcontext()
     if microversion.is_requested(context, microversion.RESCUE):
@@ -71,6 +74,25 @@ def rescue(original, self, context, instance, rescue_password=None,
                         rescue_image_ref=rescue_image_ref,
                         clean_shutdown=clean_shutdown,
                         allow_bfv_rescue=allow_bfv_rescue)
+
+
+def _check_compute_service(api, context, instance):
+    """Refuse a rescue that would wait in a queue, with its password told.
+
+    Also of callers who did not opt in, if it is sure that the service is down.
+
+    :raises: ComputeServiceDown, answered with 409
+    """
+    if not instance.host:
+        return  # for Nova's own checks to refuse
+    try:
+        is_up = capabilities.is_up(api, context, instance.host)
+    except Exception as exc:
+        LOG.debug('Whether the compute service is up is not known: %s', exc,
+                  instance=instance)
+        return
+    if not is_up:
+        raise ext_exception.ComputeServiceDown(instance_uuid=instance.uuid)
 
 
 # Nova makes these checks, too, but after ours: a locked server answers 409

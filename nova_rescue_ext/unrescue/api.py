@@ -17,7 +17,6 @@ nova-compute comes here, too, for servers that have been in rescue for
 ``rescue_timeout``.
 """
 
-from nova.compute import task_states
 from nova import exception
 from oslo_log import log as logging
 
@@ -29,28 +28,27 @@ LOG = logging.getLogger(__name__)
 
 
 def unrescue(original, self, context, instance):
-    """From compute-rescue 1.1 the server goes back to its state of before.
+    """From compute-rescue 1.1 the server goes back to its previous state.
 
-    One server must not keep rescue_timeout from the others
-    (hazard: rescue-timeout): nova-compute unrescues all of them in one loop,
-    which an exception ends.
+    If the caller named that version: clients that know nothing of it wait for
+    an ACTIVE server.
     """
-    instance_metadata.request_previous_state(instance, _goes_back(context))
-    try:
-        with conflict.loser_is_refused(instance, 'unrescue',
-                                       task_states.MIGRATING):
+    instance_metadata.request_previous_state(
+        instance, microversion.is_named(context, microversion.RESCUE))
+    if not _is_timeout(context):
+        with conflict.loser_is_refused(instance, 'unrescue'):
             return original(context, instance)
-    except exception.InstanceInvalidState as exc:
-        if not _is_timeout(context):
-            raise
+    # One server must not keep rescue_timeout from the others
+    # (hazard: rescue-timeout): nova-compute unrescues all of them in one loop,
+    # which an exception ends.
+    try:
+        return original(context, instance)
+    except exception.NovaException as exc:
         LOG.info('Not unrescued after rescue_timeout now, but in a later '
                  'run: %s', exc.format_message(), instance=instance)
-
-
-def _goes_back(context):
-    if _is_timeout(context):  # nobody could name a version
-        return microversion.default_version() >= microversion.RESCUE
-    return microversion.is_requested(context, microversion.RESCUE)
+    except Exception:
+        LOG.exception('Not unrescued after rescue_timeout now, but in a '
+                      'later run.', instance=instance)
 
 
 def _is_timeout(context):

@@ -155,6 +155,10 @@ class RescueTestCase(base.ServersTestBase):
         os.makedirs(path, exist_ok=True)
         return path
 
+    def patch(self, name, replacement):
+        """Replace something of Nova or of ours for the rest of the test."""
+        self.useFixture(fixtures.MonkeyPatch(name, replacement))
+
     @contextlib.contextmanager
     def opted_in(self, version='1.1', compute='2.87', api=None):
         """Requests name this version of compute-rescue."""

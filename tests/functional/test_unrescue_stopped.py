@@ -260,8 +260,21 @@ class RescueTimeoutDefaultVersionTest(RescueTimeoutTestCase):
 
     OPTIONS = {'default_api_version': 'latest'}
 
-    def test_stopped(self):
+    def test_active(self):
+        """Nobody has named a version."""
         self.time_out()
+        self.assert_active()
+
+    def test_client_that_names_no_version(self):
+        """It waits for an ACTIVE server."""
+        self.stop()
+        self.rescue_now()
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self.assert_active()
+
+    def test_client_that_names_the_version(self):
+        self.stop_and_rescue()
+        self.unrescue_opted_in()
         self.assert_stopped()
 
     def test_legacy_api(self):
