@@ -125,6 +125,7 @@ def _choose(images, context, instance, bdms, volume_backed,
             or instance.image_ref, claims.Origin.SERVER)
     compute_node = _compute_node(context, instance)
     image.check(instance, image_id, metadata, compute_node)
+    _check_hardware(instance, image_id, metadata, volume_backed, compute_node)
     if images.offered:
         _check_host(context, instance, compute_node, _(
             'only the package can read the default rescue image %s')
@@ -138,6 +139,24 @@ def _choose(images, context, instance, bdms, volume_backed,
         # Else the rescue boots with what the server boots with.
         images.check_kernel_and_ramdisk()
     return image_id
+
+
+def _check_hardware(instance, image_id, metadata, volume_backed,
+                    compute_node):
+    """Check the hardware that the image asks for, in the domain it gets.
+
+    Which kind of domain that is, is for the host to say if [rescue_ext]
+    stable_devices is not the same there.
+    """
+    properties = objects.ImageMeta.from_dict(metadata).properties
+    if volume_backed or {'hw_rescue_device', 'hw_rescue_bus'} & set(
+            metadata['properties']):
+        if not metadata['properties'].get('kernel_id'):
+            # A kernel boots with every firmware.
+            image.check_with_stable_devices(instance, image_id, properties,
+                                            compute_node)
+    elif CONF.rescue_ext.stable_devices != 'always':
+        image.check_with_own_hardware(instance, image_id, properties)
 
 
 def _compute_node(context, instance):

@@ -21,6 +21,7 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
+from oslo_serialization import jsonutils
 
 from nova_rescue_ext import claims
 from nova_rescue_ext.claims import images
@@ -42,6 +43,10 @@ _DISK_FORMATS = {'raw', 'qcow2', 'vmdk', 'vhd', 'vhdx', 'vdi', 'iso',
                  'ploop', 'ami', 'gpt'}
 # Of the others Nova takes the disk as it is.
 _UNBOOTABLE_CONTAINERS = {None, 'aki', 'ari', 'docker', 'compressed'}
+
+
+# Where a server has a BIOS if its image does not say otherwise.
+_BIOS_BY_DEFAULT = {'x86_64', 'i686'}
 
 
 def refuse(instance, reason):
@@ -221,6 +226,71 @@ def _objections(instance, image, compute_node):
         return
     yield from _hardware_objections(meta.properties, compute_node)
     yield from _device_objections(instance, meta.properties)
+
+
+def check_with_stable_devices(instance, image_id, properties, compute_node):
+    """Check an image whose system gets the server's own hardware.
+
+    An image that names the other firmware would come up from the server's own
+    disk. One that boots with both must name none.
+
+    :param instance: the Instance to be rescued
+    :param image_id: the id of the image
+    :param properties: its ImageMetaProps
+    :param compute_node: the ComputeNode of the instance
+    :raises: InstanceNotRescuable
+    """
+    wanted = properties.get('hw_firmware_type')
+    own = instance.image_meta.properties.get('hw_firmware_type')
+    if (own is None
+            and _architecture(instance, compute_node) in _BIOS_BY_DEFAULT):
+        own = 'bios'
+    if wanted and own and wanted != own:
+        refuse(instance, _(
+            'image %(image)s has hw_firmware_type %(wanted)s, and the '
+            'firmware of the server, which it would be booted with, is '
+            '%(own)s. Choose an image with rescue_image_ref that boots with '
+            '%(own)s; one that boots with both must not have the property.')
+            % {'image': image_id, 'wanted': wanted, 'own': own})
+
+
+def _architecture(instance, compute_node):
+    """That of a server, or None if it is not known."""
+    named = instance.image_meta.properties.get('hw_architecture')
+    try:
+        return named or jsonutils.loads(compute_node.cpu_info)['arch']
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def check_with_own_hardware(instance, image_id, properties):
+    """Check an image whose system gets the hardware that its image asks for.
+
+    Of the server it has the flavor, and the secrets.
+
+    :param instance: the Instance to be rescued
+    :param image_id: the id of the image
+    :param properties: its ImageMetaProps
+    :raises: InstanceNotRescuable
+    """
+    if properties.get('hw_tpm_version') and not _has_tpm(instance):
+        refuse(instance, _(
+            'image %(image)s has hw_tpm_version %(version)s, and the server '
+            'has no TPM. Choose an image with rescue_image_ref.')
+            % {'image': image_id, 'version': properties.hw_tpm_version})
+    video_ram = properties.get('hw_video_ram') or 0
+    limit = int(instance.flavor.extra_specs.get('hw_video:ram_max_mb', 0))
+    if video_ram > limit:
+        refuse(instance, _(
+            'image %(image)s has hw_video_ram %(video_ram)s, and the flavor '
+            'of the server allows %(limit)s MiB. Choose an image with '
+            'rescue_image_ref.')
+            % {'image': image_id, 'video_ram': video_ram, 'limit': limit})
+
+
+def _has_tpm(instance):
+    return bool(instance.image_meta.properties.get('hw_tpm_version')
+                or instance.flavor.extra_specs.get('hw:tpm_version'))
 
 
 def _hardware_objections(properties, compute_node):

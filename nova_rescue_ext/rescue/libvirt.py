@@ -15,6 +15,7 @@
 
 import contextlib
 import inspect
+import re
 
 from lxml import etree
 from nova.compute import vm_states
@@ -133,7 +134,9 @@ def _refuse_unfit_bus(instance, image_meta):
     :raises: InstanceNotRescuable, UnsupportedRescueBus
     """
     if (not hardware.check_hw_rescue_props(image_meta)
-            or CONF.libvirt.virt_type == 'lxc'):  # Nova refuses all of it
+            or CONF.libvirt.virt_type == 'lxc'  # Nova refuses all of it
+            # Else the machine type is what Glance and nova.conf say now.
+            or not _is_ours(instance)):
         return
     device = blockinfo.get_rescue_device(image_meta)
     bus = blockinfo.get_rescue_bus(instance, CONF.libvirt.virt_type,
@@ -185,15 +188,82 @@ def create_image(original, self, context, instance, *args, **kwargs):
     return original(context, instance, *args, **kwargs)
 
 
-def get_guest_config(original, self, instance, *args, **kwargs):
-    """The rescue disk is ready: from here on nobody else is at the guest.
+def get_disk_info(original, virt_type, instance, image_meta,
+                  block_device_info=None, rescue=False,
+                  rescue_image_meta=None):
+    """Put the server's disks where they are in its own domain.
 
-    Nova connects the server's volumes next.
+    Nova asks Glance for the server's image, which may have other properties by
+    now, and nova.conf. From compute-rescue 1.1 what was recorded with the
+    server counts, as in every other domain of it.
+    """
+    if rescue_image_meta is not None and _is_ours(instance):
+        image_meta = instance.image_meta
+    return original(virt_type, instance, image_meta, block_device_info,
+                    rescue, rescue_image_meta)
+
+
+def _is_ours(instance):
+    """Whether this thread rescues a server for a caller who opted in."""
+    return (operation.Rescue.of_this_thread(instance.uuid) is not None
+            and instance_metadata.rescue_asks_for(
+                instance, microversion.RESCUE))
+
+
+def get_guest_config(original, self, instance, network_info, image_meta,
+                     disk_info, *args, **kwargs):
+    """The domain of a rescue: the server's own, with the rescue disk.
+
+    The rescue disk is ready: from here on nobody else is at the guest, as Nova
+    connects the server's volumes next.
     """
     ours = operation.Rescue.of_this_thread(instance.uuid)
-    if ours is not None:
-        ours.take_turn()
-    return original(instance, *args, **kwargs)
+    if ours is None:
+        return original(instance, network_info, image_meta, disk_info, *args,
+                        **kwargs)
+    ours.take_turn()
+    if not _is_ours(instance):
+        return original(instance, network_info, image_meta, disk_info, *args,
+                        **kwargs)
+    if hardware.check_hw_rescue_props(ours.image_meta):
+        image_meta = _hardware_of_server(instance, ours.image_meta,
+                                         disk_info['mapping'])
+    guest = original(instance, network_info, image_meta, disk_info, *args,
+                     **kwargs)
+    _boot_kernel_with_rescue_disk(guest, ours.image_meta,
+                                  disk_info['mapping'])
+    return guest
+
+
+def _hardware_of_server(instance, rescue_image_meta, mapping):
+    """The server's recorded image, with what the rescue disk needs of its own.
+
+    That is the model of its SCSI controller, if the server has none.
+    """
+    image_meta = instance.image_meta
+    buses = {name: disk.get('bus') for name, disk in mapping.items()
+             if isinstance(disk, dict)}
+    rescue_bus = buses.pop('disk.rescue', None)
+    model = rescue_image_meta.properties.get('hw_scsi_model')
+    if model and rescue_bus == 'scsi' and 'scsi' not in buses.values():
+        image_meta.properties.hw_scsi_model = model
+    return image_meta
+
+
+def _boot_kernel_with_rescue_disk(guest, rescue_image_meta, mapping):
+    """Let a kernel take the rescue disk for its root, not the server's.
+
+    :param guest: the LibvirtConfigGuest; changed in place
+    """
+    if not guest.os_kernel or 'disk.rescue' not in mapping:
+        return
+    command_line = rescue_image_meta.properties.get('os_command_line')
+    if command_line and not CONF.libvirt.rescue_kernel_id:
+        guest.os_cmdline = command_line
+        return
+    guest.os_cmdline = re.sub(
+        r'^root=\S+', 'root=/dev/' + mapping['disk.rescue']['dev'],
+        guest.os_cmdline)
 
 
 def destroy(original, self, instance):
