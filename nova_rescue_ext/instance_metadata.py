@@ -138,6 +138,14 @@ def rescue_of(instance: 'objects.Instance') -> RescueRecord | None:
     return RescueRecord(**values)
 
 
+def recorded_image_id(instance: 'objects.Instance') -> str | None:
+    """The id of the image of a rescue that may not have ended, or None.
+
+    :param instance: the Instance
+    """
+    return instance.system_metadata.get(PREFIX + 'image_id')
+
+
 def ran_before_rescue(instance: 'objects.Instance') -> bool:
     """Whether the guest of a server in the task of its rescue ran before it.
 
@@ -175,10 +183,16 @@ def request_rescue(instance: 'objects.Instance',
         instance.system_metadata[_OFFERED_IMAGE] = offered_image
 
 
-def forget_rescue_request(instance: 'objects.Instance') -> None:
-    """Forget an earlier rescue. Nova saves the instance.
+def has_record(instance: 'objects.Instance') -> bool:
+    """Whether a rescue is recorded, of whatever state the server is in.
 
-    Also its record, which a nova-compute without the package would leave.
+    :param instance: the Instance
+    """
+    return MODE in instance.system_metadata
+
+
+def forget_rescue_request(instance: 'objects.Instance') -> None:
+    """Forget what an earlier rescue was asked for. Nova saves the instance.
 
     :param instance: the Instance
     """
@@ -188,8 +202,6 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
     if _VERSION in metadata:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
-    if MODE in metadata:
-        forget_rescue(instance)
 
 
 def rescue_asks_for(instance: 'objects.Instance',

@@ -53,6 +53,8 @@ CALLABLES = (
     'nova.virt.libvirt.blockinfo:_get_stable_device_rescue_mapping',
     # The rescue disk is prepared before the guest goes down, and the way back.
     'nova.compute.manager:reverts_task_state',
+    'nova.compute.manager:ComputeManager._notify_about_instance_usage',
+    'nova.compute.utils:notify_about_instance_rescue_action',
     'nova.compute.manager:ComputeManager._error_out_instance_on_exception',
     'nova.compute.manager:ComputeManager._resume_guests_state',
     'nova.compute.utils:add_instance_fault_from_exc',
@@ -61,6 +63,8 @@ CALLABLES = (
     # A message that comes too late is told by its event only.
     'nova.compute.utils:EventReporter.__init__',
     'nova.compute.utils:EventReporter.__exit__',
+    'nova.objects.instance_action:InstanceActionEvent'
+    '.event_finish_with_failure',
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown',
@@ -77,6 +81,7 @@ CALLABLES = (
     # What is left of a rescue is deleted: these delete what they are given.
     'nova.storage.rbd_utils:RBDDriver.__init__',
     'nova.storage.rbd_utils:RBDDriver.cleanup_volumes',
+    'nova.storage.rbd_utils:RBDDriver.exists',
     'nova.virt.libvirt.storage.lvm:remove_volumes',
     'nova.virt.libvirt.utils:get_instance_path',
     # Unrescue by a hard reboot.
@@ -90,7 +95,9 @@ CALLABLES = (
     'nova.compute.manager:ComputeVirtAPI.__init__',
     'nova.compute.share_management:ShareManager.get_share_info',
     'nova.compute.share_management:ShareManager.mount_all',
-    'nova.virt.libvirt.driver:LibvirtDriver._hard_reboot',
+    'nova.virt.libvirt.driver:LibvirtDriver._set_guest_for_rescue',
+    'nova.virt.libvirt.driver:LibvirtDriver._get_guest_xml',
+    'nova.virt.libvirt.driver:LibvirtDriver._get_scsi_controller',
     'nova.virt.libvirt.driver:LibvirtDriver.delete_instance_files',
     'nova.virt.libvirt.driver:LibvirtDriver._undefine_domain',
     'nova.virt.libvirt.driver:LibvirtDriver._build_device_metadata',

@@ -107,6 +107,20 @@ def remove(driver, instance):
                             volume.endswith(SUFFIX)))
 
 
+def remaining_volumes(instance):
+    """The volumes of a rescue that are still there: rbd removes no busy one.
+
+    :param instance: the Instance
+    :returns: their names
+    """
+    if CONF.libvirt.images_type != 'rbd':
+        return []
+    pool = rbd_utils.RBDDriver()
+    names = ('%s_%s' % (instance.uuid, disk)
+             for disk in ('disk' + SUFFIX, 'disk.config' + SUFFIX))
+    return [name for name in names if pool.exists(name)]
+
+
 def _forget_formats(directory):
     """Drop the rescue disks from disk.info, which would outlive them.
 

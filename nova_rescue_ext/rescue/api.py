@@ -54,7 +54,7 @@ def rescue(original, self, context, instance, rescue_password=None,
         403; InstanceInvalidState, 409
     """
     _check_compute_service(self, context, instance)
-    instance_metadata.forget_rescue_request(instance)
+    _forget_earlier_rescue(context, instance)
     race = contextlib.nullcontext()
     if microversion.is_requested(context, microversion.RESCUE):
         race = conflict.loser_is_refused(instance, 'rescue')
@@ -93,6 +93,24 @@ def _check_compute_service(api, context, instance):
         return
     if not is_up:
         raise ext_exception.ComputeServiceDown(instance_uuid=instance.uuid)
+
+
+def _forget_earlier_rescue(context, instance):
+    """Forget what an earlier rescue was asked for, and what it was.
+
+    A host with the package writes a record of its own. Until then it tells
+    what an unrescue that failed has left.
+    """
+    instance_metadata.forget_rescue_request(instance)
+    if not instance_metadata.has_record(instance):
+        return
+    try:
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node)
+    except exception.ComputeHostNotFound:
+        return  # nobody gets to rescue it
+    if not capabilities.host_can(node, microversion.RESCUE):
+        instance_metadata.forget_rescue(instance)
 
 
 # Nova makes these checks, too, but after ours: a locked server answers 409

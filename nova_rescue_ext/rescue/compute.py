@@ -94,9 +94,14 @@ def _rescue(original, manager, context, instance, *args, **kwargs):
         try:
             with final_save.ensured(instance):
                 original(context, instance, *args, **kwargs)
-        except (exception.InstanceNotFound,
-                exception.UnexpectedTaskStateError):
-            rescue.settle()
+        except Exception as exc:
+            if isinstance(exc, (exception.InstanceNotFound,
+                                exception.UnexpectedTaskStateError)):
+                rescue.settle()
+            rescue.notify_of_end(
+                inspect.signature(original).bind(
+                    context, instance, *args,
+                    **kwargs).arguments['rescue_image_ref'], exc)
             raise
         finally:
             if instance_metadata.rescue_of(instance):

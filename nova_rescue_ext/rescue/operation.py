@@ -32,6 +32,7 @@ from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import image
+from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.task import final_save
 from nova_rescue_ext.task import host_task
 
@@ -69,6 +70,7 @@ class Rescue(host_task.HostTask):
         self._vm_state = instance.vm_state
         self._has_shares = False
         self._power_off: typing.Callable[[], None] | None = None
+        self._is_announced = False
         self._is_refused = False
         self._is_recorded = False
         self._is_switched = False
@@ -89,6 +91,7 @@ class Rescue(host_task.HostTask):
         :param has_shares: whether the server has shares
         :raises: InstanceNotRescuable
         """
+        self._is_announced = True  # Nova has, just before
         self._refuse_second_rescue()
         self.was_running = guests.is_running(self._driver, self.instance)
         self._has_shares = has_shares
@@ -108,6 +111,11 @@ class Rescue(host_task.HostTask):
         with self.turn():
             self._refuse_second_rescue()
             rescue_files.remove(self._driver, self.instance)
+            remaining = rescue_files.remaining_volumes(self.instance)
+        if remaining:
+            image.refuse(self.instance, _(
+                'volumes of an earlier rescue cannot be removed: %s. Ask the '
+                'operator to remove them.') % ', '.join(remaining))
 
     def record(self, image_id, kernel_id, ramdisk_id, mode) -> None:
         """Record what the server is rescued with.
@@ -200,6 +208,19 @@ class Rescue(host_task.HostTask):
         unsaved = self.instance.obj_what_changed()
         return (self.instance.vm_state == vm_states.RESCUED
                 and ('launched_at' in unsaved or 'vm_state' not in unsaved))
+
+    def notify_of_end(self, image_id, error: Exception) -> None:
+        """Notify of the end of a rescue that Nova takes for failed.
+
+        :param image_id: the id of the image that was asked for, or None
+        :param error: what Nova's manager raised
+        """
+        if not self._is_announced:
+            return
+        is_saved = (self.instance.vm_state == vm_states.RESCUED
+                    and not self.instance.obj_what_changed())
+        notifications.close(self.manager, self.context, self.instance,
+                            image_id, None if is_saved else error)
 
     # The way back.
 

@@ -18,11 +18,13 @@ Imported where the libvirt driver runs, and nowhere else.
 
 import os
 
+from nova.compute import instance_actions
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import exception
+from nova import objects
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
@@ -31,6 +33,7 @@ from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.rescue import operation
 from nova_rescue_ext.unrescue import operation as unrescue_operation
 
@@ -93,19 +96,42 @@ def _save_end(instance, task_state):
 
 def _recover_rescue(manager, context, instance):
     """Finish the rescue if its guest runs, else put the server back."""
+    image_id = instance_metadata.recorded_image_id(instance)
     with operation.Rescue(manager, context, instance) as rescue, rescue.turn():
         if (guests.is_running(manager.driver, instance)
                 and guests.is_in_rescue(manager.driver, instance)):
             _finish(instance)
-            return
-        error = exception.InstanceNotRescuable(
-            instance_id=instance.uuid,
-            reason=_('nova-compute was restarted. The server is as it was '
-                     'before; rescue it again.'))
-        compute_utils.add_instance_fault_from_exc(context, instance, error)
-        roll_back(manager, context, instance)
-        LOG.warning('nova-compute was restarted during the rescue, which was '
-                    'rolled back.', instance=instance)
+            error = None
+        else:
+            error = exception.InstanceNotRescuable(
+                instance_id=instance.uuid,
+                reason=_('nova-compute was restarted. The server is as it '
+                         'was before; rescue it again.'))
+            compute_utils.add_instance_fault_from_exc(context, instance,
+                                                      error)
+            roll_back(manager, context, instance)
+            LOG.warning('nova-compute was restarted during the rescue, which '
+                        'was rolled back.', instance=instance)
+    _end_event(context, instance, instance_actions.RESCUE, error)
+    notifications.close(manager, context, instance, image_id, error)
+
+
+def _end_event(context, instance, action, error=None):
+    """End the event that the nova-compute which was stopped has begun."""
+    context = context.elevated()
+    try:
+        # An event belongs to the request that its action was asked for in.
+        context.request_id = next(
+            begun.request_id for begun
+            in objects.InstanceActionList.get_by_instance_uuid(
+                context, instance.uuid) if begun.action == action)
+        objects.InstanceActionEvent.event_finish_with_failure(
+            context, instance.uuid, 'compute_%s_instance' % action,
+            exc_val=error, exc_tb=None if error is None else '',
+            want_result=False)
+    except (StopIteration, exception.NotFound) as exc:
+        LOG.debug('No event of the %(action)s is open: %(reason)s',
+                  {'action': action, 'reason': exc}, instance=instance)
 
 
 def _finish(instance):
@@ -167,3 +193,4 @@ def _recover_unrescue(manager, context, instance):
         instance.power_state = power_state.SHUTDOWN
     LOG.info('nova-compute was restarted during the unrescue, which is '
              'finished.', instance=instance)
+    _end_event(context, instance, instance_actions.UNRESCUE)

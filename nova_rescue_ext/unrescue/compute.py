@@ -34,7 +34,7 @@ def unrescue_instance(original, self, context, instance):
 def _is_unrescued(instance):
     # A state that was reset says nothing: the record is left then.
     return (instance.vm_state in (vm_states.ACTIVE, vm_states.STOPPED)
-            and instance_metadata.MODE not in instance.system_metadata)
+            and not instance_metadata.has_record(instance))
 
 
 def _unrescue(original, manager, context, instance):

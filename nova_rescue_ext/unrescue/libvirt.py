@@ -15,8 +15,12 @@
 
 import inspect
 
+from nova.compute import vm_states
+
 from nova_rescue_ext import exception
 from nova_rescue_ext.host import hard_reboot
+from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.unrescue import operation
 
 # Of virDomainUndefineFlags, which Nova imports late.
@@ -43,6 +47,22 @@ def unrescue(original, self, context, instance):
     with ours.turn():
         hard_reboot.HardReboot(
             ours.manager, instance, ours.leaves_off).run(context)
+
+
+def clean_after_hard_reboot(original, self, context, instance, *args,
+                            **kwargs):
+    """Remove what a rescue left when the server leaves it by a hard reboot.
+
+    Its unrescue has failed, or its state was reset. The guest is on its own
+    disks now. The caller saves the instance.
+    """
+    original(context, instance, *args, **kwargs)
+    if (instance.vm_state != vm_states.RESCUED
+            and instance.obj_attr_is_set('system_metadata')
+            and instance_metadata.has_record(instance)
+            and not hard_reboot.HardReboot.is_run_by_this_thread()):
+        instance_metadata.forget_rescue(instance)
+        rescue_files.remove_all(self, instance)
 
 
 def create_guest_with_network(original, self, context, xml, instance,

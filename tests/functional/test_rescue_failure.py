@@ -37,6 +37,12 @@ MANAGER = 'nova.compute.manager.ComputeManager.'
 resolve = pkgutil.resolve_name
 
 
+def wait_until(condition):
+    """Wait until a function returns true; the test's time-out ends it."""
+    while not condition():
+        time.sleep(0.1)
+
+
 class Injected(Exception):
     """The failure that a test asked for."""
 
@@ -64,9 +70,6 @@ class RescueHostTestCase(base.RescueTestCase):
     def directory(self, server):
         return libvirt_utils.get_instance_path(self.instance(server))
 
-    def patch(self, name, replacement):
-        self.useFixture(fixtures.MonkeyPatch(name, replacement))
-
     def is_running(self, server):
         return self.driver._host.get_guest(
             self.instance(server)).is_active()
@@ -89,6 +92,12 @@ class RescueHostTestCase(base.RescueTestCase):
             for pattern in ('*.rescue', 'unrescue.xml')
             for path in glob.glob(os.path.join(self.directory(server),
                                                pattern)))
+
+    def phases(self):
+        """The phases of rescues that were notified of."""
+        return [notification['event_type'].rpartition('.')[2]
+                for notification in self.notifier.versioned_notifications
+                if notification['event_type'].startswith('instance.rescue.')]
 
     def rescue_opted_in(self, server):
         with self.opted_in():
@@ -213,6 +222,10 @@ class FailureTest(FailureTestCase):
     def test_start(self):
         self._test(GUEST + 'launch')
 
+    def test_power_state_at_the_end(self):
+        """It is not saved as rescued years ago."""
+        self._test(MANAGER + '_get_power_state')
+
     def test_start_of_a_stopped_server(self):
         self._test(GUEST + 'launch', stopped=True)
 
@@ -264,6 +277,18 @@ class FailureTest(FailureTestCase):
         self._fail(GUEST + 'launch', times=2)
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'ERROR')
+
+    def test_what_others_are_told(self):
+        """The start of the rescue is closed."""
+        server = self.create_server()
+        self._fail(DRIVER + '_create_image')
+        self.rescue_opted_in(server)
+        self.assert_as_before(server)
+        self.assertEqual(['start', 'error'], self.phases())
+        self.assertEqual(['start', 'error'], [
+            notification.event_type.rpartition('.')[2] for notification
+            in self.notifier.notifications
+            if notification.event_type.startswith('compute.instance.rescue')])
 
     def test_then_a_rescue_succeeds(self):
         server = self.create_server()
@@ -477,6 +502,9 @@ class RestartTest(RestartTestCase):
             self.restart()
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        # Nova hard reboots no server in rescue.
+        self.assertIn('It stays rescued: unrescue it.',
+                      self.stdlog.logger.output)
         self.api.post_server_action(server['id'], {'unrescue': None})
         self._wait_for_state_change(server, 'ACTIVE')
 
@@ -585,15 +613,41 @@ class KilledTest(RestartTestCase):
 
     def test_before_the_rescue_guest_is_started(self):
         self._test_rolled_back(GUEST + 'launch')
+        self.assertEqual(['start', 'error'], self.phases())
+
+    def test_event_of_what_is_rolled_back(self):
+        server = self.create_server()
+        self._rescue_and_kill(server, DRIVER + '_create_image')
+        self.restart()
+        self.assert_rolled_back(server)
+        self._wait_for_instance_action_event(
+            server, 'rescue', 'compute_rescue_instance', 'Error')
+
+    def test_server_in_error_whose_guest_ran(self):
+        """It runs again, and the server is in ERROR as before."""
+        server = self.create_server()
+        self.set(server, vm_state='error')
+        self._rescue_and_kill(server, GUEST + 'launch')
+        self.restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ERROR'})
+        self.assertTrue(self.is_running(server))
+        self.assertEqual(['disk'], self.disk_names(server))
 
     def test_before_the_rescue_is_saved(self):
         """The rescue guest runs: its record is that of any rescue."""
         server = self.create_server()
+        launched_at = self.instance(server).launched_at
         self._rescue_and_kill(server,
                               'nova.compute.utils.notify_usage_exists')
         self.restart()
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        # From which rescue_timeout counts.
+        self.assertLess(launched_at, self.instance(server).launched_at)
+        self._wait_for_instance_action_event(
+            server, 'rescue', 'compute_rescue_instance', 'Success')
+        self.assertEqual(['start', 'end'], self.phases())
         self.assertEqual(
             instance_metadata.RescueRecord(self.image, None, None, 'legacy',
                                            'active', 'running'),

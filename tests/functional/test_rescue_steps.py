@@ -134,8 +134,9 @@ class Qcow2Test(StepsTestCase):
             self._wait_for_action_fail_completion(
                 self.server, 'rescue', 'compute_rescue_instance')
         self._wait_for_state_change(self.server, 'RESCUE')
-        self.assertEqual(['disk.config.rescue', 'disk.rescue'],
-                         self.rescue_files(self.server))
+        test_rescue_failure.wait_until(
+            lambda: ['disk.config.rescue', 'disk.rescue']
+            == self.rescue_files(self.server))
         self.api.post_server_action(self.server['id'], {'unrescue': None})
         self._wait_for_state_change(self.server, 'ACTIVE')
 
@@ -177,6 +178,17 @@ class RbdTest(VolumesTestCase):
         pool.cleanup_volumes.side_effect = self._clean_up
         # Nova's own clean-up of a config drive of before it was on rbd.
         pool.exists.return_value = False
+        self.pool = pool
+
+    def test_busy_volume_of_an_earlier_rescue(self):
+        """It would be booted as the new one."""
+        name = self.server['id'] + '_disk.rescue'
+        self.pool.cleanup_volumes.side_effect = lambda is_meant: None
+        self.pool.exists.side_effect = {name}.__contains__
+        self.rescue_opted_in(self.server)
+        self.assert_as_before(
+            self.server, 'volumes of an earlier rescue cannot be removed: '
+            + name)
 
     def _clean_up(self, is_meant):
         self.volumes = {name for name in self.volumes if not is_meant(name)}

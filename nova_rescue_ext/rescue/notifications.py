@@ -1,0 +1,46 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The notifications of a rescue that does not end as Nova expects.
+
+Nova notifies of its start and of its success. Billing and monitoring are not
+left with a start that is never closed.
+"""
+
+from nova.compute import utils as compute_utils
+from nova.objects import fields
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+
+def close(manager, context, instance, image_id, error=None):
+    """Notify of the end of a rescue. A failure to do so costs nothing else.
+
+    :param manager: the ComputeManager
+    :param context: a RequestContext
+    :param instance: the Instance
+    :param image_id: the id of the rescue image, or None
+    :param error: the exception with which it ended; None if it succeeded
+    """
+    phase = (fields.NotificationPhase.END if error is None
+             else fields.NotificationPhase.ERROR)
+    try:
+        manager._notify_about_instance_usage(
+            context, instance, 'rescue.' + phase, fault=error)
+        compute_utils.notify_about_instance_rescue_action(
+            context, instance, manager.host, image_id, phase=phase,
+            exception=error)
+    except Exception as exc:
+        LOG.warning('The end of a rescue was not notified of: %s', exc,
+                    instance=instance)
