@@ -21,6 +21,7 @@ from tests.functional import own_databases
 from tests.functional import test_rebuild
 from tests.functional import test_rebuild_cells
 from tests.functional import test_rebuild_failed_builds
+from tests.functional import test_rebuild_left_guest
 from tests.functional import test_rebuild_quota
 from tests.functional import test_rebuild_races
 
@@ -55,6 +56,16 @@ class MariaDBFailingAgainTest(_OnMariaDB, test_rebuild.FailingAgainTest):
 
 class MariaDBFailedBuildsTest(_OnMariaDB,
                               test_rebuild_failed_builds.FailedBuildsTest):
+    pass
+
+
+class MariaDBAbortedBuildsTest(_OnMariaDB,
+                               test_rebuild_failed_builds.AbortedBuildsTest):
+    pass
+
+
+class MariaDBLeftGuestTest(_OnMariaDB,
+                           test_rebuild_left_guest.LeftGuestTest):
     pass
 
 
