@@ -36,6 +36,7 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``destination``             nova-conductor  nova-compute    never saved: only
                                             (source)        sent
 ``checked_attempt``         as ``destination``
+``rebuild``                 nova-api        nova-compute    next rebuild
 ``existing_volume_`` and    nova-api        nova-compute    next rebuild
 the id of the volume
 ``guest_left_on``           nova-compute    nova-api        guest is gone, next
@@ -76,6 +77,7 @@ ATTEMPT = PREFIX + 'attempt'
 TRANSFERRED = PREFIX + 'transferred'
 
 # Of a rebuild of a server that never booted.
+_REBUILD = PREFIX + 'rebuild'
 _EXISTING_VOLUME = PREFIX + 'existing_volume_'
 GUEST_LEFT_ON = PREFIX + 'guest_left_on'
 _NO_GUEST_ON = PREFIX + 'no_guest_on'
@@ -363,8 +365,17 @@ def begin_rebuild(instance, volume_ids):
         key: value for key, value in instance.system_metadata.items()
         if not key.startswith((_EXISTING_VOLUME, GUEST_LEFT_ON,
                                _NO_GUEST_ON))}
+    instance.system_metadata[_REBUILD] = 'True'
     for volume_id in volume_ids:
         instance.system_metadata[_EXISTING_VOLUME + volume_id] = 'True'
+
+
+def is_rebuilt(instance):
+    """Whether the build of a server is that of a rebuild.
+
+    :param instance: the Instance
+    """
+    return _REBUILD in instance.system_metadata
 
 
 def existed_before_rebuild(instance, volume_id):

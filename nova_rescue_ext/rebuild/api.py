@@ -40,6 +40,7 @@ from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import failed_server
 from nova_rescue_ext.rebuild import new_build
+from nova_rescue_ext.rebuild import notifications
 from nova_rescue_ext.rebuild import quota
 from nova_rescue_ext.rebuild import refusals
 from nova_rescue_ext.rebuild import request as rebuild_request
@@ -325,6 +326,8 @@ class Rebuild:
     def send_to_conductor(self) -> None:
         """Have nova-conductor build the server."""
         build, request = self._build, self._request
+        notifications.started(self._context, self._build_request.instance,
+                              build.bdms)
         LOG.info('The server never booted and is built again; it was in cell '
                  '%s.', self._server.cell.identity, instance_uuid=self._uuid)
         try:

@@ -21,16 +21,19 @@ server until the host is seen to have no guest.
 
 import weakref
 
+from nova.compute import build_results
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
 from nova import objects
+from nova.objects import fields
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
 from oslo_utils import excutils
 from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rebuild import notifications
 
 LOG = logging.getLogger(__name__)
 
@@ -62,6 +65,25 @@ def _without_deletion(bdm):
     copy.delete_on_termination = False
     copy.obj_reset_changes(['delete_on_termination'])
     return copy
+
+
+def do_build_and_run_instance(original, self, context, instance, image,
+                              request_spec, filter_properties, admin_password,
+                              injected_files, requested_networks,
+                              security_groups, block_device_mapping,
+                              *args, **kwargs):
+    """Build a server, and tell what became of it if that was a rebuild."""
+    result = original(context, instance, image, request_spec,
+                      filter_properties, admin_password, injected_files,
+                      requested_networks, security_groups,
+                      block_device_mapping, *args, **kwargs)
+    if instance_metadata.is_rebuilt(instance):
+        if result == build_results.ACTIVE:
+            notifications.ended(context, instance, block_device_mapping)
+        elif result in (build_results.FAILED, build_results.FAILED_BY_POLICY):
+            notifications.failed(context, instance,
+                                 fields.NotificationSource.COMPUTE)
+    return result
 
 
 def shutdown_instance(original, self, context, instance, *args, **kwargs):

@@ -16,12 +16,14 @@
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from nova.objects import fields
 from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
 
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import notifications
 from nova_rescue_ext.rebuild import spec_extras
 
 LOG = logging.getLogger(__name__)
@@ -121,6 +123,9 @@ def finish_attempt(report_client, context, uuid, extras):
         database.write_history(cctxt, uuid, extras.get('history', []))
         instance = objects.Instance.get_by_uuid(cctxt, uuid,
                                                 expected_attrs=[])
+        if rebuild.is_on_no_host(instance):
+            notifications.failed(cctxt, instance,
+                                 fields.NotificationSource.CONDUCTOR)
     attempt = extras['rebuild']
     # The owner may be rebuilding it again since it was buried.
     if (rebuild.is_on_no_host(instance)

@@ -99,6 +99,11 @@ class OwnStatementsTest(rebuild_base.RebuildTestCase):
         finish = conductor._try_to_finish
         self.patch('nova_rescue_ext.rebuild.conductor._try_to_finish',
                    lambda *args: ended.append(finish(*args)))
+        # As in a cloud that sends no notifications.
+        self.patch('nova_rescue_ext.rebuild.notifications.failed',
+                   lambda *args: None)
+        self.patch('nova_rescue_ext.rebuild.notifications.started',
+                   lambda *args: None)
         sa.event.listen(sa.engine.Engine, 'before_cursor_execute', add)
         self.assertEqual(202, self.rebuild(server).status_code)
         self.await_true(lambda: ended)
