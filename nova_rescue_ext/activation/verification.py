@@ -140,7 +140,17 @@ def source_of(name: str) -> str:
     :raises: SourceNotFound
     """
     module, _, qualname = name.partition(':')
-    return extract(_read_module(module), qualname)
+    scope, _, function = qualname.rpartition('.')
+    if not scope:
+        return extract(_read_module(module), function)
+    # The same few classes have most of the callables.
+    return _function(_read_class(module, scope), '    ' * (
+        scope.count('.') + 1), function)
+
+
+@functools.lru_cache(maxsize=None)
+def _read_class(module: str, scope: str) -> str:
+    return _scope(_read_module(module), scope.split('.'))
 
 
 @functools.lru_cache(maxsize=None)
@@ -157,6 +167,7 @@ def _read_module(module: str) -> str:
 def forget_sources() -> None:
     """Read the files, of Nova and of ours, again next time."""
     _read_module.cache_clear()
+    _read_class.cache_clear()
     source_of.cache_clear()
     _read_digests.cache_clear()
 
@@ -185,11 +196,13 @@ def extract(source: str, qualname: str) -> str:
     :raises: SourceNotFound
     """
     *classes, function = qualname.split('.')
-    indent = ''
-    for name in classes:
-        source = _class_body(source, indent, name)
-        indent += '    '
-    return _function(source, indent, function)
+    return _function(_scope(source, classes), '    ' * len(classes), function)
+
+
+def _scope(source: str, classes: list[str]) -> str:
+    for depth, name in enumerate(classes):
+        source = _class_body(source, '    ' * depth, name)
+    return source
 
 
 def _class_body(source: str, indent: str, name: str) -> str:
