@@ -355,7 +355,8 @@ def is_transferred(instance: 'objects.Instance', attempt: str) -> bool:
     return instance.system_metadata.get(TRANSFERRED) == attempt
 
 
-def begin_rebuild(instance, volume_ids):
+def begin_rebuild(instance: 'objects.Instance',
+                  volume_ids: typing.Iterable[str]) -> None:
     """Forget the failed build, and record what the next one must leave.
 
     :param instance: a new Instance, which nobody has saved
@@ -370,7 +371,7 @@ def begin_rebuild(instance, volume_ids):
         instance.system_metadata[_EXISTING_VOLUME + volume_id] = 'True'
 
 
-def is_rebuilt(instance):
+def is_rebuilt(instance: 'objects.Instance') -> bool:
     """Whether the build of a server is that of a rebuild.
 
     :param instance: the Instance
@@ -378,7 +379,8 @@ def is_rebuilt(instance):
     return _REBUILD in instance.system_metadata
 
 
-def existed_before_rebuild(instance, volume_id):
+def existed_before_rebuild(instance: 'objects.Instance',
+                           volume_id: str | None) -> bool:
     """Whether a volume existed before the server was rebuilt.
 
     :param instance: the Instance
@@ -388,7 +390,7 @@ def existed_before_rebuild(instance, volume_id):
         _EXISTING_VOLUME + volume_id in instance.system_metadata)
 
 
-def record_left_guest(instance, host):
+def record_left_guest(instance: 'objects.Instance', host: str) -> None:
     """Record that a host may have a guest of a failed build.
 
     The caller saves the instance.
@@ -399,7 +401,7 @@ def record_left_guest(instance, host):
     instance.system_metadata[GUEST_LEFT_ON] = host
 
 
-def host_with_left_guest(instance):
+def host_with_left_guest(instance: 'objects.Instance') -> str | None:
     """The host that may have a guest of a failed build, or None.
 
     :param instance: the Instance
@@ -407,7 +409,7 @@ def host_with_left_guest(instance):
     return instance.system_metadata.get(GUEST_LEFT_ON)
 
 
-def forget_left_guest(instance):
+def forget_left_guest(instance: 'objects.Instance') -> None:
     """No host has a guest of a failed build. The caller saves the instance.
 
     :param instance: the Instance
@@ -415,7 +417,8 @@ def forget_left_guest(instance):
     instance.system_metadata.pop(GUEST_LEFT_ON, None)
 
 
-def record_no_guest(instance, host):
+def record_no_guest(instance: 'objects.Instance',
+                    host: str | None) -> bool:
     """Record which host was seen to have no guest of the server.
 
     The caller saves the instance.
@@ -433,7 +436,7 @@ def record_no_guest(instance, host):
     return True
 
 
-def has_no_guest_on(instance, host):
+def has_no_guest_on(instance: 'objects.Instance', host: str) -> bool:
     """Whether a host was seen to have no guest of the server.
 
     :param instance: the Instance

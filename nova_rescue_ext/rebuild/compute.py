@@ -41,7 +41,7 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 600
 
 # ComputeManager -> StopWatch since it has looked. There is one in a process.
-_last_look = weakref.WeakKeyDictionary()
+_last_look: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def cleanup_volumes(original, self, context, instance, bdms, raise_exc=True,
