@@ -3,6 +3,7 @@
 # make test-nightly     what takes longer than "make test" should
 # make test-bare        "make demo" and "make test" in roots of Debian releases
 # make test-databases   rebuild on MariaDB and PostgreSQL, in 10 minutes
+# make test-client      the openstack command, of each of CLIENTS
 # make bench    what the package costs
 # make clean    take away what these made
 #
@@ -14,6 +15,8 @@
 #   DEMO=               stories for "make demo", all if empty
 #   TESTS=              for unit and functional: a regular expression
 #   WORKERS=            of the functional tests; they wait half of the time
+#   CLIENTS=            for test-client: releases of OpenStackClient, all if
+#                       empty
 #   SELECT=quick        which of Nova's own tests: quick or full (hours)
 #   RELEASES=           for "make test-bare": by default bookworm and trixie
 #   BARE=               for "make test-bare": by default demo and test
@@ -23,6 +26,7 @@ NOVA ?= 34
 VENV ?= .venv
 DEMO ?=
 TESTS ?=
+CLIENTS ?=
 SELECT ?= quick
 RELEASES ?= bookworm trixie
 BARE ?= demo test
@@ -37,7 +41,8 @@ export LC_ALL := C.UTF-8
 
 installed := $(VENV)/installed-nova-$(NOVA)
 
-.PHONY: help demo bench test test-nightly test-bare test-databases venv style unit functional nova-suite digests \
+.PHONY: help demo bench test test-nightly test-bare test-client test-databases \
+	venv style unit functional nova-suite digests \
 	docs releasenotes samples clean
 
 help:
@@ -86,6 +91,10 @@ test-databases: venv
 	TEST_DATABASES=1 OS_TEST_PATH=./tests/functional stestr run \
 		'rebuild_(databases|on_mariadb|killed)'
 
+# Each release in an environment of its own, without Nova.
+test-client: venv
+	python -m tests.client --folder $(VENV)-client $(CLIENTS)
+
 nova-suite: venv
 	python -m tests.nova_suite --select $(SELECT)
 
@@ -101,6 +110,6 @@ releasenotes: venv
 	reno lint
 
 clean:
-	rm -rf $(VENV) doc/build releasenotes/build .stestr
+	rm -rf $(VENV) $(VENV)-client doc/build releasenotes/build .stestr
 
 -include lab.mk

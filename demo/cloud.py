@@ -167,7 +167,7 @@ def _hide_private_images(show):
     def show_if_visible(context, image_id, **kwargs):
         image = show(context, image_id, **kwargs)
         if not (image['is_public'] or context.is_admin
-                or image['owner'] == context.project_id):
+                or image.get('owner') == context.project_id):
             raise exception.ImageNotFound(image_id=image_id)
         return image
 

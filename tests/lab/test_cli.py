@@ -31,6 +31,10 @@ def openstack(*argv):
     return call('openstack', *argv)
 
 
+def opted_in(version, *argv):
+    return openstack('--os-compute-rescue-api-version', version, *argv)
+
+
 def manage(*argv):
     return call('nova-rescue-ext-manage', *argv)
 
@@ -50,6 +54,54 @@ class CommandLine(base.LabTest):
         server.wait_for('ACTIVE')
         after = server.wait_for_guest('base', after=before.boot_id)
         self.assertDisksInPlace(before, after)
+
+
+class OptingIn(base.LabTest):
+    """The plugin of the openstack command, and nothing else."""
+
+    @base.with_package
+    def test_version(self):
+        self.assertIn('max_version', openstack(
+            'compute', 'rescue', 'version', 'show', '-f', 'json'))
+
+    @base.with_package
+    def test_boot_from_volume(self):
+        server, before = self.boot_from_volume()
+        self.assertIn('Password: ', opted_in(
+            '1.1', 'server', 'rescue', '--wait', '--image',
+            self.image('rescue'), server.id))
+        self.assertDisksInPlace(before, server.wait_for_guest('rescue'))
+        opted_in('1.1', 'server', 'unrescue', '--wait', server.id)
+        after = server.wait_for_guest('base', after=before.boot_id)
+        self.assertDisksInPlace(before, after)
+
+    @base.with_package
+    def test_live_migration_in_rescue(self):
+        self.get('/servers', base.MIGRATE)
+        server, before = self.boot(flavor='lab-disks')
+        server.rescue('rescue-stable', base.MIGRATE)
+        source = server.host
+        self.assertIn('Complete', opted_in(
+            '1.3', 'server', 'migrate', '--live-migration', '--wait',
+            server.id))
+        self.assertNotEqual(source, server.host)
+        opted_in('1.1', 'server', 'unrescue', '--wait', server.id)
+        after = server.wait_for_guest('base', after=before.boot_id)
+        self.assertDisksInPlace(before, after)
+
+    @base.with_package
+    def test_rebuild_of_a_server_that_never_booted(self):
+        self.get('/servers', base.REBUILD)
+        self.switch_hosts('disabled')
+        self.addCleanup(self.switch_hosts, 'enabled')
+        server = self.ask_boot()
+        server.wait_for('ERROR')
+        self.switch_hosts('enabled')
+        rebuilt = json.loads(openstack(
+            'compute', 'rescue', 'rebuild', '--wait', '-f', 'json',
+            server.id))
+        self.assertEqual((server.id, 'ACTIVE'),
+                         (rebuilt['id'], rebuilt['status']))
 
 
 class Operator(base.LabTest):
