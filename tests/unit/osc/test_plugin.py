@@ -25,6 +25,7 @@ from osc_lib import exceptions
 
 from nova_rescue_ext.osc import plugin
 
+# What a machine without Nova does, in one process: to start one takes long.
 _WITHOUT_NOVA = """\
 import sys
 sys.modules['nova'] = None  # to import it is an ImportError
@@ -33,10 +34,12 @@ from nova_rescue_ext.osc import commands, hooks, plugin
 assert rebuild_failed.Aggregate(set(), {'ssd': 'yes'}).takes({
     'tenant_id': 'x', 'flavor': {'extra_specs': {
         'aggregate_instance_extra_specs:ssd': 'yes'}}})
-try:
-    manage.main(sys.argv[1:])
-except SystemExit as exc:
-    sys.exit(exc.code)
+for argv in (['--help'], ['rebuild-failed', '--help'],
+             ['migrate-rescued', '--help'], ['rebuild-interrupted']):
+    try:
+        manage.main(argv)
+    except SystemExit as exc:
+        print(argv, exc.code)
 """
 
 
@@ -75,19 +78,13 @@ class PluginTest(unittest.TestCase):
 class WithoutNovaTest(unittest.TestCase):
     """A user's machine has no Nova, and an operator's need not have one."""
 
-    def run_manage(self, *argv):
-        return subprocess.run(
-            [sys.executable, '-c', _WITHOUT_NOVA, *argv],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def test_help(self):
+    def test_commands(self):
+        done = subprocess.run(
+            [sys.executable, '-c', _WITHOUT_NOVA], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(0, done.returncode, done.stdout)
         for argv in (['--help'], ['rebuild-failed', '--help'],
                      ['migrate-rescued', '--help']):
-            done = self.run_manage(*argv)
-            self.assertEqual(0, done.returncode, done.stdout)
-
-    def test_command_that_needs_nova(self):
-        done = self.run_manage('rebuild-interrupted')
-        self.assertEqual(1, done.returncode, done.stdout)
-        self.assertIn('where nova-conductor runs', done.stdout)
-        self.assertNotIn('Traceback', done.stdout)
+            self.assertIn('%s 0' % argv, done.stdout)
+        self.assertIn("['rebuild-interrupted'] This command has to be run "
+                      "where nova-conductor runs", done.stdout)
