@@ -1,0 +1,46 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The client of the servers API, with a version of compute-rescue."""
+
+from tempest.lib.services.compute import servers_client
+
+from nova_rescue_ext import microversion
+
+
+class ServersClient(servers_client.ServersClient):
+    """Names a version in each request.
+
+    Beside the header in which Tempest names that of compute.
+
+    :param rescue_version: as text
+    """
+
+    def __init__(self, *args, rescue_version, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._rescue_version = rescue_version
+
+    def get_headers(self):
+        return dict(super().get_headers(), **{
+            'OpenStack-API-Version': '%s %s' % (
+                microversion.SERVICE_TYPE, self._rescue_version)})
+
+    def rebuild_never_booted(self, server_id, **kwargs):
+        """Rebuild a server that never booted; nothing has to be named.
+
+        :param kwargs: parameters of the request
+        """
+        schema = self.get_schema(self.schema_versions_info)
+        return self.action(
+            server_id, 'rebuild', schema.rebuild_server_with_admin_pass
+            if self.enable_instance_password else schema.rebuild_server,
+            **kwargs)

@@ -1,0 +1,122 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the tests share: clients that opt in, and servers."""
+
+from tempest.common import waiters
+from tempest import config
+from tempest.scenario import manager
+
+from nova_rescue_ext import microversion
+from nova_rescue_ext.tempest_plugin import clients
+
+CONF = config.CONF
+
+
+class TestCase(manager.ScenarioTest):
+    """A test that needs a version of compute-rescue.
+
+    :cvar version: of compute-rescue, to be set
+    :cvar opted_in: the client of a user that names it
+    :cvar admin_opted_in: that of an administrator
+    """
+
+    # The first in which a boot-from-volume server can be rescued.
+    compute_min_microversion = '2.87'
+    version = microversion.RESCUE
+
+    @classmethod
+    def skip_checks(cls):
+        super().skip_checks()
+        offered = CONF.compute_rescue.max_version
+        if not offered or microversion.parse(offered) < cls.version:
+            raise cls.skipException(
+                '[compute_rescue] max_version is less than %s'
+                % str(cls.version))
+        if not CONF.compute_feature_enabled.rescue:
+            raise cls.skipException('[compute-feature-enabled] rescue')
+
+    @classmethod
+    def setup_clients(cls):
+        super().setup_clients()
+        cls.opted_in = cls._client(cls.os_primary)
+        cls.admin_opted_in = cls._client(cls.os_admin)
+        cls.admin_servers_client = cls.os_admin.servers_client
+
+    @classmethod
+    def _client(cls, user):
+        return clients.ServersClient(
+            user.auth_provider, rescue_version=cls.version,
+            enable_instance_password=(
+                CONF.compute_feature_enabled.enable_instance_password),
+            **config.service_client_config('compute'))
+
+    def boot(self, **kwargs):
+        """Create a server.
+
+        :returns: its id
+        """
+        if not CONF.service_available.neutron:
+            kwargs.setdefault('networks', 'none')
+        return self.create_server(**kwargs)['id']
+
+    def boot_from_volume(self):
+        """Create a server whose root is a volume, made from an image.
+
+        :returns: its id
+        """
+        if not CONF.service_available.cinder:
+            raise self.skipException('There is no Cinder.')
+        volume = self.create_volume_from_image()
+        return self.boot(image_id='', block_device_mapping_v2=[{
+            'uuid': volume['id'], 'source_type': 'volume', 'boot_index': 0,
+            'destination_type': 'volume'}])
+
+    def wait_for(self, status, server_id):
+        """Wait for a status, and the end of all tasks."""
+        waiters.wait_for_server_status(self.servers_client, server_id, status)
+
+    def rescue_image(self):
+        """The id of an image without properties for a rescue."""
+        return CONF.compute_rescue.rescue_image_ref or CONF.compute.image_ref
+
+    def rescue(self, server_id, image_id=None):
+        """Rescue a server, and wait for the end.
+
+        :returns: the answer
+        """
+        image = {'rescue_image_ref': image_id} if image_id else {}
+        answer = self.opted_in.rescue_server(server_id, **image)
+        self.addCleanup(self._unrescue_if_left, server_id)
+        self.wait_for('RESCUE', server_id)
+        return answer
+
+    def unrescue(self, server_id, status='ACTIVE'):
+        """Unrescue a server, and wait for the end."""
+        self.opted_in.unrescue_server(server_id)
+        self.wait_for(status, server_id)
+
+    def _unrescue_if_left(self, server_id):
+        # A volume cannot be detached in a rescue.
+        server = self.servers_client.show_server(server_id)['server']
+        if server['status'] == 'RESCUE':
+            self.unrescue(server_id)
+
+    def disks(self, server_id):
+        """How many disks the guest of a running server has."""
+        return self.admin_servers_client.show_server_diagnostics(server_id)[
+            'num_disks']
+
+    def host(self, server_id):
+        """The host that a server is on."""
+        return self.admin_servers_client.show_server(server_id)['server'][
+            'OS-EXT-SRV-ATTR:host']
