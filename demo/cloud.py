@@ -70,7 +70,10 @@ class Cloud(migration_base.MigrationTestCase):
         self.backstage = Backstage(self)
         self.url = self._listen(self.api_fixture.app()) + '/v2.1'
         catalog = {'compute': self.url,
-                   'image': self._listen(services.Glance(self.glance))}
+                   'image': self._listen(services.Glance(self.glance)),
+                   'volumev3': '%s/v3/%s' % (self._listen(services.Cinder(
+                       self.cinder, self.backstage.create_volume)),
+                       users.PROJECT)}
         self.auth_url = self._listen(services.Keystone(catalog)) + '/v3'
         catalog['identity'] = self.auth_url
 

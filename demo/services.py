@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Doubles of Keystone and Glance, as far as clients ask them.
+"""Doubles of Keystone, Glance and Cinder, as far as clients ask them.
 
-What a command line needs before it gets to Nova: a token with a catalog, and
-images by their names.
+What clients need before they get to Nova: a token with a catalog, images by
+their names, volumes.
 """
 
 import json
@@ -115,6 +115,57 @@ class Glance:
         except exception.ImageNotFound:
             return False
         return True
+
+
+class Cinder:
+    """The volumes API.
+
+    :param volumes: Nova's double of Cinder
+    :param create: makes a volume there; takes a name and the id of an image
+    """
+
+    def __init__(self, volumes, create):
+        self._volumes = volumes
+        self._create = create
+
+    @webob.dec.wsgify
+    def __call__(self, request):
+        found = re.fullmatch('/v3/[^/]+/volumes(?:/([^/]+))?',
+                             request.path_info)
+        if not found:
+            return _json({'versions': [
+                {'id': 'v3.0', 'status': 'CURRENT', 'version': '3.70',
+                 'min_version': '3.0', 'links': [
+                     {'rel': 'self', 'href':
+                      request.application_url + '/v3/'}]}]}, 300)
+        if request.method == 'POST':
+            wanted = request.json['volume']
+            volume_id = self._create(wanted.get('name'),
+                                     wanted.get('imageRef'))
+            return self._show(request, volume_id, 202)
+        if found[1] not in self._volumes.volumes:
+            raise webob.exc.HTTPNotFound()
+        if request.method == 'DELETE':
+            del self._volumes.volumes[found[1]]
+            return webob.Response(status=202)
+        return self._show(request, found[1])
+
+    def _show(self, request, volume_id, status=200):
+        volume = self._volumes.fake_get(_context(request), volume_id)
+        used = self._volumes.volume_to_attachment[volume_id]
+        return _json({'volume': {
+            'id': volume_id, 'name': volume['display_name'],
+            'status': 'in-use' if used else 'available',
+            'size': volume['size'], 'attachments': [],
+            'availability_zone': volume['availability_zone'],
+            'bootable': str(volume['bootable']).lower(),
+            'multiattach': False, 'encrypted': False, 'metadata': {},
+            'links': [], 'user_id': volume_id,
+            'created_at': '2026-01-01T00:00:00.000000', 'updated_at': None,
+            'replication_status': None, 'snapshot_id': None,
+            'source_volid': None, 'consistencygroup_id': None,
+            'description': None, 'volume_type': None,
+        }}, status)
 
 
 def _context(request):

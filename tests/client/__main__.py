@@ -20,8 +20,10 @@ this is called in.
 """
 
 import argparse
+import importlib.metadata
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,13 +53,34 @@ def _make_venv(folder, requirements):
         venv.create(folder, with_pip=True)
     pip = [folder / 'bin/pip', '--disable-pip-version-check', '--quiet',
            'install']
-    # OpenStackClient's own tests need Tempest.
-    subprocess.run([*pip, '%s[client]' % _ROOT, *requirements, 'tempest'],
-                   check=True)
-    # A checkout that has changed may have kept its version.
-    subprocess.run([*pip, '--force-reinstall', '--no-deps', _ROOT],
-                   check=True)
+    with tempfile.TemporaryDirectory() as sources:
+        _copy_checkout(sources)
+        variables = dict(os.environ, PBR_VERSION=importlib.metadata.version(
+            'nova-rescue-ext'))
+        # OpenStackClient's own tests need Tempest.
+        subprocess.run([*pip, '%s[client]' % sources, *requirements,
+                        'tempest'], check=True, env=variables)
+        # A checkout that has changed may have kept its version.
+        subprocess.run([*pip, '--force-reinstall', '--no-deps', sources],
+                       check=True, env=variables)
     return folder / 'bin'
+
+
+def _copy_checkout(folder):
+    """Copy what is to be installed.
+
+    pip leaves files in the folder that it installs from, and the embedded
+    cloud would take them for the metadata of the package.
+    """
+    names = subprocess.run(
+        ['git', 'ls-files', '-z', '--cached', '--others',
+         '--exclude-standard'], cwd=_ROOT, stdout=subprocess.PIPE, text=True,
+        check=True).stdout.split('\0')
+    for name in filter(None, names):
+        if (_ROOT / name).is_file():
+            copy = pathlib.Path(folder, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(_ROOT / name, copy)
 
 
 def _check_venv(commands):
