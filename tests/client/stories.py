@@ -22,7 +22,8 @@ import subprocess
 import tempfile
 import time
 import unittest
-import uuid
+
+from oslo_utils import uuidutils
 
 from tests.client import cloud
 
@@ -79,7 +80,7 @@ class Story(unittest.TestCase):
 
         :returns: its name
         """
-        name = 'web-%s' % uuid.uuid4().hex[:8]
+        name = 'web-%s' % uuidutils.generate_uuid()[:8]
         self.openstack('server create --flavor m1.tiny --nic none --wait %s %s'
                        % (options, name), status=status)
         self.addCleanup(self.openstack, 'server delete %s' % name)
