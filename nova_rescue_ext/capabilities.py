@@ -71,15 +71,17 @@ def host_can(compute_node: typing.Any,
     return microversion_parse.parse_version_string(reported) >= version
 
 
-def is_up(api: typing.Any, context: typing.Any, host: str) -> bool:
+def is_up(api: typing.Any, context: typing.Any, host: str,
+          unknown: bool = False) -> bool:
     """Whether the compute service of a host is up, or disabled but running.
 
     :param api: Nova's compute API
     :param context: a RequestContext
     :param host: the host
+    :param unknown: what is returned for a host that has no compute service
     """
     try:
         service = objects.Service.get_by_compute_host(context.elevated(), host)
     except exception.ComputeHostNotFound:
-        return False
+        return unknown
     return api.servicegroup_api.service_is_up(service)

@@ -86,7 +86,7 @@ def _check_compute_service(api, context, instance):
     if not instance.host:
         return  # for Nova's own checks to refuse
     try:
-        is_up = capabilities.is_up(api, context, instance.host)
+        is_up = capabilities.is_up(api, context, instance.host, unknown=True)
     except Exception as exc:
         LOG.debug('Whether the compute service is up is not known: %s', exc,
                   instance=instance)

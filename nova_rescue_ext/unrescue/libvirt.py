@@ -57,9 +57,9 @@ def clean_after_hard_reboot(original, self, context, instance, *args,
     disks now. The caller saves the instance.
     """
     original(context, instance, *args, **kwargs)
-    if (instance.vm_state != vm_states.RESCUED
-            and instance.obj_attr_is_set('system_metadata')
+    if (instance.obj_attr_is_set('system_metadata')
             and instance_metadata.has_record(instance)
+            and instance.vm_state != vm_states.RESCUED
             and not hard_reboot.HardReboot.is_run_by_this_thread()):
         instance_metadata.forget_rescue(instance)
         rescue_files.remove_all(self, instance)
