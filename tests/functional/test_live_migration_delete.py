@@ -55,9 +55,17 @@ class DeleteTestCase(test_live_migration_api.MeanwhileTestCase):
         else:
             self._wait_until_deleted(self.server)
 
-    def set_task_state(self, task_state='migrating'):
-        """As in the middle of a migration, or after one that got lost."""
+    def set_task_state(self, task_state='migrating', begun=True):
+        """As in the middle of a migration, or after one that got lost.
+
+        :param begun: whether there is a migration
+        """
         instance = self.instance(self.server)
+        if begun:
+            objects.Migration(
+                self.context, instance_uuid=instance.uuid, status='accepted',
+                migration_type='live-migration',
+                source_compute='compute1').create()
         instance.task_state = task_state
         instance.save()
 

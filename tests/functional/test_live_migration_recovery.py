@@ -82,7 +82,7 @@ class NotBegunTest(RecoveryTestCase):
     def test_no_answer(self):
         """nova-conductor may be at work."""
         self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
-                   'live_migrate_instance', mock.Mock(
+                   'migrate_server', mock.Mock(
                        side_effect=messaging.MessagingTimeout()))
         self.ask_migration(self.server, compute='2.30')
         self.assertEqual('migrating', self.task_state())
@@ -119,12 +119,12 @@ class NotBegunTest(RecoveryTestCase):
         self.assert_free()
 
     def test_delete_of_one_that_has_no_migration(self):
-        self.set_task_state()
+        self.set_task_state(begun=False)
         self.assert_deleted(test_live_migration_delete.DELETE,
                             self.delete(test_live_migration_delete.DELETE))
 
     def test_called_by_nova(self):
-        self.set_task_state()
+        self.set_task_state(begun=False)
         self.pass_time()
         self.patch('nova.compute.manager.ComputeManager.run_periodic_tasks',
                    lambda *args, **kwargs: None)
@@ -242,6 +242,16 @@ class InterruptedTestCase(RecoveryTestCase):
                    lambda services, context, instance, host:
                    self.answers[host])
 
+    def move_guest(self):
+        """Let the guest run on the other host."""
+        source, dest = (self.computes[host].driver._host
+                        for host in ('compute1', 'compute2'))
+        guest = source.get_guest(self.instance(self.server))
+        xml = guest.get_xml_desc().replace('/compute1/', '/compute2/')
+        guest.poweroff()
+        guest.delete_configuration()
+        dest.get_connection().createXML(xml, 0)
+
     def interrupt(self, state=power_state.RUNNING, status='running'):
         """As if nova-compute had been killed in the middle.
 
@@ -255,6 +265,10 @@ class InterruptedTestCase(RecoveryTestCase):
             migration_type='live-migration', source_compute='compute1',
             dest_compute='compute2', source_node='compute1',
             dest_node='compute2')
+        if 'dest_compute_id' in migration.fields:
+            node = objects.ComputeNode.get_by_host_and_nodename(
+                self.context, 'compute2', 'compute2')
+            migration.dest_compute_id = node.id
         migration.create()
         instance_metadata.begin_attempt(instance, migration.uuid)
         instance.save()
@@ -275,6 +289,7 @@ class RestartTest(InterruptedTestCase):
     def test_it_runs_there(self):
         """A second guest on the same disks must not be started."""
         self.interrupt(power_state.NOSTATE)
+        self.move_guest()
         self.assertEqual('migrating', self.task_state())
         self.assertEqual([], self.started)
         self.assertEqual(409, self.act('unrescue').status_code)
@@ -286,7 +301,9 @@ class RestartTest(InterruptedTestCase):
     def test_nobody_answers(self):
         self.interrupt(power_state.NOSTATE)
         self.answers['compute2'] = None
-        self.look()
+        with mock.patch('nova_rescue_ext.live_migration.domain.'
+                        'is_left_behind', return_value=False):
+            self.look()
         self.assertEqual('migrating', self.task_state())
         self.assertIn('settle-migration', self.stdlog.logger.output)
 
@@ -325,6 +342,7 @@ class SettleTest(operator_base.OperatorMixin, InterruptedTestCase):
                                 '--older-than', '0', *argv)
 
     def test_it_runs_there(self):
+        self.move_guest()
         code, output = self.settle(runs=['compute2'])
         self.assertEqual(0, code, output)
         self.assert_migrated(self.server)

@@ -28,12 +28,14 @@ from nova import objects
 from nova.tests.fixtures import libvirt
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import imagecache
+from oslo_concurrency import processutils
 from oslo_serialization import jsonutils
 from oslo_utils import units
 
 from nova_rescue_ext.live_migration import checks
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import staging
+from tests.functional import migration_base
 from tests.functional import test_live_migration
 
 # nova.virt.libvirt's own: Nova's fixture replaces it.
@@ -390,10 +392,14 @@ class BlockQcow2Test(StorageTestCase):
         self.put_disks()
         os.unlink(self.path(self.server['id'], 'compute1', 'disk.swap'))
         started, reads, written = [], [], []
-        self.patch('nova.privsep.qemu.unprivileged_qemu_img_info',
-                   lambda path, *args, **kwargs: started.append(path))
-        self.patch('oslo_concurrency.processutils.execute',
-                   lambda *args, **kwargs: started.append(args))
+        execute = processutils.execute
+
+        def record(*args, **kwargs):
+            if getattr(migration_base._here, 'host', None) == 'compute1':
+                started.append(args)
+            return execute(*args, **kwargs)
+
+        self.patch('oslo_concurrency.processutils.execute', record)
         get = objects.Instance.get_by_uuid
 
         def count(context, uuid, *args, **kwargs):
@@ -402,7 +408,9 @@ class BlockQcow2Test(StorageTestCase):
                 reads.append(os.path.basename(frame.f_code.co_filename))
             return get(context, uuid, *args, **kwargs)
 
-        self.patch('nova.objects.instance.Instance.get_by_uuid', count)
+        counted = mock.patch.object(objects.Instance, 'get_by_uuid', count)
+        counted.start()
+        self.addCleanup(counted.stop)
         save = objects.Migration.save
 
         def save_migration(itself):
