@@ -386,7 +386,7 @@ def existed_before_rebuild(instance: 'objects.Instance',
     :param instance: the Instance
     :param volume_id: the id of the volume, or None
     """
-    return bool(volume_id) and (
+    return volume_id is not None and (
         _EXISTING_VOLUME + volume_id in instance.system_metadata)
 
 

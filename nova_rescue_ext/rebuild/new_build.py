@@ -166,7 +166,7 @@ class NewBuild:
         if self._server.is_volume_backed:
             self._choose_image_of_volume()
             root = self._root_bdm()
-            if self._request.image_id and root.image_id:
+            if self._request.image_id and root and root.image_id:
                 self._origin = claims.Origin.CALLER
             block_devices.check_source(
                 self._context, self._api.image_api, self._api.volume_api,
