@@ -239,7 +239,7 @@ class CheckTest(base.RescueTestCase):
             classmethod(self._no_compute_node)))
         with self.opted_in():
             response = self.rescue(self.server, self.create_image())
-        self.assert_refused(self.server, response, 'is not known any more')
+        self.assert_refused(self.server, response, 'is no longer known')
 
     @staticmethod
     def _no_compute_node(cls, context, host, nodename):
