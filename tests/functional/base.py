@@ -34,6 +34,7 @@ from oslo_utils import uuidutils
 
 from nova_rescue_ext import activation
 from nova_rescue_ext import conf as ext_conf
+from tests import audit
 from tests import fixtures as tests_fixtures
 from tests import owners
 
@@ -137,6 +138,7 @@ class RescueTestCase(base.ServersTestBase):
             self._make_instance_path))
         self.domains = self.useFixture(Domains())
         self.owners = self.useFixture(owners.Owners(self.glance))
+        self.audit = self.useFixture(audit.Audit(self, self.owners))
         self.context = nova_context.get_admin_context()
         if self.START_COMPUTE:
             self.start_compute()

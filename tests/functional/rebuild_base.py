@@ -34,6 +34,7 @@ from oslo_utils import timeutils
 
 from nova_rescue_ext.rebuild import api as rebuild_api
 from nova_rescue_ext.rebuild import spec_extras
+from tests import audit
 from tests.functional import base
 from tests import owners
 
@@ -68,6 +69,7 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
         self.useFixture(base.Activation(**self.OPTIONS))
         super().setUp()
         self.owners = self.useFixture(owners.Owners(self.glance))
+        self.audit = self.useFixture(audit.Audit(self, self.owners))
         self.context = nova_context.get_admin_context()
         self.opt_in()
         # Nova's fixtures stop the scheduler first, and a conductor that

@@ -27,7 +27,7 @@ PRIVATE = {'is_public': False, 'visibility': 'private'}
 ELSEWHERE = 'http://192.0.2.1/v2/images/' + uuidutils.generate_uuid()
 
 
-class RescueTest(base.RescueTestCase):
+class RescueTestCase(base.RescueTestCase):
 
     def setUp(self):
         super().setUp()
@@ -35,11 +35,18 @@ class RescueTest(base.RescueTestCase):
         self.support = copy.copy(self.admin_api)
         self.support.project_id = 'support'
 
-    def test_base_image(self):
-        """Any user can write that into an image of theirs."""
+    def create_with_base_image(self):
+        """A server whose user has written the victim's image into theirs."""
         image = self.create_image({'base_image_ref': self.victims},
                                   owner=self.api.project_id, **PRIVATE)
-        server = self._create_server(image_uuid=image, networks='none')
+        return self._create_server(image_uuid=image, networks='none')
+
+
+class RescueTest(RescueTestCase):
+
+    def test_base_image(self):
+        """Any user can write that into an image of theirs."""
+        server = self.create_with_base_image()
         for api in (self.support, self.admin_api):
             with self.opted_in(api=api):
                 self.assert_refused(
@@ -50,16 +57,14 @@ class RescueTest(base.RescueTestCase):
                                                     self.support))
 
     def test_base_image_that_is_shared(self):
-        image = self.create_image({'base_image_ref': self.victims},
-                                  owner=self.api.project_id, **PRIVATE)
-        server = self._create_server(image_uuid=image, networks='none')
+        server = self.create_with_base_image()
         self.glance.images[self.victims]['visibility'] = 'shared'
         self.owners.members[self.victims] = [self.api.project_id]
         with self.opted_in(api=self.support):
             self.assert_rescued(server, self.rescue(server, api=self.support))
 
 
-class RebuildTest(rebuild_base.RebuildTestCase):
+class RebuildTestCase(rebuild_base.RebuildTestCase):
 
     def setUp(self):
         super().setUp()
@@ -95,6 +100,9 @@ class RebuildTest(rebuild_base.RebuildTestCase):
         for api in (self.operator, self.admin_api):
             self.assert_refused(status, self.rebuild(server, api=api), *words)
         self.assert_untouched(server)
+
+
+class RebuildTest(RebuildTestCase):
 
     def test_url_as_kernel(self):
         """Its Glance would get the operator's token."""
