@@ -39,6 +39,7 @@ from nova_rescue_ext import claims
 from nova_rescue_ext.claims import images as claimed_images
 from nova_rescue_ext.claims import networks as claimed_networks
 from nova_rescue_ext.claims import ownership
+from nova_rescue_ext.claims import volumes as claimed_volumes
 from nova_rescue_ext import exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext.rebuild import block_devices
@@ -166,7 +167,9 @@ class NewBuild:
         if self._server.is_volume_backed:
             self._choose_image_of_volume()
             root = self._root_bdm()
-            if self._request.image_id and root and root.image_id:
+            # That of the volume may have been named instead.
+            if (root is not None and root.image_id
+                    and root.image_id == self._request.image_id):
                 self._origin = claims.Origin.CALLER
             block_devices.check_source(
                 self._context, self._api.image_api, self._api.volume_api,
@@ -216,7 +219,9 @@ class NewBuild:
         if not root.volume_id:
             return root.image_id
         try:
-            volume = self._api.volume_api.get(self._context, root.volume_id)
+            volume = claimed_volumes.read(
+                self._context, self._server.instance, self._api.volume_api,
+                root.volume_id)
         except nova_exception.VolumeNotFound:
             return root.image_id
         return volume.get('volume_image_metadata', {}).get('image_id')
