@@ -43,8 +43,8 @@ class RescueTest(base.RescueTestCase):
                 self.assertEqual(is_shown, 'compute1' in text, text)
 
     @staticmethod
-    def node_is_gone(context, host, node):
-        raise exception.ComputeHostNotFound(host=host)
+    def node_is_gone(*args):
+        raise exception.ComputeHostNotFound(host=args[-2])
 
 
 class RebuildTest(rebuild_base.RebuildTestCase):
