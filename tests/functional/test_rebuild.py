@@ -116,7 +116,8 @@ class RebuildTest(rebuild_base.RebuildTestCase):
     def test_host_that_has_not_given_the_server_up(self):
         server = self.create_failed()
         self.change_row(server, host='host9')
-        self.assert_refused(409, self.rebuild(server), 'host9')
+        self.assert_refused(409, self.rebuild(server, api=self.admin_api),
+                            'host9')
         self.assertEqual('ERROR', self.api.get_server(server['id'])['status'])
 
     def test_request_spec_lost(self):

@@ -306,6 +306,34 @@ class _DatabaseTests:
         extras.end_attempt(self.context, uuids.server, self.attempt)
         self.assertEqual([], recovery.find(self.context, 0))
 
+    def test_find_interrupted_reads_few_texts(self):
+        """Those of servers that may be interrupted, one by one."""
+        for number in range(5):
+            self.make_another(getattr(uuids, 'other%d' % number))
+        self.begin()
+        texts = []
+
+        def record(connection, cursor, statement, *args):
+            if 'request_specs.spec AS' in statement:
+                texts.append(statement)
+
+        sa.event.listen(sa.engine.Engine, 'before_cursor_execute', record)
+        found = recovery.find(self.context, 0)
+        sa.event.remove(sa.engine.Engine, 'before_cursor_execute', record)
+        self.assertEqual([uuids.server],
+                         [one.instance_uuid for one in found])
+        self.assertEqual(1, len(texts), texts)
+        self.assertNotIn('LIKE', texts[0])
+
+    def make_another(self, uuid):
+        """A server that is in its cell, and nothing else."""
+        objects.InstanceMapping(
+            self.context, instance_uuid=uuid, cell_mapping=self.cell,
+            project_id='p', user_id='u').create()
+        objects.RequestSpec(
+            self.context, instance_uuid=uuid, num_instances=1,
+            flavor=objects.Flavor(name='f')).create()
+
     def test_two_at_once(self):
         """Transactions that overlap: one wins."""
         if not self.IS_CONCURRENT:
