@@ -43,7 +43,7 @@ installed := $(VENV)/installed-nova-$(NOVA)
 
 .PHONY: help demo bench test test-nightly test-bare test-client test-databases \
 	venv style unit functional nova-suite digests \
-	docs releasenotes samples clean
+	docs releasenotes package samples clean
 
 help:
 	@sed -n '/^# /s/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -61,7 +61,7 @@ demo: venv
 bench: venv
 	@python -m bench
 
-test: style digests unit functional samples docs releasenotes nova-suite
+test: style digests unit functional samples docs releasenotes package nova-suite
 	@echo "make test: all passed"
 
 style: venv
@@ -108,6 +108,12 @@ docs: venv
 
 releasenotes: venv
 	reno lint
+
+# The sdist and the wheel of what is committed.
+package: venv
+	pip install --quiet -c constraints/nova-$(NOVA).txt \
+		-r tests/packaging/requirements.txt
+	python -m unittest tests.packaging.test_package
 
 clean:
 	rm -rf $(VENV) $(VENV)-client doc/build releasenotes/build .stestr

@@ -85,20 +85,21 @@ function install {
 
 # Print the packages of a Python that this system has and Nova supports.
 function python_packages {
-    local version
+    local version candidate
     if [ -n "$(command -v apt-get)" ]; then
         if [ -z "${NO_INSTALL:-}" ] && [ "$(as_root)" != no ]; then
             $(as_root) apt-get -qq update >&2
         fi
         for version in $(pythons); do
-            if apt-cache policy python3 | grep -q "Candidate: $version\."; then
+            candidate=$(apt-cache policy python3)
+            if [[ $candidate == *"Candidate: $version."* ]]; then
                 echo python3 python3-venv
                 return
             fi
         done
         for version in $(pythons); do
-            if apt-cache policy "python$version" | grep -q 'Candidate: [0-9]'
-            then
+            candidate=$(apt-cache policy "python$version")
+            if [[ $candidate == *"Candidate: $version."* ]]; then
                 echo "python$version python$version-venv"
                 return
             fi
