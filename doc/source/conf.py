@@ -12,6 +12,8 @@
 
 """Configuration of Sphinx."""
 
+import importlib.metadata
+
 project = 'nova-rescue-ext'
 copyright = '2026, nova-rescue-ext contributors'
 
@@ -21,6 +23,7 @@ extensions = [
     'oslo_config.sphinxext',
     'oslo_policy.sphinxext',
     'oslo_policy.sphinxpolicygen',
+    'reno.sphinxext',
 ]
 root_doc = 'index'
 html_theme = 'openstackdocs'
@@ -29,6 +32,8 @@ pygments_style = 'native'
 
 openstackdocs_repo_name = 'nova-rescue-ext'
 openstackdocs_auto_name = False
+openstackdocs_auto_version = False
+version = release = importlib.metadata.version(project)
 openstackdocs_bug_project = 'nova-rescue-ext'
 openstackdocs_bug_tag = 'doc'
 
