@@ -26,7 +26,7 @@ import requests
 
 # The client's part of the opt-in; see doc/source/user.
 COMPUTE_VERSION = '2.95'
-_PATIENCE = 120  # seconds, on a slow and busy machine
+_PATIENCE = 600  # seconds, on a slow and busy machine
 
 
 class CloudFailed(Exception):
@@ -112,14 +112,22 @@ class Stage:
 
     def _answer(self):
         # Ends a cloud that hangs: the read below then ends, too.
-        watchdog = threading.Timer(_PATIENCE, self._process.kill)
+        hangs = threading.Event()
+
+        def end():
+            hangs.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(_PATIENCE, end)
         watchdog.start()
         try:
             line = self._process.stdout.readline()
         finally:
             watchdog.cancel()
         if not line:
-            raise CloudFailed('the cloud has ended')
+            raise CloudFailed(
+                'the cloud has not answered in %d seconds' % _PATIENCE
+                if hangs.is_set() else 'the cloud has ended')
         answer = json.loads(line)
         if 'error' in answer:
             raise CloudFailed(answer['error'])
