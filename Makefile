@@ -105,6 +105,7 @@ samples: venv
 docs: venv
 	rm -rf doc/build/html
 	sphinx-build -q -W --keep-going -b html -d doc/build/doctrees doc/source doc/build/html
+	sphinx-build -q -W --keep-going -b man -d doc/build/doctrees doc/source doc/build/man
 
 releasenotes: venv
 	reno lint

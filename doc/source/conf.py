@@ -24,6 +24,7 @@ extensions = [
     'oslo_policy.sphinxext',
     'oslo_policy.sphinxpolicygen',
     'reno.sphinxext',
+    'sphinxarg.ext',
 ]
 root_doc = 'index'
 html_theme = 'openstackdocs'
@@ -46,3 +47,11 @@ policy_generator_config_file = [
     ('../../etc/nova-rescue-ext/policy-generator.conf',
      '_static/nova-rescue-ext'),
 ]
+
+man_pages = [
+    (f'cli/{name}', name, description, 'nova-rescue-ext contributors', 1)
+    for name, description in [
+        ('nova-rescue-ext-manage',
+         'rebuild servers that never booted, and move servers in rescue'),
+        ('nova-rescue-ext-status',
+         'whether Nova services would activate nova-rescue-ext')]]
