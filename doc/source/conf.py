@@ -13,6 +13,10 @@
 """Configuration of Sphinx."""
 
 import importlib.metadata
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'ext'))
 
 project = 'nova-rescue-ext'
 copyright = '2026, nova-rescue-ext contributors'
@@ -24,12 +28,15 @@ extensions = [
     'oslo_policy.sphinxext',
     'oslo_policy.sphinxpolicygen',
     'reno.sphinxext',
+    'sphinx.ext.graphviz',
     'sphinxarg.ext',
+    'source_links',
 ]
 root_doc = 'index'
 html_theme = 'openstackdocs'
 html_static_path = ['_static']
 pygments_style = 'native'
+graphviz_output_format = 'svg'
 
 openstackdocs_repo_name = 'nova-rescue-ext'
 openstackdocs_auto_name = False

@@ -12,6 +12,7 @@
 
 """What code, tests and documents refer to exists."""
 
+import importlib.util
 import pathlib
 import re
 
@@ -35,6 +36,15 @@ def code():
     for folder in ('nova_rescue_ext', 'tests', 'demo', 'bench', 'tools'):
         for path in (ROOT / folder).rglob('*.py'):
             yield path, path.read_text()
+
+
+def source_links():
+    """The Sphinx extension, which is no package."""
+    spec = importlib.util.spec_from_file_location(
+        'source_links', ROOT / 'doc/ext/source_links.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def labels(text):
@@ -84,3 +94,19 @@ class ReferencesTestCase(testtools.TestCase):
             (name, path) for name, path in named
             # ddt numbers what it makes of a test.
             if not re.search(rf'\b{re.sub("_[0-9]+$", "", name)}\b', tests)))
+
+    def test_functions(self):
+        """The functions that the contributor guide links to."""
+        find = source_links().find
+        named = {name for _, text in documents()
+                 for name in re.findall(r':ours:`([^`]+)`', text)}
+        self.assertGreater(len(named), 50)
+        missing = []
+        for name in sorted(named):
+            try:
+                find(name)
+            except LookupError:
+                missing.append(name)
+        self.assertEqual([], missing)
+        self.assertRaises(LookupError, find, 'rescue.api:no_such_function')
+        self.assertRaises(LookupError, find, 'no_such_module')
