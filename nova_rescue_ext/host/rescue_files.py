@@ -16,6 +16,7 @@
 import glob
 import os
 import shutil
+import tempfile
 
 from nova import conf
 from nova.storage import rbd_utils
@@ -92,7 +93,7 @@ def remove(driver, instance):
     directory = libvirt_utils.get_instance_path(instance)
     for path in glob.iglob(os.path.join(glob.escape(directory),
                                         '*' + SUFFIX)):
-        if os.path.isdir(path):
+        if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:
             os.unlink(path)
@@ -135,6 +136,10 @@ def _forget_formats(directory):
     kept = {disk: disk_format for disk, disk_format in formats.items()
             if not disk.endswith(SUFFIX)}
     if kept != formats:
-        with open(path + '.tmp', 'w', encoding='utf-8') as file:
+        # A name that nobody can have put a link at.
+        descriptor, new = tempfile.mkstemp(
+            prefix='disk.info.', suffix='.tmp', dir=directory)
+        with open(descriptor, 'w', encoding='utf-8') as file:
             file.write(jsonutils.dumps(kept) + '\n')
-        os.rename(path + '.tmp', path)
+        shutil.copymode(path, new)
+        os.rename(new, path)
