@@ -243,6 +243,24 @@ class VouchingTest(ApiTestCase):
         self.assertEqual([('compute2', False, (False, False))], self.taken)
         self.assertEqual([(False, False)], self.sent)
 
+    def test_a_late_refusal_leaves_nothing(self):
+        """The destination refuses before Nova claims CPUs for the server.
+
+        Nor does the source save what the conductor has made of the instance.
+        """
+        instance = self.instance(self.server)
+        instance_metadata.record_transfer(instance, 'of an earlier attempt')
+        instance.save()
+        self.saved.clear()
+        with mock.patch.object(
+                destination, 'check',
+                side_effect=exception.MigrationPreCheckError(
+                    reason='no room')):
+            self.assert_fails()
+        self.assertEqual([], self.claimed)
+        self.assertEqual([], [saved for saved in self.saved if saved])
+        self.assertIsNone(self.instance(self.server).migration_context)
+
     def test_each_destination_is_told(self):
         """One that cannot take the server, and the next."""
         self.start_compute('compute3')
