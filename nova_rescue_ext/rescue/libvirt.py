@@ -180,7 +180,7 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
 
 def create_image(original, self, context, instance, *args, **kwargs):
     """Download the operator's rescue image with the operator's rights."""
-    if operation.Rescue.of_this_thread(instance.uuid) is not None:
+    if operation.Rescue.in_driver_of_this_thread(instance.uuid) is not None:
         images = kwargs.get('disk_images') or {}
         if instance_metadata.is_offered_image(
                 instance, images.get('image_id')):
@@ -205,7 +205,8 @@ def get_disk_info(original, virt_type, instance, image_meta,
 
 def _is_ours(instance):
     """Whether this thread rescues a server for a caller who opted in."""
-    return (operation.Rescue.of_this_thread(instance.uuid) is not None
+    ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
+    return (ours is not None
             and instance_metadata.rescue_asks_for(
                 instance, microversion.RESCUE))
 
@@ -217,7 +218,7 @@ def get_guest_config(original, self, instance, network_info, image_meta,
     The rescue disk is ready: from here on nobody else is at the guest, as Nova
     connects the server's volumes next.
     """
-    ours = operation.Rescue.of_this_thread(instance.uuid)
+    ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
     if ours is None:
         return original(instance, network_info, image_meta, disk_info, *args,
                         **kwargs)
@@ -268,7 +269,7 @@ def _boot_kernel_with_rescue_disk(guest, rescue_image_meta, mapping):
 
 def destroy(original, self, instance):
     """Power the guest off cleanly now that the rescue disk is ready."""
-    ours = operation.Rescue.of_this_thread(instance.uuid)
+    ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
     if ours is not None:
         ours.switch_guests()
     return original(instance)
@@ -283,7 +284,7 @@ def get_guest_disk_config(original, self, instance, name, disk_mapping,
     From compute-rescue 1.1, at the address of the server's own.
     """
     if (name != 'disk.config'
-            or operation.Rescue.of_this_thread(instance.uuid) is None
+            or operation.Rescue.in_driver_of_this_thread(instance.uuid) is None
             or not instance_metadata.rescue_asks_for(
                 instance, microversion.RESCUE)):
         return original(instance, name, disk_mapping, *args, **kwargs)

@@ -33,14 +33,26 @@ def close(manager, context, instance, image_id, error=None):
     :param image_id: the id of the rescue image, or None
     :param error: the exception with which it ended; None if it succeeded
     """
-    phase = (fields.NotificationPhase.END if error is None
-             else fields.NotificationPhase.ERROR)
     try:
-        manager._notify_about_instance_usage(
-            context, instance, 'rescue.' + phase, fault=error)
-        compute_utils.notify_about_instance_rescue_action(
-            context, instance, manager.host, image_id, phase=phase,
-            exception=error)
+        if error is None:
+            # Of an error, Nova has sent one of the exception, and it knows no
+            # rescue.error.
+            manager._notify_about_instance_usage(context, instance,
+                                                 'rescue.end')
+            _notify(manager, context, instance, image_id,
+                    fields.NotificationPhase.END)
+            return
+        try:
+            raise error
+        except type(error):  # Nova reads the traceback of what is handled
+            _notify(manager, context, instance, image_id,
+                    fields.NotificationPhase.ERROR, error)
     except Exception as exc:
         LOG.warning('The end of a rescue was not notified of: %s', exc,
                     instance=instance)
+
+
+def _notify(manager, context, instance, image_id, phase, error=None):
+    compute_utils.notify_about_instance_rescue_action(
+        context, instance, manager.host, image_id, phase=phase,
+        exception=error)

@@ -55,7 +55,8 @@ class Rescue(host_task.HostTask):
     :param context: the RequestContext of the caller, before Nova elevates it
     :param instance: the Instance
     :ivar was_running: whether the guest was up before the rescue
-    :ivar image_meta: the ImageMeta of the rescue image, once the driver has it
+    :ivar image_meta: the ImageMeta of the rescue image, while the driver makes
+        the rescue guest
     """
 
     ACTION = instance_actions.RESCUE
@@ -153,6 +154,16 @@ class Rescue(host_task.HostTask):
         if power_off:
             power_off()
 
+    @classmethod
+    def in_driver_of_this_thread(cls, instance_uuid: str) -> 'Rescue | None':
+        """The rescue whose guest the driver makes in this thread.
+
+        :param instance_uuid: the UUID of the server
+        :returns: None outside of one, and on its way back
+        """
+        rescue = cls.of_this_thread(instance_uuid)
+        return rescue if rescue and rescue.image_meta is not None else None
+
     @contextlib.contextmanager
     def in_driver(self, image_meta) -> typing.Iterator[None]:
         """The driver's part of the rescue, which is undone if it fails.
@@ -164,9 +175,12 @@ class Rescue(host_task.HostTask):
             yield
             self._rescue_guest_runs = True
         except Exception:
+            # What is made from here on is the server's own domain.
+            self.image_meta = None
             self._roll_back_and_log()
             raise
         finally:
+            self.image_meta = None
             self.end_turn()
 
     # The end.

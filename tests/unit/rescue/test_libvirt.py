@@ -26,6 +26,13 @@ from nova_rescue_ext.rescue import libvirt
 from nova_rescue_ext.rescue import operation
 
 
+def rescue_in_driver(instance):
+    """A rescue whose guest the driver makes."""
+    rescue = operation.Rescue(None, None, instance)
+    rescue.image_meta = objects.ImageMeta()
+    return rescue
+
+
 class CreateImageTest(testtools.TestCase):
     """With whose rights the rescue image is downloaded."""
 
@@ -48,19 +55,25 @@ class CreateImageTest(testtools.TestCase):
     def test_offered_image(self):
         instance_metadata.request_rescue(
             self.instance, microversion.RESCUE, offered_image=uuids.image)
-        with operation.Rescue(None, None, self.instance):
+        with rescue_in_driver(self.instance):
             self.assertEqual('operator', self._context())
 
     def test_other_image(self):
         instance_metadata.request_rescue(self.instance, microversion.RESCUE)
-        with operation.Rescue(None, None, self.instance):
+        with rescue_in_driver(self.instance):
             self.assertEqual('user', self._context())
 
     def test_another_image_than_the_offered(self):
         instance_metadata.request_rescue(
             self.instance, microversion.RESCUE, offered_image=uuids.image)
-        with operation.Rescue(None, None, self.instance):
+        with rescue_in_driver(self.instance):
             self.assertEqual('user', self._context(uuids.other))
+
+    def test_on_the_way_back(self):
+        instance_metadata.request_rescue(
+            self.instance, microversion.RESCUE, offered_image=uuids.image)
+        with operation.Rescue(None, None, self.instance):
+            self.assertEqual('user', self._context())
 
     def test_not_in_a_rescue(self):
         """What an earlier rescue was asked for means nothing later."""
@@ -84,7 +97,7 @@ class GuestDiskConfigTest(testtools.TestCase):
             self.assertEqual({'bus': 'scsi'}, disk_mapping[name])
             disk_mapping['unit'] += 1
 
-        with operation.Rescue(None, None, instance):
+        with rescue_in_driver(instance):
             libvirt.get_guest_disk_config(original, None, instance,
                                           'disk.config', mapping)
         self.assertEqual({'disk.config': {'bus': 'scsi'}, 'unit': 4},
