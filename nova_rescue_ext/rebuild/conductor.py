@@ -123,13 +123,14 @@ def finish_attempt(report_client, context, uuid, extras):
         database.write_history(cctxt, uuid, extras.get('history', []))
         instance = objects.Instance.get_by_uuid(cctxt, uuid,
                                                 expected_attrs=[])
-        if rebuild.is_on_no_host(instance):
+    attempt = extras['rebuild']
+    has_failed = rebuild.is_on_no_host(instance)
+    if has_failed:
+        with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
             notifications.failed(cctxt, instance,
                                  fields.NotificationSource.CONDUCTOR)
-    attempt = extras['rebuild']
     # The owner may be rebuilding it again since it was buried.
-    if (rebuild.is_on_no_host(instance)
-            and spec_extras.is_attempt(context, uuid, attempt)):
+    if has_failed and spec_extras.is_attempt(context, uuid, attempt):
         report_client.delete_allocation_for_instance(context, uuid)
     spec_extras.end_attempt(context, uuid, attempt)
 
