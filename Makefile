@@ -79,7 +79,7 @@ functional: venv
 
 # Tests that are marked "nightly", and each of the others, too.
 test-nightly: export TEST_NIGHTLY = 1
-test-nightly: unit functional
+test-nightly: unit functional test-client
 
 # Needs root, debootstrap, and unshare.
 test-bare:

@@ -165,10 +165,4 @@ def _reason(client, server_id):
     request_id = next(
         (action['request_id'] for action in client.get(url)['instanceActions']
          if action['action'] == _ACTION), None)
-    if request_id is None:
-        return ''
-    events = client.get('%s/%s' % (url, request_id))['instanceAction'].get(
-        'events', [])
-    details = [event['details'] for event in events if event.get('details')]
-    # The newest is first. The oldest is the one that contains the others.
-    return details[-1] if details else ''
+    return client.why(server_id, request_id) if request_id else ''
