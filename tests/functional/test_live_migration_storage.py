@@ -471,6 +471,7 @@ class RbdTest(StorageTestCase):
         self.rbd = rbd_utils.RBDDriver.return_value
         self.rbd.get_mon_addrs.return_value = (['10.0.0.1'], ['6789'])
         self.rbd.size.return_value = units.Gi
+        self.rbd.exists.return_value = False  # of an earlier rescue
         self.rbd.rbd_user, self.rbd.pool = 'nova', 'vms'
         self.rbd.ceph_conf = ''
         self.flags(images_type='rbd', rbd_secret_uuid='secret',
