@@ -201,12 +201,16 @@ def resume_guests_state(original, self, context, instance, net_info):
 
 
 def periodic_tasks(original, self, context, raise_on_error=False):
-    """Have nova-compute look for migrations that nobody runs."""
-    original(context, raise_on_error=raise_on_error)
+    """Have nova-compute look for migrations that nobody runs.
+
+    :returns: what Nova returns: the seconds until it is to be called again
+    """
+    idle_for = original(context, raise_on_error=raise_on_error)
     if capabilities.is_libvirt(getattr(self, 'driver', None)):
         from nova_rescue_ext.live_migration import periodic
 
         periodic.look_if_due(self, context)
+    return idle_for
 
 
 def is_live_migrating(original, instance):

@@ -127,8 +127,10 @@ class NotBegunTest(RecoveryTestCase):
         self.set_task_state(begun=False)
         self.pass_time()
         self.patch('nova.compute.manager.ComputeManager.run_periodic_tasks',
-                   lambda *args, **kwargs: None)
-        self.computes['compute1'].manager.periodic_tasks(self.context)
+                   lambda *args, **kwargs: 7.5)
+        manager = self.computes['compute1'].manager
+        # Without the seconds, Nova would never call it again.
+        self.assertEqual(7.5, manager.periodic_tasks(self.context))
         self.assert_free()
 
 

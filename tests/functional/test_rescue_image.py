@@ -457,7 +457,7 @@ class StableDevicesTest(base.RescueTestCase):
         server = self._create_server(image_uuid=self.IMAGE, networks='none')
         instance = objects.Instance.get_by_uuid(self.context, server['id'])
         instance.system_metadata.update({
-            'image_hw_machine_type': 'pc-q35-6.2',
+            'image_hw_machine_type': 'pc-q35-2.11',
             'image_hw_cdrom_bus': 'sata'})  # Nova records it at boot
         instance.save()
         with self.opted_in():
@@ -924,10 +924,11 @@ class RaceTest(base.RescueTestCase):
 
 
 class LeftoverRecordTest(base.RescueTestCase):
-    """What a nova-compute without the package left in the database."""
+    """What was left in the database, on a host without the package now."""
 
     def test_forgotten(self):
         server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        self.change_compute_node()
         instance = objects.Instance.get_by_uuid(self.context, server['id'])
         instance.system_metadata.update({
             'rescue_ext_version': '1.1', 'rescue_ext_offered_image': 'True',
