@@ -44,12 +44,13 @@ class ClaimsTestCase(unittest.TestCase):
         self.log = self.patch('nova_rescue_ext.claims.LOG')
         self.instance = objects.Instance(uuid=uuids.server,
                                          project_id='mine')
-        self.user = self.context('mine')
+        # As nova-api makes it.
+        self.user = self.context('mine', user_auth_plugin=object())
         self.strangers = [self.context('mine', is_admin=True),
                           self.context('other', is_admin=True),
                           self.context('other'),
                           self.context(None, is_admin=True),
-                          self.context('mine', user_auth_plugin=object())]
+                          self.user.elevated()]
 
     def context(self, project, **rights):
         return nova_context.RequestContext('me', project, overwrite=False,
