@@ -66,10 +66,19 @@ def schedule_and_build_instances(original, self, context, build_requests,
 
 
 def _already_in_a_cell(context, request_specs):
-    mappings = objects.InstanceMappingList.get_by_instance_uuids(
-        context, [spec.instance_uuid for spec in request_specs])
-    return {mapping.instance_uuid for mapping in mappings
-            if mapping.cell_mapping is not None}
+    """The UUIDs of servers whose message is a doubled or late one.
+
+    Every build comes by here: if it cannot be told, Nova goes on as ever.
+    """
+    try:
+        mappings = objects.InstanceMappingList.get_by_instance_uuids(
+            context, [spec.instance_uuid for spec in request_specs])
+        return {mapping.instance_uuid for mapping in mappings
+                if mapping.cell_mapping is not None}
+    except Exception:
+        LOG.exception('Whether these servers are in a cell already cannot be '
+                      'read from the API database. They are built.')
+        return set()
 
 
 def _keep_extras(context, spec, requested_networks, block_device_mapping):
@@ -144,13 +153,35 @@ def cleanup_build_artifacts(original, self, context, exc, instances,
     already. Without it nobody can build the server again. The same with the
     allocations, where no host can be building one.
     """
-    specs = spec_extras.read_texts(
-        context, [spec.instance_uuid for spec in request_specs])
+    texts = _read_texts(context, request_specs)
     original(context, exc, instances, build_requests, request_specs,
              block_device_mappings, tags, cell_mapping_cache)
-    spec_extras.restore_texts(context, specs)
+    _restore_texts(context, texts)
     if _is_none_asked_of_a_host(exc, request_specs):
         _delete_allocations(self, context, request_specs)
+
+
+def _read_texts(context, request_specs):
+    uuids = [spec.instance_uuid for spec in request_specs]
+    try:
+        return spec_extras.read_texts(context, uuids)
+    except Exception:
+        # Nova's clean-up sets the servers to ERROR.
+        LOG.exception('The RequestSpecs of these servers cannot be read, and '
+                      'are lost with their build. Servers without one cannot '
+                      'be rebuilt, only deleted: %s', ', '.join(uuids))
+        return {}
+
+
+def _restore_texts(context, texts):
+    if not texts:
+        return
+    try:
+        spec_extras.restore_texts(context, texts)
+    except Exception:
+        LOG.exception('The RequestSpecs of these servers, whose build failed, '
+                      'are lost. Servers without one cannot be rebuilt, only '
+                      'deleted: %s', ', '.join(texts))
 
 
 def _is_none_asked_of_a_host(exc, request_specs):
