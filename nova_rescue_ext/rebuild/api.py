@@ -282,10 +282,7 @@ class Rebuild:
 
     def _has_row(self, context: nova_context.RequestContext) -> bool:
         try:
-            objects.Instance.get_by_uuid(context, self._uuid,
-                                         expected_attrs=[])
-        except nova_exception.InstanceNotFound:
-            return False
+            return database.has_row(context, self._uuid)
         except db_exc.DBError:
             # Undone, it would be lost if the row is gone.
             LOG.exception('The row of the server in cell %s may have been '
@@ -296,7 +293,6 @@ class Rebuild:
                           'rebuild.', self._server.cell.identity,
                           instance_uuid=self._uuid)
             raise exception.RebuildUndecided()
-        return True
 
     def roll_back(self) -> None:
         """Have the row in the cell be the server again."""

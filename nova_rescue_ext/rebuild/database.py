@@ -129,6 +129,20 @@ def destroy_row(context, instance):
                                  constraint=constraint, hard_delete=True)
 
 
+@main_db_api.pick_context_manager_writer
+def has_row(context, instance_uuid):
+    """Whether the server's row is in a cell.
+
+    The lock waits for a transaction that is still about to remove it, even if
+    whoever began it was told that the connection is lost.
+
+    :param context: a RequestContext that is targeted at the row's cell
+    :raises: DBError if it cannot be told
+    """
+    return context.session.query(main_models.Instance.id).filter_by(
+        uuid=instance_uuid, deleted=0).with_for_update().first() is not None
+
+
 @_retried
 def mark_sent(context, instance_uuid, networks, named_ports=None):
     """Say that the message is going to be sent.

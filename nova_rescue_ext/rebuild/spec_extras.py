@@ -83,10 +83,14 @@ def new_attempt(cell, older):
 def is_attempt(context, instance_uuid, attempt):
     """Whether a server is still being rebuilt by this attempt.
 
+    The lock waits for a transaction that is still about to begin one.
+
     :param attempt: what new_attempt() returned
     :raises: RequestSpecNotFound
     """
-    return read(context, instance_uuid).get('rebuild') == attempt
+    with api_db_api.context_manager.writer.using(context):
+        row = _row(context, instance_uuid, lock=True)
+        return _of(row.spec).get('rebuild') == attempt
 
 
 def end_attempt(context, instance_uuid, attempt):

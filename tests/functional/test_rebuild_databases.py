@@ -423,6 +423,26 @@ class _DatabaseTests:
         with main_db_api.context_manager.reader.using(self.context):
             return self.context.session.query(model).count()
 
+    def test_has_row(self):
+        self.assertTrue(database.has_row(self.context, uuids.server))
+        database.destroy_row(self.context, self.find())
+        self.assertFalse(database.has_row(self.context, uuids.server))
+
+    def test_has_row_while_it_is_removed(self):
+        """As by a transaction whose answer was lost."""
+        if not self.IS_CONCURRENT:
+            return
+        found, answers = self.find(), []
+        thread = threading.Thread(target=lambda: answers.append(
+            database.has_row(nova_context.get_admin_context(), uuids.server)))
+        with main_db_api.context_manager.writer.using(self.context):
+            database.destroy_row(self.context, found)
+            self.context.session.flush()
+            thread.start()
+            thread.join(1)  # long enough for an answer that does not wait
+        thread.join()
+        self.assertEqual([False], answers)
+
     def test_history(self):
         history = database.read_history(self.context, uuids.server)
         self.assertEqual(['req-1'], [past['request_id'] for past in history])

@@ -245,7 +245,7 @@ class RacesTest(_TestCase):
         def destroy_and_fail(*args):
             destroy_row(*args)
             restarting.append(self.patch(
-                'nova.objects.Instance.get_by_uuid', cell0))
+                'nova_rescue_ext.rebuild.database.has_row', cell0))
             raise db_exc.DBConnectionError()
 
         restarting = []
