@@ -242,6 +242,7 @@ CALLABLES = (
     'nova.objects.build_request:BuildRequest._from_db_object',
     'nova.objects.build_request:BuildRequest._get_update_primitives',
     'nova.objects.build_request:BuildRequest.save',
+    'nova.virt.libvirt.driver:LibvirtDriver.instance_exists',
     'nova.virt.libvirt.driver:LibvirtDriver.list_instance_uuids',
     'nova.volume.cinder:API.attachment_delete',
     'nova.objects.request_spec:RequestSpec._get_update_primitives',

@@ -39,6 +39,7 @@ LOG = logging.getLogger(__name__)
 
 # Seconds between two looks for guests of failed builds.
 INTERVAL = 600
+INTERVAL_AFTER_FAILURE = 60
 
 # ComputeManager -> StopWatch since it has looked. There is one in a process.
 _last_look: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -96,7 +97,7 @@ def shutdown_instance(original, self, context, instance, *args, **kwargs):
     except Exception:
         with excutils.save_and_reraise_exception():
             if (_is_being_built(instance)
-                    and _may_have_guest(self.driver, instance.uuid)):
+                    and _may_have_guest(self.driver, instance)):
                 instance_metadata.record_left_guest(instance, self.host)
                 LOG.error('The guest of a failed build may be left on this '
                           'host. The server is not rebuilt until it is gone: '
@@ -110,11 +111,20 @@ def _is_being_built(instance):
             and instance.task_state != task_states.DELETING)
 
 
-def _may_have_guest(driver, uuid):
-    """Whether a host has a guest, or cannot tell."""
+def _may_have_guest(driver, instance):
+    """Whether a host has a guest, or cannot tell.
+
+    The one of Nova's methods may answer from a cache or not be there, the
+    other says no if the hypervisor does not answer.
+    """
     try:
-        return uuid in driver.list_instance_uuids()
+        return (driver.instance_exists(instance)
+                or instance.uuid in driver.list_instance_uuids())
+    except NotImplementedError:
+        return False
     except Exception:
+        LOG.exception('The hypervisor does not tell whether this host has a '
+                      'guest of the server.', instance=instance)
         return True
 
 
@@ -123,26 +133,23 @@ def update_available_resource_for_node(original, self, context, nodename,
     """Nova's periodic look at what is used on the host, also at its start."""
     original(context, nodename, startup=startup)
     try:
-        _look_for_guests(self, context, startup)
+        _look_for_guests(self, context)
     except Exception:
         LOG.exception('The guests of failed builds could not be looked for. '
                       'Servers that failed to be built here may be refused '
                       'to be rebuilt until that succeeds.')
 
 
-def _look_for_guests(manager, context, startup):
+def _look_for_guests(manager, context):
+    """Look, but for all nodes of a host at once: it may have a thousand."""
     watch = _last_look.get(manager)
-    if watch is not None and not startup and not watch.expired():
+    if watch is not None and not watch.expired():
         return
-    servers = _left_servers(context, manager.host)
-    if servers:
-        with_guest = set(manager.driver.list_instance_uuids())
-        for instance in servers:
-            _record_whether_there_is_a_guest(
-                instance, manager.host, instance.uuid in with_guest)
-    # Not before: what failed is tried again soon.
-    _last_look[manager] = timeutils.StopWatch(INTERVAL)
-    _last_look[manager].start()
+    _last_look[manager] = timeutils.StopWatch(INTERVAL_AFTER_FAILURE).start()
+    for instance in _left_servers(context, manager.host):
+        _record_whether_there_is_a_guest(
+            instance, manager.host, _may_have_guest(manager.driver, instance))
+    _last_look[manager] = timeutils.StopWatch(INTERVAL).start()
 
 
 def _left_servers(context, host):
@@ -169,8 +176,9 @@ def _record_whether_there_is_a_guest(instance, host, has_guest):
         return  # it is being built, or deleted
     try:
         if has_guest:
-            LOG.warning('The guest of a failed build is still on this host. '
-                        'The server is not rebuilt until you remove it.',
+            LOG.warning('The guest of a failed build may still be on this '
+                        'host. The server is not rebuilt until it is gone: '
+                        'remove it.',
                         instance=instance)
         if instance.host is None:
             if has_guest:
@@ -184,8 +192,7 @@ def _record_whether_there_is_a_guest(instance, host, has_guest):
         if not has_guest:
             LOG.info('This host has no guest of a server that failed to be '
                      'built here.', instance=instance)
-    except (exception.InstanceNotFound,
-            exception.UnexpectedTaskStateError):
+    except (exception.InstanceNotFound, exception.InstanceUpdateConflict):
         pass  # it was deleted or is being rebuilt
     finally:
         lock.release()

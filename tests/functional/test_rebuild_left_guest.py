@@ -48,10 +48,9 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
         self.add_capacity('host2')
         return server
 
-    def look(self, host='host1', startup=False):
+    def look(self, host='host1'):
         compute._last_look.clear()
-        self.computes[host].manager.update_available_resource(
-            self.context, startup=startup)
+        self.computes[host].manager.update_available_resource(self.context)
 
     def remove_guest(self, server):
         driver = self.computes['host1'].manager.driver
@@ -64,7 +63,7 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
                                 'may still have a guest')
             self.look()
             self.look('host2')
-        self.assertIn('is still on this host', self.stdlog.logger.output)
+        self.assertIn('may still be on this host', self.stdlog.logger.output)
         self.remove_guest(server)
         self.look()
         self.rebuilt(server)
@@ -77,7 +76,9 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
 
     def test_restart_while_it_is_there(self):
         server = self.create_with_left_guest()
-        self.look(startup=True)
+        compute._last_look.clear()
+        self.computes['host1'].manager.update_available_resource(
+            self.context, startup=True)
         self.assert_refused(409, self.rebuild(server), 'guest')
 
     def test_hypervisor_does_not_answer(self):

@@ -1,0 +1,119 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What nova-compute does about guests that a failed build may have left."""
+
+import types
+import unittest
+from unittest import mock
+
+from nova import exception
+from nova.virt import driver as virt_driver
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova_rescue_ext.rebuild import compute
+
+
+class GuestTest(unittest.TestCase):
+
+    def setUp(self):
+        self.instance = types.SimpleNamespace(uuid=uuids.server, name='name')
+        self.driver = mock.create_autospec(virt_driver.ComputeDriver,
+                                           instance=True)
+        self.log = mock.patch.object(compute, 'LOG').start()
+        self.addCleanup(mock.patch.stopall)
+
+    def may_have_guest(self, exists, uuids):
+        self.driver.instance_exists.side_effect = [exists]
+        self.driver.list_instance_uuids.side_effect = [uuids]
+        return compute._may_have_guest(self.driver, self.instance)
+
+    def test_cache(self):
+        """That of Ironic does not have it yet."""
+        self.assertTrue(self.may_have_guest(True, []))
+
+    def test_no_answer_that_says_no(self):
+        """As that of libvirt does."""
+        self.assertTrue(self.may_have_guest(
+            False, exception.HypervisorUnavailable()))
+        self.assertTrue(self.log.exception.called)
+
+    def test_no_list(self):
+        """The driver for z/VM has none."""
+        self.assertFalse(self.may_have_guest(False, NotImplementedError()))
+        self.assertFalse(self.log.exception.called)
+
+    def test_failure(self):
+        self.assertTrue(self.may_have_guest(
+            exception.HypervisorUnavailable(), []))
+
+    def test_both_agree(self):
+        self.assertFalse(self.may_have_guest(False, []))
+        self.assertTrue(self.may_have_guest(False, [uuids.server]))
+
+
+class Manager:
+    host = 'host'
+    driver = mock.Mock()
+
+
+class LookTest(unittest.TestCase):
+
+    def setUp(self):
+        self.manager = Manager()
+        self.left = mock.patch.object(compute, '_left_servers',
+                                      return_value=[]).start()
+        self.log = mock.patch.object(compute, 'LOG').start()
+        self.addCleanup(mock.patch.stopall)
+
+    def update_nodes(self, startup=False):
+        for number in range(3):
+            compute.update_available_resource_for_node(
+                mock.Mock(), self.manager, 'context', 'node%d' % number,
+                startup=startup)
+
+    def test_one_look_for_all_nodes(self):
+        self.update_nodes(startup=True)
+        self.assertEqual(1, self.left.call_count)
+
+    def test_failure_is_not_repeated_for_each_node(self):
+        self.left.side_effect = exception.NovaException('no database')
+        self.update_nodes(startup=True)
+        self.assertEqual((1, 1), (self.left.call_count,
+                                  self.log.exception.call_count))
+
+    def test_sooner_after_failure(self):
+        watch = mock.patch.object(compute.timeutils, 'StopWatch').start()
+        self.left.side_effect = exception.NovaException('no database')
+        self.update_nodes()
+        self.assertNotIn(mock.call(compute.INTERVAL), watch.mock_calls)
+        watch.return_value.start.return_value.expired.return_value = True
+        self.left.side_effect = None
+        self.update_nodes()
+        self.assertIn(mock.call(compute.INTERVAL), watch.mock_calls)
+
+
+class RecordTest(unittest.TestCase):
+
+    def test_it_changed_meanwhile(self):
+        """Not only its task state, and others still have their turn."""
+        for error in (exception.InstanceNotFound(instance_id='i'),
+                      exception.UnexpectedTaskStateError(
+                          instance_uuid='i', expected={}, actual={}),
+                      exception.InstanceUpdateConflict(
+                          instance_uuid='i', expected={}, actual={})):
+            instance = mock.Mock(uuid=uuids.server, host=None,
+                                 system_metadata={})
+            instance.save.side_effect = error
+            compute._record_whether_there_is_a_guest(instance, 'host', False)
+            instance.save.assert_called_once()
