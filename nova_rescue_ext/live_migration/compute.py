@@ -57,6 +57,14 @@ def do_live_migration(original, self, context, dest, instance,
                         migrate_data)
     from nova_rescue_ext.live_migration import source
 
+    if not _may_begin(self, context, instance, migration):
+        LOG.warning('The live migration to %(dest)s is not begun: another one '
+                    'of the server has been asked for since, or has moved '
+                    'it. Nothing is rolled back, as %(dest)s may run the '
+                    'guest.', {'dest': dest}, instance=instance)
+        migration.status = 'error'
+        migration.save()
+        return None
     with source.Migration(context, instance, dest, migration,
                           migrate_data) as ours:
         try:
@@ -69,6 +77,27 @@ def do_live_migration(original, self, context, dest, instance,
             migration.status = 'cancelled'
             migration.save()
             self._notify_live_migrate_abort_end(context, instance)
+
+
+def _may_begin(manager, context, instance, migration):
+    """Whether a migration is the one that the server's task belongs to.
+
+    Its message may have waited until the task was taken back.
+    """
+    from nova_rescue_ext.live_migration import recovery
+    from nova_rescue_ext.live_migration import source
+
+    try:
+        fresh = objects.Instance.get_by_uuid(context, instance.uuid)
+    except exception.InstanceNotFound:
+        return True  # Nova rolls back what was made for it
+    if fresh.host != manager.host:
+        return False
+    # An older one is at work if nova-conductor came late to this one.
+    return not any(
+        other.id > migration.id or source.is_at_work(other.uuid)
+        for other in recovery.all_unfinished(context, instance.uuid)
+        if other.id != migration.id)
 
 
 def call_pre_live_migration(original, self, ctxt, instance, block_migration,
@@ -97,26 +126,63 @@ def pre_live_migration(original, self, context, instance, disk,
         return original(context, instance, disk, migrate_data)
     from nova_rescue_ext.live_migration import destination
 
-    with destination.Arrival(context, instance, migrate_data):
+    with destination.Arrival(context, instance, migrate_data) as arrival:
         try:
+            # Nova's first steps give each volume an attachment to this host.
+            arrival.check_current()
             return original(context, instance, disk, migrate_data)
         except ext_exception.MigrationSuperseded:
             destination.log_superseded(instance)
+            _end_pending_task(self, instance)
             raise exception.MigrationError(reason=_(
                 'the migration was given up or aborted meanwhile'))
 
 
+def rollback_live_migration_at_destination(original, self, context, instance,
+                                           destroy_disks, migrate_data):
+    """Do not destroy a guest that another migration has brought here."""
+    if (instance.vm_state == vm_states.RESCUED
+            and _is_on(self.host, context, instance)):
+        LOG.error('The roll-back of a live migration of the server to this '
+                  'host is ignored, as the server is on this host: another '
+                  'migration has moved it. Check its volume attachments and '
+                  'the bindings of its ports.', instance=instance)
+        _end_pending_task(self, instance)
+        return None
+    return original(context, instance, destroy_disks, migrate_data)
+
+
+def _is_on(host, context, instance):
+    try:
+        return objects.Instance.get_by_uuid(
+            context, instance.uuid).host == host
+    except exception.InstanceNotFound:
+        return False
+
+
+def _end_pending_task(manager, instance):
+    """No longer let a stop of nova-compute wait for it, from Nova 34 on."""
+    end = getattr(manager, '_end_pending_dest_live_migration_task', None)
+    if end is not None:
+        end(instance.uuid)
+
+
 def live_migration_abort(original, self, context, instance, migration_id):
     """Tell the destination, too, which may be copying files."""
-    if instance.vm_state == vm_states.RESCUED:
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, instance, migration_id)
+    from nova_rescue_ext.live_migration import source
+
+    migration = objects.Migration.get_by_id(context, migration_id)
+    # Nova forgets the migration before it takes the task from the server.
+    with source.at_work(migration.uuid, instance.uuid):
         fresh = objects.Instance.get_by_uuid(
             context, instance.uuid, expected_attrs=['system_metadata'])
-        migration = objects.Migration.get_by_id(context, migration_id)
         if (migration.status in ('queued', 'preparing') and
                 instance_metadata.attempt_of(fresh) == migration.uuid):
             instance_metadata.end_attempt(fresh)
             fresh.save(expected_task_state=[task_states.MIGRATING])
-    return original(context, instance, migration_id)
+        return original(context, instance, migration_id)
 
 
 def post_live_migration(original, self, ctxt, instance, dest, *args,

@@ -126,7 +126,11 @@ def remove_left(context) -> None:
     :param context: a RequestContext
     """
     prefix = '_'.join((_PREFIX, CONF.host, ''))
-    for name in os.listdir(CONF.instances_path):
+    try:
+        names = os.listdir(CONF.instances_path)
+    except FileNotFoundError:  # Nova makes it for the first server
+        return
+    for name in names:
         if not name.startswith(prefix):
             continue
         try:
@@ -218,6 +222,14 @@ class Arrival(operation.Operation):
                 '%(size)d on the source') % {
                     'name': entry.name, 'found': size, 'size': entry.size})
 
+    def check_current(self) -> None:
+        """Check that this migration may still do something.
+
+        :raises: MigrationSuperseded
+        """
+        if not self._is_current():
+            raise ext_exception.MigrationSuperseded()
+
     @contextlib.contextmanager
     def begun(self) -> typing.Iterator[None]:
         """In here, no other attempt begins to prepare this host.
@@ -225,8 +237,7 @@ class Arrival(operation.Operation):
         :raises: MigrationSuperseded
         """
         with lockutils.lock('rescue_ext-arrival-' + self.instance_uuid):
-            if not self._is_current():
-                raise ext_exception.MigrationSuperseded()
+            self.check_current()
             yield
 
     @contextlib.contextmanager

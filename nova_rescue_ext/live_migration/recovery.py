@@ -54,10 +54,19 @@ def unfinished(context, instance_uuid: str):
     :param context: a RequestContext of the server's cell
     :param instance_uuid: the UUID of the server
     """
-    migrations = objects.MigrationList.get_by_filters(context, {
+    return max(all_unfinished(context, instance_uuid),
+               key=lambda migration: migration.id, default=None)
+
+
+def all_unfinished(context, instance_uuid: str):
+    """The live migrations of a server that have not ended.
+
+    :param context: a RequestContext of the server's cell
+    :param instance_uuid: the UUID of the server
+    """
+    return objects.MigrationList.get_by_filters(context, {
         'instance_uuid': instance_uuid, 'migration_type': 'live-migration',
         'status': list(OF_THE_CONDUCTOR + OF_THE_SOURCE)})
-    return max(migrations, key=lambda migration: migration.id, default=None)
 
 
 def runs_on(services: Services, context, instance, host: str) -> bool | None:

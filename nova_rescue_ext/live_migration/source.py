@@ -45,8 +45,9 @@ _OPERATION_TIMEOUT = 60
 # The attribute of a LibvirtLiveMigrateData by which it is handed on.
 _ATTRIBUTE = '_rescue_ext_migration'
 
-# UUIDs of the migrations that this process is at work on.
-_at_work: set[str] = set()
+# UUIDs of the migrations that this process is at work on, each with that of
+# its server. An abort is at work beside the migration itself.
+_at_work: list[tuple[str, str]] = []
 
 
 def is_at_work(attempt: str) -> bool:
@@ -54,7 +55,29 @@ def is_at_work(attempt: str) -> bool:
 
     :param attempt: the UUID of the migration
     """
-    return attempt in _at_work
+    return any(attempt == one for one, _server in tuple(_at_work))
+
+
+def is_at_work_on(instance_uuid: str) -> bool:
+    """Whether this process is at work on a migration of a server.
+
+    :param instance_uuid: the UUID of the server
+    """
+    return any(instance_uuid == one for _attempt, one in tuple(_at_work))
+
+
+@contextlib.contextmanager
+def at_work(attempt: str, instance_uuid: str) -> typing.Iterator[None]:
+    """In here, this process is at work on a migration.
+
+    :param attempt: the UUID of the migration
+    :param instance_uuid: the UUID of its server
+    """
+    _at_work.append((attempt, instance_uuid))
+    try:
+        yield
+    finally:
+        _at_work.remove((attempt, instance_uuid))
 
 
 class Migration(operation.Operation):
@@ -76,6 +99,13 @@ class Migration(operation.Operation):
         self._migration = migration
         self._attempt = migration.uuid
         self._manifest = manifests.received(migrate_data)
+        # Not told by the manifest: another version may have answered the
+        # check, and sent none.
+        self._needs_proof = not (
+            'is_shared_instance_path' in migrate_data
+            and migrate_data.is_shared_instance_path)
+        self._at_work = at_work(self._attempt, instance.uuid)
+        self._has_begun = False
         self._is_proven = self._has_moved = self._is_rolled_back = False
         self._libvirt_has_answered = threading.Event()
         self._driver: typing.Any = None
@@ -83,12 +113,12 @@ class Migration(operation.Operation):
         self._recover_method: typing.Any = None
 
     def __enter__(self):
-        _at_work.add(self._attempt)
+        self._at_work.__enter__()
         return super().__enter__()
 
     def __exit__(self, *exc_info) -> None:
-        _at_work.discard(self._attempt)
         super().__exit__(*exc_info)
+        self._at_work.__exit__(None, None, None)
 
     @classmethod
     def handed_on_with(cls, migrate_data) -> 'Migration | None':
@@ -107,6 +137,11 @@ class Migration(operation.Operation):
         :raises: MigrationError if the migration may not go on; OSError,
             ValueError or ProcessExecutionError
         """
+        if self._needs_proof and self._manifest is None:
+            raise exception.MigrationError(reason=_(
+                'the check of the source has not listed the files of the '
+                'rescued server: have one version of nova-rescue-ext on both '
+                'hosts, then migrate the server again'))
         fresh = self._read()
         if fresh is None or fresh.task_state != task_states.MIGRATING:
             self._refuse_to_go_on()
@@ -116,6 +151,7 @@ class Migration(operation.Operation):
         except (exception.UnexpectedTaskStateError,
                 exception.InstanceNotFound):
             self._refuse_to_go_on()
+        self._has_begun = True
         # What is sent, and saved at the end of the migration.
         self._instance.system_metadata = fresh.system_metadata
         self._instance.obj_reset_changes(['system_metadata'])
@@ -170,7 +206,7 @@ class Migration(operation.Operation):
             return False
         self._is_proven = instance_metadata.is_transferred(fresh,
                                                            self._attempt)
-        if self._manifest is not None and not self._is_proven:
+        if self._needs_proof and not self._is_proven:
             LOG.error('The destination %(dest)s has not recorded that it got '
                       'the files of this rescued server. Its migration is '
                       'rolled back and the server stays in rescue on this '
@@ -293,11 +329,13 @@ class Migration(operation.Operation):
         That is the destination's record of the files that it got, and
         libvirt's word for the disks that QEMU copies.
         """
-        return self._manifest is None or (self._is_proven
-                                          and self._has_moved)
+        return not self._needs_proof or (self._is_proven
+                                         and self._has_moved)
 
     def is_aborted(self) -> bool:
         """Whether somebody has aborted it before the guest was moved."""
+        if not self._has_begun:
+            return False  # there was no attempt that an abort could end
         try:
             fresh = self._read()
         except Exception:

@@ -1,0 +1,199 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Who may do what to a rescued server whose live migration is in doubt."""
+
+from unittest import mock
+
+import fixtures
+from nova import exception
+from nova import objects
+from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import timeutils
+import testtools
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import compute
+from nova_rescue_ext.live_migration import source
+
+
+class DoubtTestCase(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        objects.register_all()
+        self.fresh = self.instance()
+        self.original = mock.Mock(return_value='done')
+        self.manager = mock.Mock(host='source', _waiting_live_migrations={})
+        self.get = self.patch('nova.objects.Instance.get_by_uuid', mock.Mock(
+            side_effect=lambda *args, **kwargs: self.fresh))
+        self.migration = self.make_migration(1)
+
+    def patch(self, name, new):
+        return self.useFixture(fixtures.MonkeyPatch(name, new)).new_value
+
+    def instance(self, **values):
+        return objects.Instance(**dict({
+            'uuid': uuids.instance, 'vm_state': 'rescued', 'host': 'source',
+            'task_state': 'migrating', 'system_metadata': {},
+            'updated_at': timeutils.utcnow(with_timezone=True)}, **values))
+
+    def make_migration(self, number, status='preparing'):
+        migration = mock.Mock(id=number, status=status, dest_compute='dest',
+                              source_compute='source',
+                              instance_uuid=uuids.instance)
+        migration.uuid = getattr(uuids, 'migration%d' % number)
+        return migration
+
+    def set_unfinished(self, *migrations):
+        self.patch('nova.objects.MigrationList.get_by_filters',
+                   mock.Mock(return_value=list(migrations)))
+
+    def data(self, **values):
+        return objects.LibvirtLiveMigrateData(**values)
+
+    def source_migration(self, **values):
+        return source.Migration(None, self.instance(), 'dest',
+                                self.migration, self.data(**values))
+
+
+class RollBackTest(DoubtTestCase):
+
+    def roll_back(self, host):
+        self.manager.host = host
+        return compute.rollback_live_migration_at_destination(
+            self.original, self.manager, None, self.instance(), True, None)
+
+    def test_another_migration_has_moved_it_here(self):
+        self.fresh = self.instance(host='dest')
+        self.roll_back('dest')
+        self.original.assert_not_called()
+        end = self.manager._end_pending_dest_live_migration_task
+        end.assert_called_once_with(uuids.instance)
+
+    def test_not_here(self):
+        self.assertEqual('done', self.roll_back('dest'))
+
+    def test_deleted(self):
+        self.get.side_effect = exception.InstanceNotFound(instance_id='x')
+        self.assertEqual('done', self.roll_back('dest'))
+
+
+class BeginTest(DoubtTestCase):
+
+    def begin(self):
+        return compute.do_live_migration(
+            self.original, self.manager, None, 'dest', self.instance(), True,
+            self.migration, self.data())
+
+    def assert_not_begun(self):
+        self.begin()
+        self.original.assert_not_called()
+        self.assertEqual('error', self.migration.status)
+        self.migration.save.assert_called_once_with()
+
+    def test_the_only_one(self):
+        self.set_unfinished(self.migration)
+        self.assertEqual('done', self.begin())
+        self.assertEqual('preparing', self.migration.status)
+
+    def test_moved_meanwhile(self):
+        self.set_unfinished(self.migration)
+        self.fresh = self.instance(host='dest', task_state=None)
+        self.assert_not_begun()
+
+    def test_another_was_asked_for(self):
+        self.set_unfinished(self.migration, self.make_migration(2))
+        self.assert_not_begun()
+
+    def test_another_is_at_work(self):
+        """An older one, as nova-conductor came late to this."""
+        older = self.make_migration(0, 'running')
+        self.set_unfinished(self.migration, older)
+        with source.at_work(older.uuid, uuids.instance):
+            self.assert_not_begun()
+
+    def test_nobody_is_at_work_on_another(self):
+        """It has not ended, for example as its source was restarted."""
+        self.set_unfinished(self.migration, self.make_migration(0, 'running'))
+        self.assertEqual('done', self.begin())
+
+    def test_its_own_abort(self):
+        self.set_unfinished(self.migration)
+        with source.at_work(self.migration.uuid, uuids.instance):
+            self.assertEqual('done', self.begin())
+
+
+class ProofTest(DoubtTestCase):
+
+    def test_no_manifest_is_no_proof(self):
+        """Another version has answered the check."""
+        for values in ({}, {'is_shared_instance_path': False}):
+            ours = self.source_migration(**values)
+            self.assertFalse(ours.may_delete_source())
+            self.assertRaises(exception.MigrationError, ours.prepare,
+                              self.data(**values))
+            self.assertIsNone(instance_metadata.attempt_of(self.fresh))
+
+    def test_shared(self):
+        self.patch('nova.objects.Instance.save', mock.Mock())
+        values = {'is_shared_instance_path': True}
+        ours = self.source_migration(**values)
+        ours.prepare(self.data(**values))
+        self.assertTrue(ours.may_delete_source())
+        self.assertTrue(ours.begin_or_give_up(self.data(**values)))
+
+    def test_a_failure_before_the_attempt_is_no_abort(self):
+        self.assertFalse(self.source_migration().is_aborted())
+
+    def test_aborted(self):
+        self.patch('nova.objects.Instance.save', mock.Mock())
+        values = {'is_shared_instance_path': True}
+        ours = self.source_migration(**values)
+        ours.prepare(self.data(**values))
+        instance_metadata.end_attempt(self.fresh)
+        self.assertTrue(ours.is_aborted())
+
+
+class ArrivalTest(DoubtTestCase):
+
+    def prepare(self):
+        instance = self.instance()
+        instance_metadata.begin_attempt(instance, self.migration.uuid)
+        return compute.pre_live_migration(
+            self.original, self.manager, None, instance, None, self.data())
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova.virt.libvirt.utils.get_instance_path_at_destination',
+                   lambda instance, migrate_data: '/nowhere')
+        self.patch('nova_rescue_ext.live_migration.manifest.received',
+                   lambda migrate_data: None)
+
+    def test_current(self):
+        instance_metadata.begin_attempt(self.fresh, self.migration.uuid)
+        self.assertEqual('done', self.prepare())
+
+    def test_superseded_before_any_attachment(self):
+        instance_metadata.begin_attempt(self.fresh, uuids.another)
+        self.assertRaises(exception.MigrationError, self.prepare)
+        self.original.assert_not_called()
+
+    def test_superseded_later(self):
+        """Nova's own except does not end the task."""
+        instance_metadata.begin_attempt(self.fresh, self.migration.uuid)
+        self.original.side_effect = ext_exception.MigrationSuperseded
+        self.assertRaises(exception.MigrationError, self.prepare)
+        end = self.manager._end_pending_dest_live_migration_task
+        end.assert_called_once_with(uuids.instance)
