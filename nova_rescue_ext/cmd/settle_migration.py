@@ -82,7 +82,7 @@ def _settle(context, arguments: argparse.Namespace) -> None:
     instance = objects.Instance.get_by_uuid(
         context, arguments.server,
         expected_attrs=['flavor', 'info_cache', 'system_metadata'])
-    migration = recovery.unfinished(context, instance.uuid)
+    migration = recovery.to_settle(context, instance.uuid)
     _check_stuck(instance, migration, arguments.older_than)
     services = _services()
     answers = {host: recovery.runs_on(services, context, instance, host)

@@ -23,7 +23,9 @@ from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import conf
+from nova import exception
 from nova import objects
+from nova import servicegroup
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
@@ -78,8 +80,7 @@ def look(manager, context) -> None:
         return
     for instance in instances:
         _try(instance, _attend, manager, context, instance.uuid)
-    for migration in moved:
-        _try(None, _attend_moved, manager, context, migration)
+    _try(None, _attend_all_moved, manager, context, moved)
 
 
 def _try(instance, attend, *args) -> None:
@@ -101,6 +102,10 @@ def services_of(manager) -> recovery.Services:
 
 
 def _attend(manager, context, instance_uuid: str) -> None:
+    # Nova may roll back a migration that it has ended: nobody else's look at
+    # the database tells that.
+    if source.is_at_work_on(instance_uuid):
+        return
     migration = recovery.unfinished(context, instance_uuid)
     # After the migration: it may have ended since the list was made.
     instance = objects.Instance.get_by_uuid(
@@ -115,25 +120,27 @@ def _attend(manager, context, instance_uuid: str) -> None:
         recovery.give_back(services, context, instance, migration)
     elif (migration is not None and migration.dest_compute
             and not _runs_here(manager, instance)
-            and recovery.runs_on(services, context, instance,
-                                 migration.dest_compute)):
+            and _runs_on(services, context, instance,
+                         migration.dest_compute)):
         recovery.finish(services, context, instance, migration)
     else:
         LOG.error('Nobody runs the live migration of the server any more, and '
                   'it cannot be told whether its guest is on this host or on '
                   '%(dest)s. Look there with virsh list, and use '
                   'nova-rescue-ext-manage settle-migration.',
-                  {'dest': migration and migration.dest_compute},
+                  {'dest': migration.dest_compute if migration else
+                   'the destination of its last live migration'},
                   instance=instance)
 
 
 def _somebody_runs(manager, instance, migration) -> bool:
+    if source.is_at_work_on(instance.uuid):
+        return True
     if migration is None:
         return _age(instance) < CONF.rpc_response_timeout
     if migration.status in recovery.OF_THE_CONDUCTOR:
         return _age(migration) < CONF.long_rpc_timeout
-    return (source.is_at_work(migration.uuid)
-            or _is_waiting(manager, instance, migration))
+    return _is_waiting(manager, instance, migration)
 
 
 def _is_waiting(manager, instance, migration) -> bool:
@@ -157,7 +164,11 @@ def _runs_here(manager, instance) -> bool:
 
 def _is_on_source(manager, services, context, instance, migration) -> bool:
     """Whether the guest is on this host, and surely on no other."""
-    if migration is None or migration.status in recovery.OF_THE_CONDUCTOR:
+    if migration is None:
+        # None has begun, or one has ended without the task of the server.
+        return (_runs_here(manager, instance)
+                or domain.is_left_behind(manager.driver, instance))
+    if migration.status in recovery.OF_THE_CONDUCTOR:
         return True  # no host has begun
     if _runs_here(manager, instance):
         # QEMU starts after this.
@@ -165,17 +176,40 @@ def _is_on_source(manager, services, context, instance, migration) -> bool:
             return True
     elif not domain.is_left_behind(manager.driver, instance):
         return False
-    return recovery.runs_on(services, context, instance,
-                            migration.dest_compute) is False
+    return _runs_on(services, context, instance,
+                    migration.dest_compute) is False
 
 
-def _attend_moved(manager, context, migration) -> None:
-    """The books of a server that its destination has taken over."""
-    if source.is_at_work(migration.uuid):
+def _runs_on(services, context, instance, host: str) -> bool | None:
+    """As recovery.runs_on, but do not wait for a host that is down.
+
+    All other periodic tasks wait for the answer.
+    """
+    try:
+        service = objects.Service.get_by_compute_host(context, host)
+    except exception.ComputeHostNotFound:
+        return None
+    if not servicegroup.API().service_is_up(service):
+        return None
+    return recovery.runs_on(services, context, instance, host)
+
+
+def _attend_all_moved(manager, context, migrations) -> None:
+    """Those of other servers are among them: look at all in one query."""
+    migrations = {migration.instance_uuid: migration
+                  for migration in migrations
+                  if not source.is_at_work(migration.uuid)}
+    if not migrations:
         return
-    instance = objects.Instance.get_by_uuid(
-        context, migration.instance_uuid,
-        expected_attrs=['system_metadata'])
+    for instance in objects.InstanceList.get_by_filters(
+            context, {'uuid': list(migrations), 'deleted': False},
+            expected_attrs=['system_metadata']):
+        _try(instance, _attend_moved, manager, context, instance,
+             migrations[instance.uuid])
+
+
+def _attend_moved(manager, context, instance, migration) -> None:
+    """The books of a server that its destination has taken over."""
     if (instance.host == migration.dest_compute
             and instance_metadata.attempt_of(instance) == migration.uuid):
         recovery.finish_books(services_of(manager), context, migration)

@@ -69,6 +69,22 @@ def all_unfinished(context, instance_uuid: str):
         'status': list(OF_THE_CONDUCTOR + OF_THE_SOURCE)})
 
 
+def to_settle(context, instance_uuid: str):
+    """The migration that tells where else a server's guest may run, or None.
+
+    That is the unfinished one, or the last if it has ended with an error: not
+    everything that ends so is rolled back.
+
+    :param context: a RequestContext of the server's cell
+    :param instance_uuid: the UUID of the server
+    """
+    migrations = objects.MigrationList.get_by_filters(context, {
+        'instance_uuid': instance_uuid, 'migration_type': 'live-migration'})
+    last = max(migrations, key=lambda migration: migration.id, default=None)
+    return unfinished(context, instance_uuid) or (
+        last if last is not None and last.status == 'error' else None)
+
+
 def runs_on(services: Services, context, instance, host: str) -> bool | None:
     """Whether a nova-compute says that it runs the guest of a server.
 
@@ -133,9 +149,8 @@ def give_back(services: Services, context, instance, migration) -> None:
     fresh.progress = 0
     fresh.save(expected_task_state=[task_states.MIGRATING])
     LOG.warning('The live migration that nobody runs any more is ended: the '
-                'server is in rescue on %(host)s, as before. Look for its '
-                'directory on %(dest)s, and for attachments of its volumes '
-                'to that host, before it is migrated there again.',
+                'server is in rescue on %(host)s. Look for its directory on '
+                '%(dest)s before it is migrated there again.',
                 {'host': instance.host,
                  'dest': migration and migration.dest_compute},
                 instance=instance)
@@ -157,8 +172,15 @@ def give_back_claims(services: Services, context, instance,
     if migration.dest_compute and migration.dest_compute != instance.host:
         services.network_api.setup_networks_on_host(
             context, instance, host=migration.dest_compute, teardown=True)
+    had_begun = migration.status in OF_THE_SOURCE
     migration.status = 'error'
     migration.save()
+    if had_begun:
+        LOG.warning('The live migration to %(dest)s was interrupted. If the '
+                    'server has volumes, what Nova has recorded of their '
+                    'attachments may be those to %(dest)s. Compare them with '
+                    'Cinder before the server is rebooted or migrated.',
+                    {'dest': migration.dest_compute}, instance=instance)
 
 
 def finish(services: Services, context, instance, migration) -> None:

@@ -13,6 +13,7 @@
 
 """Who may do what to a rescued server whose live migration is in doubt."""
 
+import contextlib
 from unittest import mock
 
 import fixtures
@@ -25,6 +26,9 @@ import testtools
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import compute
+from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import source
 
 
@@ -197,3 +201,132 @@ class ArrivalTest(DoubtTestCase):
         self.assertRaises(exception.MigrationError, self.prepare)
         end = self.manager._end_pending_dest_live_migration_task
         end.assert_called_once_with(uuids.instance)
+
+
+class LookTest(DoubtTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.give_back = self.patch(
+            'nova_rescue_ext.live_migration.recovery.give_back', mock.Mock())
+        self.finish = self.patch(
+            'nova_rescue_ext.live_migration.recovery.finish', mock.Mock())
+        self.fresh.updated_at -= timeutils.datetime.timedelta(hours=1)
+        self.patch('nova_rescue_ext.live_migration.periodic.CONF', mock.Mock(
+            rpc_response_timeout=60, long_rpc_timeout=600))
+        self.patch('nova.virt.libvirt.driver.libvirt',
+                   mock.Mock(VIR_DOMAIN_SHUTOFF=5))
+        self.set_power_state(1)
+        self.set_unfinished()
+
+    def set_power_state(self, state):
+        self.manager._get_power_state.return_value = state
+
+    def look(self):
+        periodic._attend(self.manager, None, uuids.instance)
+
+    def test_ended_and_the_guest_runs_here(self):
+        self.look()
+        self.assertEqual(1, self.give_back.call_count)
+
+    def test_ended_and_the_guest_is_off_here(self):
+        self.set_power_state(4)
+        guest = self.manager.driver._host.get_guest.return_value
+        guest._domain.state.return_value = (5, 1)
+        self.look()
+        self.assertEqual(1, self.give_back.call_count)
+
+    def test_ended_and_the_guest_is_elsewhere(self):
+        self.set_power_state(0)
+        self.manager.driver._host.get_guest.side_effect = (
+            exception.InstanceNotFound(instance_id='x'))
+        log = self.patch('nova_rescue_ext.live_migration.periodic.LOG',
+                         mock.Mock())
+        self.look()
+        self.give_back.assert_not_called()
+        self.assertEqual(1, log.error.call_count)
+
+    def test_the_command_knows_where_else_to_look(self):
+        migrations = [self.make_migration(1, 'completed'),
+                      self.make_migration(2, 'error')]
+        self.patch('nova.objects.MigrationList.get_by_filters',
+                   mock.Mock(side_effect=lambda *args: (
+                       [] if 'status' in args[-1] else migrations)))
+        self.assertIs(migrations[1],
+                      recovery.to_settle(None, uuids.instance))
+        migrations.pop()
+        self.assertIsNone(recovery.to_settle(None, uuids.instance))
+
+    def test_in_the_middle_of_a_roll_back(self):
+        """Nova says error first."""
+        with source.at_work(self.migration.uuid, uuids.instance):
+            self.look()
+        self.give_back.assert_not_called()
+
+    def test_begun_during_the_look(self):
+        begun = contextlib.ExitStack()
+        self.addCleanup(begun.close)
+        self.patch('nova_rescue_ext.live_migration.recovery.unfinished',
+                   lambda *args: begun.enter_context(source.at_work(
+                       self.migration.uuid, uuids.instance)))
+        self.look()
+        self.give_back.assert_not_called()
+
+    def test_during_an_abort(self):
+        """Nova has forgotten the migration, and not ended its task."""
+        self.migration.status = 'queued'
+        self.patch('nova.objects.Migration.get_by_id',
+                   mock.Mock(return_value=self.migration))
+        self.set_unfinished(self.migration)
+        self.original.side_effect = lambda *args: self.look()
+        compute.live_migration_abort(self.original, self.manager, None,
+                                     self.instance(), 1)
+        self.assertEqual(1, self.original.call_count)
+        self.give_back.assert_not_called()
+        self.assertFalse(source.is_at_work(self.migration.uuid))
+
+    def test_the_end_of_an_abort_is_not_that_of_the_migration(self):
+        with source.at_work(self.migration.uuid, uuids.instance):
+            with source.at_work(self.migration.uuid, uuids.instance):
+                pass
+            self.assertTrue(source.is_at_work(self.migration.uuid))
+
+    def ask_destination(self, is_up):
+        self.patch('nova.objects.Service.get_by_compute_host', mock.Mock())
+        self.patch('nova.servicegroup.API', mock.Mock(
+            return_value=mock.Mock(service_is_up=lambda service: is_up)))
+        asked = self.patch('nova_rescue_ext.live_migration.recovery.runs_on',
+                           mock.Mock(return_value=False))
+        self.migration.status = 'running'
+        self.set_unfinished(self.migration)
+        self.look()
+        return asked.call_count
+
+    def test_a_destination_that_is_down_is_not_asked(self):
+        self.assertEqual(0, self.ask_destination(False))
+        self.give_back.assert_not_called()
+
+    def test_a_destination_that_is_up_is_asked(self):
+        self.assertEqual(1, self.ask_destination(True))
+        self.assertEqual(1, self.give_back.call_count)
+
+    def test_moved(self):
+        """Those of deleted servers, and of others, are no errors."""
+        fresh = self.instance(host='dest', task_state=None)
+        instance_metadata.begin_attempt(fresh, self.migration.uuid)
+        other = self.make_migration(2)
+        other.instance_uuid = uuids.deleted
+        self.patch('nova.objects.InstanceList.get_by_filters',
+                   mock.Mock(return_value=[fresh]))
+        finish = self.patch('nova_rescue_ext.live_migration.recovery.'
+                            'finish_books', mock.Mock())
+        periodic._attend_all_moved(self.manager, None,
+                                   [self.migration, other])
+        self.assertEqual([self.migration], [
+            call.args[2] for call in finish.call_args_list])
+        self.get.assert_not_called()
+
+    def test_no_directory_of_instances(self):
+        with mock.patch.object(destination, 'CONF', mock.Mock(
+                instances_path='/does/not/exist', host='source')):
+            destination.remove_left(None)
