@@ -61,7 +61,7 @@ demo: venv
 bench: venv
 	@python -m bench
 
-test: style digests unit functional samples docs releasenotes package nova-suite
+test: style digests unit functional samples docs releasenotes nova-suite
 	@echo "make test: all passed"
 
 style: venv
@@ -79,7 +79,7 @@ functional: venv
 
 # Tests that are marked "nightly", and each of the others, too.
 test-nightly: export TEST_NIGHTLY = 1
-test-nightly: unit functional test-client
+test-nightly: unit functional package test-client
 
 # Needs root, debootstrap, and unshare.
 test-bare:
