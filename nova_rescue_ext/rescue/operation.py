@@ -232,7 +232,7 @@ class Rescue(host_task.HostTask):
         if not self._is_announced:
             return
         is_saved = (self.instance.vm_state == vm_states.RESCUED
-                    and not self.instance.obj_what_changed())
+                    and 'vm_state' not in self.instance.obj_what_changed())
         notifications.close(self.manager, self.context, self.instance,
                             image_id, None if is_saved else error)
 
@@ -282,6 +282,7 @@ class Rescue(host_task.HostTask):
         :raises: DatabaseAway
         """
         if self.has_turn:
+            self._look_again_in_turn()
             return True
         try:
             if final_save.read(self.instance) is None:
@@ -294,11 +295,46 @@ class Rescue(host_task.HostTask):
         if fresh.task_state == self.TASK_STATE:
             return True
         self.is_lost = True
+        self._leave_off_unless_wanted(fresh)
         return (guests.is_in_rescue(self._driver, self.instance)
                 and self._may_undo_in(fresh))
 
+    def _look_again_in_turn(self) -> None:
+        """See whether the guest is still to run.
+
+        A soft delete, and what saves a state, do not wait for the lock.
+        """
+        try:
+            fresh = self._read()
+        except exception.InstanceNotFound:
+            self.is_lost = self._is_deleted = True
+            self.was_running = False
+        except Exception as exc:
+            # The guest must not stay down as long as the database.
+            LOG.warning('The rescue is rolled back without a look at the '
+                        'state of the server, which cannot be read: %s', exc,
+                        instance=self.instance)
+        else:
+            self.is_lost = self.is_lost or fresh.task_state != self.TASK_STATE
+            self._leave_off_unless_wanted(fresh)
+
+    def _leave_off_unless_wanted(self, fresh) -> None:
+        """Start no guest that its server is not to have.
+
+        Whoever has the task, or gave the server its state, starts it if due.
+        """
+        if fresh.task_state == self.TASK_STATE:
+            return
+        if (fresh.task_state is not None
+                or fresh.vm_state not in (vm_states.ACTIVE, vm_states.ERROR)):
+            self.was_running = False
+
     def _may_undo_in(self, fresh) -> bool:
         """Whether to undo the rescue of a server that has lost its task."""
+        if fresh.vm_state == vm_states.RESCUED:
+            # It was saved, and only the answer was lost.
+            self.instance.refresh()
+            return False
         if fresh.task_state is None:
             LOG.warning('The state of the server was reset to %s while it was '
                         'rescued. The rescue is rolled back: rescue the '

@@ -50,6 +50,10 @@ def recover(manager, context, instance):
     """
     task_state = instance.task_state
     try:
+        # Nova before 34 does not load it when it is started, and an unrescue
+        # does not look for what is not loaded.
+        if not instance.obj_attr_is_set('system_metadata'):
+            instance.obj_load_attr('system_metadata')
         if task_state == task_states.RESCUING:
             _recover_rescue(manager, context, instance)
         else:
@@ -107,13 +111,21 @@ def _recover_rescue(manager, context, instance):
                 instance_id=instance.uuid,
                 reason=_('nova-compute was restarted. The server is as it '
                          'was before; rescue it again.'))
-            compute_utils.add_instance_fault_from_exc(context, instance,
-                                                      error)
             roll_back(manager, context, instance)
             LOG.warning('nova-compute was restarted during the rescue, which '
                         'was rolled back.', instance=instance)
+            _add_fault(context, instance, error)
     _end_event(context, instance, instance_actions.RESCUE, error)
     notifications.close(manager, context, instance, image_id, error)
+
+
+def _add_fault(context, instance, error):
+    try:
+        compute_utils.add_instance_fault_from_exc(context, instance, error)
+    except Exception:
+        LOG.exception('The server is as it was before its rescue, but its '
+                      'fault, which tells the user so, is not saved.',
+                      instance=instance)
 
 
 def _end_event(context, instance, action, error=None):

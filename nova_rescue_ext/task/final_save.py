@@ -43,7 +43,9 @@ def ensured(instance):
     Whatever Nova would have saved is still to be seen in the object.
 
     :param instance: the Instance that the block saves
-    :raises: what the block raises
+    :raises: what the block raises; InstanceNotFound or
+        UnexpectedTaskStateError if the server has lost its task by the time
+        that its end can be saved
     """
     task_state = instance.task_state
     try:
@@ -52,14 +54,13 @@ def ensured(instance):
         raise
     except Exception:
         with excutils.save_and_reraise_exception():
-            unsaved = instance.obj_what_changed()
-            if 'task_state' in unsaved:
-                _save(instance, task_state, task_state)
-            elif 'vm_state' in unsaved:
-                _save(instance, task_state, None)
+            # The state without the task is unsaved if the server has lost the
+            # task: it is not ours to save then.
+            if 'task_state' in instance.obj_what_changed():
+                _save(instance, task_state)
 
 
-def _save(instance, task_state, expected):
+def _save(instance, task_state):
     LOG.warning('The end of %(task)s could not be saved. Trying again, at '
                 'most %(tries)d times in steps of %(seconds)d s. Look at the '
                 'database, the message bus and nova-conductor.',
@@ -68,12 +69,12 @@ def _save(instance, task_state, expected):
     for _ in range(TRIES):
         time.sleep(SECONDS)
         try:
-            instance.save(expected_task_state=[expected])
+            instance.save(expected_task_state=[task_state])
         except _OVERTAKEN as exc:
             LOG.info('The end of %(task)s needs not be saved any more: '
                      '%(reason)s', {'task': task_state, 'reason': exc},
                      instance=instance)
-            return
+            raise
         except Exception as exc:
             LOG.debug('Not saved yet: %s', exc, instance=instance)
         else:

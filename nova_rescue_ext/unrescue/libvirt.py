@@ -47,6 +47,7 @@ def unrescue(original, self, context, instance):
     with ours.turn():
         hard_reboot.HardReboot(
             ours.manager, instance, ours.leaves_off).run(context)
+        ours.power_off_if_soft_deleted()
 
 
 def clean_after_hard_reboot(original, self, context, instance, *args,

@@ -17,9 +17,13 @@ from nova.compute import instance_actions
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import exception
+from oslo_log import log as logging
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.task import host_task
+
+LOG = logging.getLogger(__name__)
 
 
 class Unrescue(host_task.HostTask):
@@ -43,6 +47,25 @@ class Unrescue(host_task.HostTask):
             instance.obj_attr_is_set('system_metadata')
             and instance_metadata.state_after_unrescue(instance)
             == vm_states.STOPPED)
+
+    def power_off_if_soft_deleted(self) -> None:
+        """Power off the guest of a server that was soft deleted meanwhile.
+
+        A soft delete does not wait for the lock of the instance: its own power
+        off may have come before the guest was started.
+        """
+        try:
+            fresh = self._read()
+        except exception.InstanceNotFound:
+            return
+        except Exception as exc:
+            LOG.warning('It cannot be read whether the server was soft '
+                        'deleted while it was unrescued: %s', exc,
+                        instance=self.instance)
+            return
+        if (fresh.vm_state == vm_states.SOFT_DELETED
+                or fresh.task_state == task_states.SOFT_DELETING):
+            self.manager.driver.power_off(self.instance)
 
     def see_power_state(self, state: int) -> None:
         """A server that was left off is not saved as ACTIVE.

@@ -18,8 +18,12 @@ from unittest import mock
 
 from nova.compute import rpcapi
 from nova.db.main import api as main_api
+from nova import exception
+from nova import objects
 from oslo_db import exception as db_exc
 
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import compute
 from nova_rescue_ext.task import final_save
 from tests.functional import test_rescue_failure
 
@@ -160,6 +164,47 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
         self.meanwhile = reset
         server = self._rescue_without_end()
         self._assert_rest(server, 'ACTIVE')
+        # Not the rescue guest.
+        test_rescue_failure.wait_until(
+            lambda: ['disk'] == self._disks(server))
+        self.assertEqual([], self.rescue_files(server))
+
+    def _disks(self, server):
+        try:
+            return self.disk_names(server)
+        except exception.InstanceNotFound:
+            return None  # between two domains
+
+    def test_only_the_answer_was_lost(self):
+        """The server is in rescue, and nothing is undone."""
+        server = self.create_server()
+        save = objects.Instance.save
+        rescue = compute._rescue
+        lost, done = threading.Event(), threading.Event()
+
+        def save_without_answer(instance, *args, **kwargs):
+            if lost.is_set() or instance.vm_state != 'rescued':
+                return save(instance, *args, **kwargs)
+            lost.set()
+            save(instance.obj_clone(), *args, **kwargs)
+            raise db_exc.DBConnectionError('gone')
+
+        def watched(*args, **kwargs):
+            try:
+                return rescue(*args, **kwargs)
+            finally:
+                done.set()
+
+        self.patch('nova.objects.Instance.save', save_without_answer)
+        self.patch('nova_rescue_ext.rescue.compute._rescue', watched)
+        self.rescue_opted_in(server)
+        self.assertTrue(done.wait(60))
+        self.assertEqual(['start', 'end'], self.phases())
+        self._assert_rest(server, 'RESCUE')
+        self.assertIn('disk.rescue', self.disk_names(server))
+        self.assertIsNotNone(instance_metadata.rescue_of(
+            self.instance(server)))
+        self._assert_leaves_rescue(server)
 
     def test_never_comes_back(self):
         self.patch('nova_rescue_ext.task.final_save.TRIES', 3)

@@ -285,6 +285,53 @@ class ResetTest(RaceTestCase):
         self.assertEqual(['disk'], self.disk_names(self.server))
 
 
+class SoftDeletedTest(RaceTestCase):
+    """A soft delete does not wait for the lock: its guest stays off."""
+
+    def setUp(self):
+        super().setUp()
+        self.flags(reclaim_instance_interval=3600)
+
+    def soft_delete(self):
+        self.api.delete_server(self.server['id'])
+        self._wait_for_state_change(self.server, 'SOFT_DELETED')
+
+    def assert_left_off(self):
+        self.assertEqual(['disk'], self.disk_names(self.server))
+        self.assertFalse(self.is_running(self.server))
+        self.assertEqual([], self.rescue_files(self.server))
+        instance = self.instance(self.server)
+        self.assertEqual(('soft-delete', None),
+                         (instance.vm_state, instance.task_state))
+
+    def test_while_the_rescue_guest_is_started(self):
+        gate = self.gate(GUEST + 'launch',
+                         error=test_rescue_failure.Injected('Injected'))
+        self.rescue_opted_in(self.server)
+        with gate.held():
+            self.soft_delete()
+        self.wait_for_end()
+        self.assert_left_off()
+
+    def test_before_the_rescue_is_saved(self):
+        gate = self.gate('nova.compute.utils.notify_usage_exists')
+        self.rescue_opted_in(self.server)
+        with gate.held():
+            self.soft_delete()
+        test_rescue_failure.wait_until(
+            lambda: not self.rescue_files(self.server))
+        self.assert_left_off()
+
+    def test_in_an_unrescue(self):
+        self.rescued()
+        gate = self.gate(GUEST + 'launch')
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        with gate.held():
+            self.soft_delete()
+        self.wait_for_end('unrescue')
+        self.assert_left_off()
+
+
 class UnrescueTest(RaceTestCase):
 
     def setUp(self):

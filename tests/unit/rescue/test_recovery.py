@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+from unittest import mock
+
+import fixtures
+from nova.compute import power_state
+from nova import objects
+from oslo_utils.fixture import uuidsentinel as uuids
+import testtools
+
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import recovery
+from nova_rescue_ext.unrescue import operation
+
+
+class RecoveryTestCase(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        objects.register_all()
+        self.manager = mock.Mock()
+        self.patch('recovery._end_event')
+        self.patch('recovery.notifications.close')
+        self.useFixture(fixtures.MonkeyPatch('nova.objects.Instance.save',
+                                             mock.Mock()))
+
+    def patch(self, name, new=None):
+        new = new or mock.Mock()
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.rescue.' + name, new))
+        return new
+
+
+class UnrescueTest(RecoveryTestCase):
+    """Nova before 34 loads no system metadata when it is started."""
+
+    def _load(self, instance, name):
+        self.assertEqual('system_metadata', name)
+        before = objects.Instance(uuid=uuids.instance, vm_state='stopped',
+                                  system_metadata={})
+        instance_metadata.record_rescue(before, uuids.image, None, None,
+                                        instance_metadata.LEGACY, False)
+        instance_metadata.request_previous_state(before, True)
+        instance.system_metadata = before.system_metadata
+
+    def test_server_that_was_stopped_stays_off(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.objects.Instance.obj_load_attr', self._load))
+        instance = objects.Instance(uuid=uuids.instance, vm_state='rescued',
+                                    task_state='unrescuing')
+        seen = []
+        self.manager.driver.unrescue = lambda context, instance: seen.append(
+            operation.Unrescue.of_this_thread(instance.uuid).leaves_off)
+        self.assertTrue(recovery.recover(self.manager, None, instance))
+        self.assertEqual([True], seen)
+        self.assertEqual(
+            ('stopped', None, power_state.SHUTDOWN),
+            (instance.vm_state, instance.task_state, instance.power_state))
+
+
+class RescueTest(RecoveryTestCase):
+
+    def test_fault_that_cannot_be_saved(self):
+        """The server is put back all the same."""
+        instance = objects.Instance(uuid=uuids.instance, vm_state='active',
+                                    task_state='rescuing', system_metadata={})
+        self.patch('recovery.guests.is_running', lambda *args: False)
+        self.patch('operation.Rescue.take_turn')
+        self.patch('recovery.compute_utils.add_instance_fault_from_exc',
+                   mock.Mock(side_effect=Exception('gone')))
+        roll_back = self.patch('recovery.roll_back')
+        recovery.recover(self.manager, mock.Mock(), instance)
+        roll_back.assert_called_once()
+        recovery._end_event.assert_called_once()
+        self.assertEqual(('active', None),
+                         (instance.vm_state, instance.task_state))
