@@ -90,10 +90,13 @@ def _foreign_metadata(declared: set[str], series: str) -> list[str]:
     over from another version.
     """
     tested = set(verification.load_digests(series))
+    added = {addition.target for addition in overrides.additions()}
     differences = sorted(
         ['%s is not declared' % target for target
-         in verification.overridden(series) - declared]
-        + ['%s is not known' % target for target in declared - tested])
+         in (verification.overridden(series) - declared)
+         | (overrides.CALLED - added)]
+        + ['%s is not known' % target for target
+           in (declared - tested) | (added - overrides.CALLED)])
     if not differences:
         return []
     return ['the metadata of nova-rescue-ext is not that of its code, as %s. '

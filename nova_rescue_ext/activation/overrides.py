@@ -41,6 +41,9 @@ GROUP = 'nova_rescue_ext.overrides'
 # Methods that Nova's classes get in addition: the name is where, the value is
 # the function. They are called as any method is.
 ADDITIONS = 'nova_rescue_ext.additions'
+# Those that our code calls, whatever the metadata says.
+CALLED = frozenset({
+    'nova.conductor.api:ComputeTaskAPI.rebuild_instance_in_cell0'})
 
 _Callable = typing.Callable[..., typing.Any]
 

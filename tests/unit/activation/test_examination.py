@@ -41,7 +41,9 @@ class DistributionTest(testtools.TestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'sys.path', [self.folder] + sys.path))
 
-    def add(self, version, targets):
+    def add(self, version, targets, additions=None):
+        if additions is None:
+            additions = overrides.additions()
         info = os.path.join(
             self.folder, 'nova_rescue_ext-%s.dist-info' % version)
         os.mkdir(info)
@@ -52,6 +54,9 @@ class DistributionTest(testtools.TestCase):
             points.write('[%s]\n' % overrides.GROUP)
             for override in targets:
                 points.write('%s = %s\n' % override)
+            points.write('[%s]\n' % overrides.ADDITIONS)
+            for addition in additions:
+                points.write('%s = %s\n' % addition)
         importlib.invalidate_caches()
 
     def test_the_first_counts(self):
@@ -79,6 +84,18 @@ class DistributionTest(testtools.TestCase):
             'nova.compute.api:API.shelve', 'nova_rescue_ext.rescue.api:x')])
         severe, _ = activation.examine().objections()
         self.assertIn('API.shelve is not known', severe[0])
+
+    def test_no_addition(self):
+        """A rebuild would fail where there is no way back."""
+        self.add('0.0.1', overrides.declared(), additions=[])
+        severe, _ = activation.examine().objections()
+        self.assertIn('rebuild_instance_in_cell0 is not declared', severe[0])
+
+    def test_addition_too_many(self):
+        self.add('0.0.1', overrides.declared(), overrides.additions() + [
+            overrides.Addition('nova.compute.api:API.x', 'y:x')])
+        severe, _ = activation.examine().objections()
+        self.assertIn('API.x is not known', severe[0])
 
     def test_refused(self):
         """Also with allow_unverified."""
