@@ -293,7 +293,7 @@ class NewBuild:
         self.left_ports = ports.LeftPorts(
             self._api.network_api, self._context, self._server.instance,
             spec_extras.named_ports(self._server.extras))
-        self._check_networks(self.left_ports.not_of(self.networks))
+        self._check_other_networks()
         affinity = hardware.get_pci_numa_policy_constraint(flavor, image_meta)
         pci_requests = pci_request.get_pci_requests_from_flavor(
             flavor, affinity_policy=affinity)
@@ -322,6 +322,16 @@ class NewBuild:
             spec.network_metadata = network_metadata
         if self.networks is not None:
             spec.requested_networks = self.networks
+
+    def _check_other_networks(self) -> None:
+        """Check all but the ports that release_ports() is about to free.
+
+        :raises: PortLimitExceeded, or what Nova's checks raise
+        """
+        others = self.left_ports.not_of(self.networks)
+        # An empty list would say that no network was named.
+        if others is self.networks or len(others):
+            self._check_networks(others)
 
     def _check_networks(self, networks: typing.Any) -> None:
         """Make Nova's checks of requested networks and of the port quota.
