@@ -233,7 +233,7 @@ class Rebuild:
         for row, bdm in zip(self._server.bdms, self._build.bdms):
             if bdm in self._not_reserved:
                 block_devices.reserve(self._context, self._api.volume_api,
-                                      self._uuid, row, bdm)
+                                      self._server.instance, row, bdm)
         # Whoever deletes the server now has to find them.
         self._build_request.block_device_mappings = self._build.bdms
         try:

@@ -18,6 +18,7 @@ import collections
 from nova import exception as nova_exception
 from nova import objects
 from nova import utils
+from oslo_utils import excutils
 
 from nova_rescue_ext import claims
 from nova_rescue_ext.claims import images as claimed_images
@@ -164,18 +165,26 @@ def check(context, volume_api, instance, bdms):
     return not_reserved
 
 
-def reserve(context, volume_api, instance_uuid, row, bdm):
+def reserve(context, volume_api, instance, row, bdm):
     """Reserve a volume for the server.
 
     It is written to the existing row at once, so that it is found again
-    whatever happens next.
+    whatever happens next. Its owner is looked at again, as a volume that is
+    reserved can no longer be transferred.
 
+    :param instance: the Instance
     :param row: the BlockDeviceMapping of the server's row
     :param bdm: the new one
+    :raises: ClaimRefused; VolumeNotFound
     """
     bdm.attachment_id = row.attachment_id = volume_api.attachment_create(
-        context, bdm.volume_id, instance_uuid)['id']
+        context, bdm.volume_id, instance.uuid)['id']
     row.save()
+    try:
+        claimed_volumes.read(context, instance, volume_api, bdm.volume_id)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            volume_api.attachment_delete(context, bdm.attachment_id)
 
 
 def _ask_for_new_volume(bdm):

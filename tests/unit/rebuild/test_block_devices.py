@@ -1,0 +1,58 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The reservation of volumes."""
+
+import unittest
+from unittest import mock
+
+from nova import objects
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova_rescue_ext import exception
+from nova_rescue_ext.rebuild import block_devices
+
+
+class ReserveTest(unittest.TestCase):
+
+    def setUp(self):
+        objects.register_all()
+        self.volume_api = mock.Mock()
+        self.volume_api.attachment_create.return_value = {
+            'id': uuids.attachment}
+        self.row = mock.Mock()
+        self.bdm = objects.BlockDeviceMapping(volume_id=uuids.volume)
+        patch = mock.patch.object(block_devices.claimed_volumes, 'read')
+        self.read = patch.start()
+        self.addCleanup(patch.stop)
+
+    def reserve(self):
+        block_devices.reserve('context', self.volume_api,
+                              mock.Mock(uuid=uuids.server), self.row,
+                              self.bdm)
+
+    def test_transferred_meanwhile(self):
+        self.read.side_effect = exception.NotVisible(what='v', id='i')
+        self.assertRaises(exception.NotVisible, self.reserve)
+        self.volume_api.attachment_delete.assert_called_once_with(
+            'context', uuids.attachment)
+
+    def test_reserved(self):
+        """It is looked at when it can no longer be transferred."""
+        self.read.side_effect = lambda *args: self.assertTrue(
+            self.volume_api.attachment_create.called and self.row.save.called)
+        self.reserve()
+        self.read.assert_called_once()
+        self.assertEqual([uuids.attachment] * 2, [
+            self.bdm.attachment_id, self.row.attachment_id])
+        self.volume_api.attachment_delete.assert_not_called()
