@@ -301,11 +301,8 @@ class Rebuild:
         # The owner deleted the server while it was in BUILD: finish that.
         with nova_context.target_cell(
                 self._context, self._server.cell) as cctxt:
-            try:
-                database.destroy_row(cctxt, self._server.instance)
-            except (nova_exception.ConstraintNotMet,
-                    nova_exception.InstanceNotFound):
-                pass
+            # Their DELETE may have changed it before.
+            database.destroy_unfinished_row(cctxt, self._uuid)
         database.remove_traces(self._context, self._uuid)
 
     def mark_sent(self) -> None:

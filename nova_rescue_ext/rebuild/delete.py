@@ -32,7 +32,15 @@ def delete(original, self, context, instance, delete_type, cb,
     (Nova has changed the instance by then.)
     """
     never_booted = rebuild.never_booted(instance)
-    original(context, instance, delete_type, cb, **instance_attrs)
+    is_on_its_way = True
+    try:
+        original(context, instance, delete_type, cb, **instance_attrs)
+    except AttributeError:
+        # A rebuild has begun, and Nova takes it for granted that the server
+        # is in a cell. It has set the task state of the row by then.
+        if not never_booted:
+            raise
+        is_on_its_way = False
     if not never_booted:
         return
     try:
@@ -40,8 +48,10 @@ def delete(original, self, context, instance, delete_type, cb,
     except exception.InstanceNotFound:
         _forget_burial(context, instance.uuid)
         return
-    if again.deleted or again.task_state == instance_attrs.get('task_state'):
-        return  # this one is on its way
+    if again.deleted or (
+            is_on_its_way
+            and again.task_state == instance_attrs.get('task_state')):
+        return
     LOG.info('The server was rebuilt while it was deleted; it is deleted '
              'again.', instance=again)
     original(context, again, delete_type, cb, **instance_attrs)

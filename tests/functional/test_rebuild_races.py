@@ -207,6 +207,29 @@ class RacesTest(_TestCase):
             self.api.get_server(server['id'])['status'],
             self.count_rows(server)))
 
+    def test_delete_that_has_the_old_row_and_finds_no_cell(self):
+        """It has changed the row, and deletes the BuildRequest then."""
+        server = self.create_failed()
+        self.add_capacity()
+        self.before_hard_delete(self.stale_delete(server))
+        self.assert_refused(404, self.rebuild(server))
+        self.assert_gone(server)
+        self.assert_nothing_is_left(server)
+
+    def test_delete_that_is_repeated(self):
+        """The first has changed the row and failed."""
+        server = self.create_failed()
+        self.add_capacity()
+
+        def delete():
+            self.change_row(server, task_state='deleting')
+            self.api.delete_server(server['id'])
+
+        self.before_hard_delete(delete)
+        self.assert_refused(409, self.rebuild(server))
+        self.assert_gone(server)
+        self.assert_nothing_is_left(server)
+
     def test_delete_that_begins_meanwhile(self):
         """The row is read once more, and nothing is begun."""
         server = self.create_failed()
