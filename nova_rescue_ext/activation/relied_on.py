@@ -111,6 +111,7 @@ CALLABLES = (
     'nova.api.openstack.compute.servers:ServersController._delete',
     'nova.api.openstack.compute.deferred_delete:DeferredDeleteController'
     '._force_delete',
+    'nova.servicegroup.api:API.__init__',
     'nova.servicegroup.api:API.service_is_up',
     'nova.conductor.tasks.live_migrate:LiveMigrationTask._get_compute_info',
     'nova.objects.block_device:BlockDeviceMapping.is_volume',
@@ -123,6 +124,8 @@ CALLABLES = (
     'nova.virt.libvirt.imagecache:get_cache_fname',
     'nova.virt.libvirt.vif:LibvirtGenericVIFDriver.get_config',
     'nova.compute.manager:ComputeManager._do_pre_live_migration_from_source',
+    'nova.compute.manager:ComputeManager'
+    '._end_pending_dest_live_migration_task',
     'nova.compute.manager:ComputeManager._live_migration_cleanup_flags',
     'nova.compute.manager:ComputeManager._rollback_live_migration',
     'nova.compute.manager:ComputeManager._notify_live_migrate_abort_end',
