@@ -26,6 +26,8 @@ from nova.image import glance
 from nova import objects
 from oslo_serialization import jsonutils
 
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import microversion
 from tests.functional import base
 
 
@@ -304,7 +306,7 @@ class CheckTest(base.RescueTestCase):
             self.flags(virt_type=virt_type, group='libvirt')
             error = self.assertRaises(
                 exception.InstanceNotRescuable, self._rescue_by_rpc,
-                self.create_image(properties), 'pc')
+                self.create_image(properties), 'pc', opted_in=False)
             self.assertIn(words, str(error))
             self.assertTrue(self._guest_runs())
             self.assertEqual('ACTIVE', self.api.get_server(
@@ -318,10 +320,12 @@ class CheckTest(base.RescueTestCase):
         instance.save()
         self._refused('UEFI firmware', {'hw_rescue_device': 'floppy'})
 
-    def _rescue_by_rpc(self, image, machine='pc-q35-6.2'):
+    def _rescue_by_rpc(self, image, machine='pc-q35-6.2', opted_in=True):
         instance = objects.Instance.get_by_uuid(self.context,
                                                 self.server['id'])
         instance.system_metadata['image_hw_machine_type'] = machine
+        if opted_in:
+            instance_metadata.request_rescue(instance, microversion.RESCUE)
         instance.task_state = 'rescuing'
         instance.save()
         self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
