@@ -386,8 +386,10 @@ def existed_before_rebuild(instance: 'objects.Instance',
     :param instance: the Instance
     :param volume_id: the id of the volume, or None
     """
-    return volume_id is not None and (
-        _EXISTING_VOLUME + volume_id in instance.system_metadata)
+    # A build comes with the metadata: what is not there needs no look.
+    return (volume_id is not None
+            and instance.obj_attr_is_set('system_metadata')
+            and _EXISTING_VOLUME + volume_id in instance.system_metadata)
 
 
 def record_left_guest(instance: 'objects.Instance', host: str) -> None:

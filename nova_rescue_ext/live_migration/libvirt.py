@@ -116,7 +116,7 @@ def pre_live_migration(original, self, context, instance, block_device_info,
 
     :raises: MigrationSuperseded if this migration may do nothing any more
     """
-    arrival = destination.Arrival.of_this_thread(instance.uuid)
+    arrival = destination.Arrival.on(instance)
     if arrival is None:
         return original(context, instance, block_device_info, network_info,
                         disk_info, migrate_data)
@@ -169,7 +169,7 @@ def live_migration(original, self, context, instance, dest, post_method,
 
     After it the source's directory is deleted.
     """
-    ours = source.Migration.of_this_thread(instance.uuid)
+    ours = source.Migration.on(instance)
     if ours is None:
         return original(context, instance, dest, post_method, recover_method,
                         block_migration=block_migration,
@@ -202,7 +202,7 @@ def cleanup(original, self, context, instance, network_info,
 
     Hazard: disks-not-in-the-domain.
     """
-    ours = source.Migration.of_this_thread(instance.uuid)
+    ours = source.Migration.on(instance)
     if (ours is not None and (cleanup_instance_dir or cleanup_instance_disks)
             and not ours.may_delete_source()):
         LOG.error('Nothing shows that the destination got all files of this '

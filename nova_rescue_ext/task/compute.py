@@ -20,7 +20,7 @@ from nova_rescue_ext.task import host_task
 
 def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
     """A task that has cost the server nothing leaves it in its state."""
-    task = host_task.HostTask.of_this_thread(instance.uuid)
+    task = host_task.HostTask.on(instance)
     if task is None:
         return original(instance, *args, **kwargs)
     if task.may_set_error() and task.save_if_ours(vm_state=vm_states.ERROR):
@@ -32,7 +32,7 @@ def instance_update(original, self, context, instance, **kwargs):
 
     It does not compare it, as it does when a task succeeds.
     """
-    task = host_task.HostTask.of_this_thread(instance.uuid)
+    task = host_task.HostTask.on(instance)
     if task is None or 'task_state' not in kwargs:
         return original(context, instance, **kwargs)
     if task.may_end() and task.save_if_ours(**kwargs):
@@ -42,7 +42,7 @@ def instance_update(original, self, context, instance, **kwargs):
 def get_power_state(original, self, instance):
     """The last that Nova asks for before it saves the end of a task."""
     state = original(instance)
-    task = host_task.HostTask.of_this_thread(instance.uuid)
+    task = host_task.HostTask.on(instance)
     if task is not None:
         task.see_power_state(state)
     return state

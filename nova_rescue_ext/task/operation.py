@@ -62,6 +62,17 @@ class Operation:
         return None
 
     @classmethod
+    def on(cls: type[_Kind], instance: typing.Any) -> _Kind | None:
+        """The same, for overrides that Nova calls for every instance.
+
+        Nothing is read of the instance unless this thread runs an operation.
+
+        :param instance: the Instance
+        :returns: the innermost one, or None
+        """
+        return cls.of_this_thread(instance.uuid) if _running() else None
+
+    @classmethod
     def is_run_by_this_thread(cls) -> bool:
         """Whether this thread runs an operation of this class on any server.
 
