@@ -219,7 +219,8 @@ def get_guest_config(original, self, instance, network_info, image_meta,
     connects the server's volumes next.
     """
     ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
-    if ours is None:
+    # The own domain of a server that has none is made first, to go back to.
+    if ours is None or 'disk.rescue' not in disk_info['mapping']:
         return original(instance, network_info, image_meta, disk_info, *args,
                         **kwargs)
     ours.take_turn()
@@ -283,7 +284,7 @@ def get_guest_disk_config(original, self, instance, name, disk_mapping,
     told, and attaches the server's own, which has the server's first password.
     From compute-rescue 1.1, at the address of the server's own.
     """
-    if (name != 'disk.config'
+    if (name != 'disk.config' or 'disk.rescue' not in disk_mapping
             or operation.Rescue.in_driver_of_this_thread(instance.uuid) is None
             or not instance_metadata.rescue_asks_for(
                 instance, microversion.RESCUE)):

@@ -90,7 +90,8 @@ class GuestDiskConfigTest(testtools.TestCase):
         instance = objects.Instance(uuid=uuids.instance, system_metadata={},
                                     vm_state='active')
         instance_metadata.request_rescue(instance, microversion.RESCUE)
-        mapping = {'disk.config': {'bus': 'scsi'}, 'unit': 3}
+        mapping = {'disk.config': {'bus': 'scsi'}, 'disk.rescue': {},
+                   'unit': 3}
 
         def original(instance, name, disk_mapping):
             self.assertEqual('disk.config.rescue', name)
@@ -100,8 +101,8 @@ class GuestDiskConfigTest(testtools.TestCase):
         with rescue_in_driver(instance):
             libvirt.get_guest_disk_config(original, None, instance,
                                           'disk.config', mapping)
-        self.assertEqual({'disk.config': {'bus': 'scsi'}, 'unit': 4},
-                         mapping)
+        self.assertEqual({'disk.config': {'bus': 'scsi'}, 'disk.rescue': {},
+                          'unit': 4}, mapping)
 
 
 class VolumesAfterHostBootTest(testtools.TestCase):
@@ -161,3 +162,35 @@ class VolumesAfterHostBootTest(testtools.TestCase):
         self._assert_renewed(
             lambda instance, connection_info, disk_info: self._config(
                 disk_info))
+
+
+class OwnDomainTest(testtools.TestCase):
+    """A server without a domain: its own is made within the rescue."""
+
+    def setUp(self):
+        super().setUp()
+        objects.register_all()
+        self.instance = objects.Instance(uuid=uuids.instance,
+                                         system_metadata={},
+                                         vm_state='active')
+        instance_metadata.request_rescue(self.instance, microversion.RESCUE)
+        self.original = mock.Mock()
+        self.rescue = rescue_in_driver(self.instance)
+        self.rescue.take_turn = mock.Mock()
+
+    def test_no_turn_is_taken(self):
+        with self.rescue:
+            libvirt.get_guest_config(
+                self.original, None, self.instance, None, 'own',
+                {'mapping': {'disk': {}}})
+        self.rescue.take_turn.assert_not_called()
+        self.original.assert_called_once_with(
+            self.instance, None, 'own', {'mapping': {'disk': {}}})
+
+    def test_its_own_config_drive(self):
+        mapping = {'disk': {}, 'disk.config': {}}
+        with self.rescue:
+            libvirt.get_guest_disk_config(
+                self.original, None, self.instance, 'disk.config', mapping)
+        self.original.assert_called_once_with(
+            self.instance, 'disk.config', mapping)
