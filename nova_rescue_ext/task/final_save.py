@@ -31,8 +31,10 @@ LOG = logging.getLogger(__name__)
 # Somebody else has deleted the server, or taken the task from it.
 _OVERTAKEN = (exception.InstanceNotFound, exception.UnexpectedTaskStateError)
 
-# Ten minutes. A thread that serves RPC calls waits, of which there are many.
-TRIES = 120
+# How long is tried, in seconds, and the pause after each time, as what fails
+# may take long itself. A thread that serves RPC calls waits, of which there
+# are many.
+TIMEOUT = 600
 SECONDS = 5
 
 
@@ -61,13 +63,12 @@ def ensured(instance):
 
 
 def _save(instance, task_state):
-    LOG.warning('The end of %(task)s could not be saved. Trying again, at '
-                'most %(tries)d times in steps of %(seconds)d s. Look at the '
-                'database, the message bus and nova-conductor.',
-                {'task': task_state, 'tries': TRIES, 'seconds': SECONDS},
+    LOG.warning('The end of %(task)s could not be saved. Trying again for '
+                '%(timeout)d s, every %(seconds)d s. Look at the database, '
+                'the message bus and nova-conductor.',
+                {'task': task_state, 'timeout': TIMEOUT, 'seconds': SECONDS},
                 instance=instance)
-    for _ in range(TRIES):
-        time.sleep(SECONDS)
+    for _ in _attempts():
         try:
             instance.save(expected_task_state=[task_state])
         except _OVERTAKEN as exc:
@@ -85,6 +86,14 @@ def _save(instance, task_state):
               instance=instance)
 
 
+def _attempts():
+    """Go round after each pause, until the time is over."""
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        time.sleep(SECONDS)
+        yield
+
+
 def read(instance):
     """The instance as the database has it by now.
 
@@ -92,7 +101,8 @@ def read(instance):
     :returns: another Instance, or None if there is no database for ten minutes
     :raises: InstanceNotFound
     """
-    for _ in range(TRIES):
+    end = time.monotonic() + TIMEOUT
+    while True:
         try:
             return objects.Instance.get_by_uuid(instance._context,
                                                 instance.uuid)
@@ -100,8 +110,9 @@ def read(instance):
             raise
         except Exception as exc:
             LOG.debug('Waiting for the database: %s', exc, instance=instance)
-            time.sleep(SECONDS)
-    return None
+        if time.monotonic() >= end:
+            return None
+        time.sleep(SECONDS)
 
 
 def wait_for_database(instance):

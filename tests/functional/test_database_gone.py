@@ -40,11 +40,15 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
                      'instance_get_by_uuid', 'instance_fault_create',
                      'action_event_finish'):
             self._let_fail(name)
-        self.waits = 0
+        self.waits = self.now = 0
         self.meanwhile = self._come_back_later
         self.patch('nova_rescue_ext.task.final_save.time', mock.Mock(
-            sleep=lambda seconds: self.meanwhile()))
+            sleep=self._sleep, monotonic=lambda: self.now))
         self._watch_end()
+
+    def _sleep(self, seconds):
+        self.now += seconds
+        self.meanwhile()
 
     def _let_fail(self, name):
         function = getattr(main_api, name)
@@ -207,7 +211,7 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
         self._assert_leaves_rescue(server)
 
     def test_never_comes_back(self):
-        self.patch('nova_rescue_ext.task.final_save.TRIES', 3)
+        self.patch('nova_rescue_ext.task.final_save.TIMEOUT', 15)
         self.meanwhile = lambda: None
         server = self._rescue_without_end()
         self.assertTrue(self.saved.wait(60), 'nothing was saved')

@@ -16,6 +16,7 @@
 import os
 import pkgutil
 import threading
+import time
 from unittest import mock
 
 import fixtures
@@ -358,7 +359,7 @@ class UnexpectedTest(ApiTestCase):
             side_effect=lose_it))
         self.useFixture(fixtures.MockPatch(
             'nova_rescue_ext.task.final_save.time',
-            mock.Mock(sleep=come_back)))
+            mock.Mock(sleep=come_back, monotonic=time.monotonic)))
         for name in ('instance_update_and_get_original',
                      'instance_get_by_uuid'):
             self.useFixture(fixtures.MockPatch(
