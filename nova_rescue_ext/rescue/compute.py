@@ -122,8 +122,12 @@ def power_off_instance(original, self, *args, **kwargs):
 def _rescue_of_this_thread(manager, instance):
     if not capabilities.is_libvirt(manager.driver):
         return None
+    from nova_rescue_ext.host import hard_reboot
     from nova_rescue_ext.rescue import operation
 
+    # On the way back, it powers off itself.
+    if hard_reboot.HardReboot.of_this_thread(instance.uuid):
+        return None
     return operation.Rescue.of_this_thread(instance.uuid)
 
 

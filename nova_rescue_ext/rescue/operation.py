@@ -269,6 +269,7 @@ class Rescue(host_task.HostTask):
                 self._restore_guest()
             elif not self.has_turn:
                 self._lock()
+                self._look_again_in_turn()
             self._remove_files()
         finally:
             if not had_turn:
@@ -283,7 +284,7 @@ class Rescue(host_task.HostTask):
         """
         if self.has_turn:
             self._look_again_in_turn()
-            return True
+            return not self._has_moved
         try:
             if final_save.read(self.instance) is None:
                 raise ext_exception.DatabaseAway()
@@ -292,11 +293,11 @@ class Rescue(host_task.HostTask):
         except exception.InstanceNotFound:
             self.is_lost = self._is_deleted = True
             return False
-        if fresh.task_state == self.TASK_STATE:
+        if self._is_still_in(fresh):
             return True
-        self.is_lost = True
-        self._leave_off_unless_wanted(fresh)
-        return (guests.is_in_rescue(self._driver, self.instance)
+        self._lose(fresh)
+        return (not self._has_moved
+                and guests.is_in_rescue(self._driver, self.instance)
                 and self._may_undo_in(fresh))
 
     def _look_again_in_turn(self) -> None:
@@ -315,16 +316,22 @@ class Rescue(host_task.HostTask):
                         'state of the server, which cannot be read: %s', exc,
                         instance=self.instance)
         else:
-            self.is_lost = self.is_lost or fresh.task_state != self.TASK_STATE
-            self._leave_off_unless_wanted(fresh)
+            if not self._is_still_in(fresh):
+                self._lose(fresh)
 
-    def _leave_off_unless_wanted(self, fresh) -> None:
+    def _lose(self, fresh) -> None:
         """Start no guest that its server is not to have.
 
         Whoever has the task, or gave the server its state, starts it if due.
+
+        :param fresh: the Instance, which has lost the task or moved
         """
-        if fresh.task_state == self.TASK_STATE:
-            return
+        self.is_lost = True
+        if self._has_moved:
+            LOG.warning('The server is on host %s by now. Its guest and the '
+                        'files of its rescue are left as they are on this '
+                        'host: look whether both hosts have a guest of it.',
+                        fresh.host, instance=self.instance)
         if (fresh.task_state is not None
                 or fresh.vm_state not in (vm_states.ACTIVE, vm_states.ERROR)):
             self.was_running = False
@@ -362,7 +369,9 @@ class Rescue(host_task.HostTask):
 
     def _remove_files(self) -> None:
         """Remove what this rescue has made, unless a guest runs on it."""
-        if guests.is_in_rescue(self._driver, self.instance):
+        # The directory may be shared with the host that the server is on now.
+        if self._has_moved or guests.is_in_rescue(self._driver,
+                                                  self.instance):
             return
         rescue_files.remove_all(self._driver, self.instance)
         if self._is_deleted and not guests.exists(self._driver,

@@ -48,6 +48,7 @@ class HostTask(operation.Operation):
         self.instance = instance
         self.is_lost = False
         self._is_deleted = False
+        self._has_moved = False
         self._turn: contextlib.ExitStack | None = None
 
     @property
@@ -102,9 +103,15 @@ class HostTask(operation.Operation):
         except exception.InstanceNotFound:
             self.is_lost = self._is_deleted = True
             raise
-        if fresh.task_state != self.TASK_STATE:
+        if not self._is_still_in(fresh):
             self.is_lost = True
             raise ext_exception.TaskEnded(action=self.ACTION)
+
+    def _is_still_in(self, fresh: objects.Instance) -> bool:
+        # Reset and evacuated, it may have the same task on another host.
+        self._has_moved = fresh.host != self.instance.host
+        return (fresh.task_state == self.TASK_STATE
+                and not self._has_moved)
 
     def _read(self) -> objects.Instance:
         return objects.Instance.get_by_uuid(self.instance._context,

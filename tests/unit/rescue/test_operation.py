@@ -1,0 +1,149 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+from unittest import mock
+
+import fixtures
+from nova import objects
+from oslo_utils.fixture import uuidsentinel as uuids
+import testtools
+
+from nova_rescue_ext import exception
+from nova_rescue_ext.host import hard_reboot
+from nova_rescue_ext.rescue import compute
+from nova_rescue_ext.rescue import operation
+
+
+class RescueTestCase(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        objects.register_all()
+        self.instance = self._instance(host='here')
+        self.rescue = operation.Rescue(mock.Mock(), None, self.instance)
+        self.rescue.was_running = True
+        self.remove = self.patch('rescue.operation.rescue_files.remove_all')
+        self.restore = self.patch(
+            'rescue.operation.rescue_files.restore_stock_domain')
+
+    def _instance(self, host, vm_state='active', task_state='rescuing'):
+        return objects.Instance(uuid=uuids.instance, host=host,
+                                vm_state=vm_state, task_state=task_state,
+                                system_metadata={})
+
+    def patch(self, name, new=None):
+        new = new or mock.Mock()
+        self.useFixture(fixtures.MonkeyPatch('nova_rescue_ext.' + name, new))
+        return new
+
+    def becomes(self, *args, **kwargs):
+        fresh = self._instance(*args, **kwargs)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.objects.Instance.get_by_uuid', lambda *args: fresh))
+
+
+class MovedTest(RescueTestCase):
+    """The server is on another host, which may share the directory."""
+
+    def setUp(self):
+        super().setUp()
+        self.becomes('there')
+        self.patch('rescue.operation.guests.is_in_rescue', lambda *args: False)
+        self.addCleanup(self.rescue.end_turn)
+
+    def test_task_of_the_other_host(self):
+        self.assertRaises(exception.TaskEnded, self.rescue.take_turn)
+        self.assertTrue(self.rescue.is_lost)
+
+    def test_files_stay(self):
+        self.rescue.roll_back()
+        self.remove.assert_not_called()
+
+    def test_guest_stays(self):
+        self.rescue._is_guest_touched = self.rescue._is_switched = True
+        self.rescue.roll_back()
+        self.restore.assert_not_called()
+        self.remove.assert_not_called()
+
+    def test_guest_stays_in_the_turn(self):
+        self.rescue._is_guest_touched = self.rescue._is_switched = True
+        self.rescue._lock()
+        self.rescue.roll_back()
+        self.restore.assert_not_called()
+        self.remove.assert_not_called()
+
+
+class LeaveOffTest(RescueTestCase):
+    """Whether the guest is started on the way back, with the lock held."""
+
+    def _starts(self, **values):
+        self.becomes('here', **values)
+        self.patch('rescue.operation.guests.is_in_rescue', lambda *args: False)
+        self.rescue._is_guest_touched = self.rescue._is_switched = True
+        self.rescue._lock()
+        self.addCleanup(self.rescue.end_turn)
+        self.rescue.roll_back()
+        return self.restore.call_args[1]['start']
+
+    def test_still_rescuing(self):
+        self.assertTrue(self._starts())
+
+    def test_reset_to_active(self):
+        self.assertTrue(self._starts(task_state=None))
+
+    def test_reset_and_stopped(self):
+        self.assertFalse(self._starts(vm_state='stopped', task_state=None))
+
+    def test_other_task(self):
+        self.assertFalse(self._starts(task_state='powering-off'))
+
+    def test_database_away(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.rescue.operation.Rescue._read',
+            mock.Mock(side_effect=OSError('gone'))))
+        self.patch('rescue.operation.guests.is_in_rescue', lambda *args: False)
+        self.rescue._is_guest_touched = self.rescue._is_switched = True
+        self.rescue._lock()
+        self.addCleanup(self.rescue.end_turn)
+        self.rescue.roll_back()
+        self.assertTrue(self.restore.call_args[1]['start'])
+
+
+class PowerOffTest(RescueTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.patch('rescue.compute.capabilities.is_libvirt',
+                   lambda driver: True)
+        self.patch('rescue.compute._has_shares', lambda instance: False)
+        self.announced = mock.Mock()
+        self.rescue.power_off_when_ready = self.announced
+
+    def _power_off(self):
+        done = []
+
+        def original(context, instance, clean_shutdown):
+            done.append(instance)
+
+        compute.power_off_instance(original, mock.Mock(), None, self.instance,
+                                   False)
+        return done == [self.instance]
+
+    def test_put_off_in_a_rescue(self):
+        with self.rescue:
+            self.assertFalse(self._power_off())
+
+    def test_at_once_in_a_hard_reboot_of_the_way_back(self):
+        with self.rescue, hard_reboot.HardReboot(None, self.instance, True):
+            self.assertTrue(self._power_off())
+        self.announced.assert_not_called()
