@@ -423,10 +423,11 @@ class BlockQcow2Test(StorageTestCase):
         self.assertEqual([], started)
         self.assertEqual([staging.FOLDER], self.connections)
         self.assertEqual([], written)
-        # When it begins and when the guest begins to move; on the other
-        # side, before Nova prepares it and before the record.
-        self.assertEqual(['destination.py'] * 2 + ['source.py'] * 2,
-                         sorted(reads))
+        # Whether it may begin, when it begins, and when the guest begins to
+        # move; on the other side, before Nova's attachments, before Nova
+        # prepares it and before the record.
+        self.assertEqual(['compute.py'] + ['destination.py'] * 3
+                         + ['source.py'] * 2, sorted(reads))
 
     def test_the_image_cache_of_a_host_without_the_package(self):
         """Chosen by a nova-conductor without it, too.
