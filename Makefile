@@ -4,6 +4,7 @@
 # make test-bare        "make demo" and "make test" in roots of Debian releases
 # make test-databases   rebuild on MariaDB and PostgreSQL, in 10 minutes
 # make test-client      the openstack command, of each of CLIENTS
+# make explore  look for what is lost, at every step, for 10 minutes
 # make bench    what the package costs
 # make clean    take away what these made
 #
@@ -120,3 +121,4 @@ clean:
 	rm -rf $(VENV) $(VENV)-client doc/build releasenotes/build .stestr
 
 -include lab.mk
+include explorer.mk

@@ -1,0 +1,33 @@
+# The explorer: what happens at every step of an operation. Included by the
+# Makefile; doc/source/contributor/explorer.rst tells more.
+#
+# make explore            look for what is lost, for SECONDS
+# make explore-all        everything; writes the page of what was explored
+# make explore-mutations  the proof that it finds what is there to be found
+#
+#   SECONDS=600       how long "make explore" looks
+#   SEED=             what it chooses; by default that of the day
+#   SCHEDULE=         one schedule, or some, to be replayed
+#   OPERATIONS=       names of operations; all if empty
+#   JOBS=             how many of them at once; by default one for each CPU
+
+SECONDS ?= 600
+SEED ?= $(shell date +%Y%m%d)
+SCHEDULE ?=
+OPERATIONS ?=
+JOBS ?= $(shell nproc)
+
+.PHONY: explore explore-all explore-mutations
+
+explore: venv
+	@python -m tests.explorer $(if $(SCHEDULE), \
+		replay $(foreach each,$(SCHEDULE),'$(each)'), \
+		some --seed $(SEED) --seconds $(SECONDS) --jobs $(JOBS) \
+		--operations '$(OPERATIONS)')
+
+explore-all: venv
+	@python -m tests.explorer all --seed $(SEED) --jobs $(JOBS) \
+		--operations '$(OPERATIONS)'
+
+explore-mutations: venv
+	@python -m tests.explorer mutations

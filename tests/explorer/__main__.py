@@ -1,0 +1,187 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The explorer at the command line: see "make help"."""
+
+import argparse
+import concurrent.futures
+import datetime
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+_DIRECTORY = '.explorer'
+_PAGE = 'doc/source/contributor/explored.rst'
+# A cloud takes some seconds to come up; fewer would not pay.
+_SECONDS_OF_AN_OPERATION = 60
+# One more than that for what has begun.
+_GRACE = 300
+
+
+def _arguments(argv):
+    parser = argparse.ArgumentParser(prog='python -m tests.explorer')
+    parser.add_argument(
+        'what', choices=('some', 'all', 'replay', 'mutations', 'page'),
+        help='some: what there is time for; all: everything; replay: the '
+        'schedules named; mutations: the proof that it works; page: only '
+        'write the page of the results that are there')
+    parser.add_argument('schedules', nargs='*', metavar='SCHEDULE')
+    parser.add_argument('--seconds', type=int, default=600,
+                        help='how long; with mutations, for each')
+    parser.add_argument('--seed', default=None,
+                        help='by default that of the day')
+    parser.add_argument('--operations', default='',
+                        help='names, separated by commas')
+    parser.add_argument('--happenings', default='',
+                        help='names, separated by commas; all if empty')
+    parser.add_argument('--several', type=int, default=None,
+                        help='how many schedules with several happenings, '
+                        'in each operation')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(),
+                        help='how many operations at the same time')
+    parser.add_argument('--stock', action='store_true',
+                        help='the same with the package off')
+    return parser.parse_args(argv)
+
+
+def _work(operation, directory=_DIRECTORY, limit=None, environ=None, **work):
+    """Let a worker do something.
+
+    :returns: (its Results, whether the cloud came up, how long it took)
+    """
+    from tests.explorer import report
+
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, operation)
+    if os.path.exists(path):
+        os.unlink(path)
+    work.update(operation=operation, results=os.path.abspath(path))
+    began = time.monotonic()
+    with open(path + '.out', 'w') as output:
+        process = subprocess.Popen(
+            [sys.executable, '-W', 'ignore', '-m', 'tests.explorer.worker',
+             json.dumps(work)], stdout=output, stderr=output,
+            # The order of sets is part of a schedule.
+            env=dict(os.environ, PYTHONHASHSEED='0', **(environ or {})))
+        try:
+            came_up = not process.wait(limit and limit + _GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            came_up = False
+    return report.read(path), came_up, time.monotonic() - began
+
+
+def _explore(names, jobs, **work):
+    """:returns: the exit code"""
+    from tests.explorer import report
+
+    new = down = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(_work, name, limit=work.get('seconds'),
+                               **work): name for name in names}
+        for each in concurrent.futures.as_completed(running):
+            name, (results, came_up, seconds) = running[each], each.result()
+            new += report.say(name, results, seconds)
+            if not came_up:
+                down += 1
+                print('%s: the cloud did not come up, or the worker has '
+                      'ended: see %s' % (name, os.path.join(
+                          _DIRECTORY, name + '.out')), flush=True)
+    return 1 if new else 2 if down else 0
+
+
+def _some(arguments, seed):
+    from tests.explorer import operations
+
+    names = _named(arguments) or list(operations.ALL)
+    number = max(1, arguments.seconds * arguments.jobs
+                 // _SECONDS_OF_AN_OPERATION)
+    random.Random(str(seed)).shuffle(names)
+    names = names[:number]
+    print('make explore SEED=%s SECONDS=%d: %s' % (
+        seed, arguments.seconds, ', '.join(names)), flush=True)
+    return _explore(
+        names, arguments.jobs, seed=seed,
+        seconds=arguments.seconds * arguments.jobs // len(names),
+        several=arguments.several, only=_split(arguments.happenings),
+        stock=arguments.stock)
+
+
+def _all(arguments, seed):
+    from tests.explorer import operations
+
+    code = _explore(_named(arguments) or list(operations.ALL),
+                    arguments.jobs, seed=seed,
+                    several=400 if arguments.several is None
+                    else arguments.several,
+                    only=_split(arguments.happenings), stock=arguments.stock)
+    if not arguments.stock:
+        _write_page()
+    return code
+
+
+def _write_page():
+    from tests.explorer import report
+
+    import importlib.metadata
+    report.write(_PAGE, _DIRECTORY, importlib.metadata.version('nova'))
+    print('%s is written.' % _PAGE)
+    return 0
+
+
+def _replay(arguments):
+    from tests.explorer import schedules
+
+    by_operation = {}
+    for text in arguments.schedules:
+        by_operation.setdefault(schedules.parse(text).operation,
+                                []).append(text)
+    return max(_explore([name], 1, replay=texts, stock=arguments.stock)
+               for name, texts in by_operation.items())
+
+
+def _named(arguments):
+    from tests.explorer import operations
+
+    names = _split(arguments.operations)
+    unknown = set(names) - set(operations.ALL)
+    if unknown:
+        sys.exit('No such operation: %s' % ', '.join(sorted(unknown)))
+    return names
+
+
+def _split(text):
+    return [each for each in text.replace(',', ' ').split() if each]
+
+
+def main(argv=None):
+    arguments = _arguments(argv)
+    seed = arguments.seed or datetime.date.today().strftime('%Y%m%d')
+    if arguments.what == 'some':
+        return _some(arguments, seed)
+    if arguments.what == 'all':
+        return _all(arguments, seed)
+    if arguments.what == 'replay':
+        return _replay(arguments)
+    if arguments.what == 'page':
+        return _write_page()
+    from tests.explorer import mutations
+
+    return mutations.main(_work, arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,340 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The clouds in which operations are explored."""
+
+import argparse
+import contextlib
+import io
+import os
+import tempfile
+
+import eventlet
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.functional.api import client as api_client
+from oslo_serialization import jsonutils
+
+from nova_rescue_ext.cmd import manage
+from nova_rescue_ext.live_migration import periodic
+from tests.explorer import doubles
+from tests.functional import base
+from tests.functional import migration_base
+from tests.functional import rebuild_base
+
+# The fixtures nest others in it.
+_TEMPDIR = tempfile.gettempdir()
+# Seconds of the virtual clock.
+_LONG = 3700
+
+
+class Cloud:
+    """What operations, intruders and invariants need of a cloud.
+
+    :ivar server: the server that all is about
+    :ivar answers: (status, method, URI, text, lineage) of each request
+    :ivar looks: what the intruder ``look`` has seen
+    """
+
+    CAST_AS_CALL = False
+    STOCK = False
+    # In most deployments it is 60 s; DELETE of a server whose compute
+    # service is down would be a local one.
+    SERVICE_DOWN_TIME = 10 ** 7
+
+    def explore(self):
+        raise NotImplementedError  # the runner puts itself here
+
+    def follow_answers(self):
+        self.answers, self.looks, self.provider_names = [], [], {}
+        request = api_client.TestOpenStackClient.api_request
+
+        def follow(itself, uri, *args, **kwargs):
+            actor = getattr(self, 'actors', None) and self.actors.current()
+            lineage = actor.lineage if actor else None
+            try:
+                response = request(itself, uri, *args, **kwargs)
+            except api_client.OpenStackApiException as exc:
+                self.answers.append((
+                    exc.response.status_code, kwargs.get('method'), uri,
+                    exc.response.text[:300], lineage))
+                raise
+            self.answers.append((
+                response.status_code, kwargs.get('method'), uri,
+                response.text[:300] if response.status_code >= 400 else '',
+                lineage))
+            return response
+
+        self.patch('nova.tests.functional.api.client.TestOpenStackClient.'
+                   'api_request', follow)
+
+    @property
+    def directories(self):
+        """Where the files of the hosts are, and what they make in /tmp."""
+        below = os.path.relpath(tempfile.gettempdir(), _TEMPDIR)
+        first = below.split(os.sep)[0]
+        if first in (os.curdir, os.pardir):
+            raise RuntimeError('The tests have no temporary directory')
+        return {base.CONF.instances_path, os.path.join(_TEMPDIR, first)}
+
+    def log(self):
+        return self.stdlog.logger.output
+
+    def request(self, method, path, body=None, api=None):
+        """Send a request about the server; the response is returned."""
+        return (api or self.api).api_request(
+            '/servers/%s%s' % (self.server['id'], '/' + path if path else ''),
+            method=method, headers={'Content-Type': 'application/json'},
+            body=jsonutils.dumps(body) if body else None)
+
+    def act(self, body, api=None):
+        return self.request('POST', 'action', body, api)
+
+    def delete(self):
+        return self.request('DELETE', '')
+
+    def show(self):
+        """The server as the API shows it, or None."""
+        try:
+            return self.admin_api.get_server(self.server['id'])
+        except api_client.OpenStackApiNotFoundException:
+            return None
+
+    def ask_rebuild(self):
+        return self.act({'rebuild': {'imageRef': self.image_to_rebuild}})
+
+    def ask_live_migration(self):
+        raise NotImplementedError
+
+    def allocations_by_host(self):
+        """{host: resources} of the server in placement."""
+        found = self.placement.get('/allocations/%s' % self.server['id']
+                                   ).body['allocations']
+        names = self._provider_names()
+        return {names.get(uuid, uuid): found[uuid]['resources']
+                for uuid in found}
+
+    def _provider_names(self):
+        # They do not change; asked for once.
+        if not self.provider_names:
+            self.provider_names.update({
+                provider['uuid']: provider['name'] for provider in
+                self.placement.get('/resource_providers').body[
+                    'resource_providers']})
+        return self.provider_names
+
+    def times_listed(self):
+        """How many times the server is in the list of servers."""
+        return len([server for server in self.api.get_servers(detail=False)
+                    if server['id'] == self.server['id']])
+
+    def migration_allocations(self):
+        """The number of migrations that still have allocations."""
+        from nova import objects
+
+        return sum(bool(self.placement.get(
+            '/allocations/%s' % migration.uuid).body['allocations'])
+            for migration in objects.MigrationList.get_by_filters(
+                self.context, {'instance_uuid': self.server['id']}))
+
+
+class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
+    """Two hosts with the libvirt driver, and a server on the first."""
+
+    BFV = False
+    STOPPED = False
+    CONFIG_DRIVE = False
+    # Seconds; longer than any schedule takes, and shorter ago than age().
+    RESCUE_TIMEOUT = 10 ** 6
+
+    PORT = nova_fixtures.NeutronFixture.port_1['id']
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(doubles.HonestLibvirt())
+        self.useFixture(doubles.Disks(self.glance))
+        self.volumes = self.useFixture(doubles.Volumes())
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.get_host_uptime',
+                   lambda *args: 'up')
+        # A file that is there is opened, a double of Nova's opens none.
+        self.flags(service_down_time=self.SERVICE_DOWN_TIME,
+                   rescue_timeout=self.RESCUE_TIMEOUT,
+                   running_deleted_instance_action='reap',
+                   running_deleted_instance_timeout=0)
+        self.flags(live_migration_wait_for_vif_plug=False, group='compute')
+        self.image = self.create_image(self.rescue_properties())
+        self.image_to_rebuild = self.IMAGE
+        self.follow_answers()
+        self.server = self.boot()
+        self.age()
+        if self.STOPPED:
+            self.act({'os-stop': None})
+            self._wait_for_state_change(self.server, 'SHUTOFF')
+
+    def rescue_properties(self):
+        return {}
+
+    def boot(self):
+        body = self._build_server(
+            networks=[{'port': self.PORT}], host='compute1')
+        if self.BFV:
+            body.pop('imageRef')
+            body['block_device_mapping_v2'] = [
+                {'boot_index': 0, 'uuid': self.VOLUME,
+                 'source_type': 'volume', 'destination_type': 'volume'}]
+        body['config_drive'] = self.CONFIG_DRIVE
+        server = self.api.post_server({'server': body})
+        return self._wait_for_state_change(server, 'ACTIVE')
+
+    def age(self):
+        """The server was launched long ago."""
+        instance = self.instance(self.server)
+        instance.launched_at = instance.launched_at.replace(year=2020)
+        instance.save()
+
+    def ask_rescue(self):
+        if self.STOCK:
+            return self.rescue(self.server, self.image)
+        with self.opted_in():
+            return self.rescue(self.server, self.image)
+
+    def ask_live_migration(self):
+        if self.STOCK:
+            return self.act({'os-migrateLive': {
+                'host': None, 'block_migration': 'auto'}}, self.admin_api)
+        return self.ask_migration(self.server, api=self.admin_api)
+
+    def _copy_and_start(self, domain, params):
+        super()._copy_and_start(domain, params)
+        doubles.leave_source(domain)
+
+    def restart(self, service):
+        """Start a service again after it was killed."""
+        if service not in self.computes:
+            return  # it keeps nothing
+        compute = self.computes[service]
+        for server in (compute.rpcserver,
+                       getattr(compute, 'rpcserver_alt', None)):
+            if server is not None:
+                server.stop()
+        compute.stop = lambda *args, **kwargs: None
+        self.restart_compute_service(service)
+        self._tell_driver_its_host(self.computes[service].driver, service)
+
+    def let_an_hour_pass(self):
+        """What nova-compute ends when nobody has worked on it for long."""
+        eventlet.sleep(_LONG)
+        for compute in list(self.computes.values()):
+            periodic.look(compute.manager, self.context)
+
+    # --- what there is ---------------------------------------------------
+
+    def domains_of_server(self):
+        """[(host, domain)] over all hosts."""
+        return [(host, domain) for host, compute in self.computes.items()
+                for domain in compute.driver._host.get_connection()
+                ._vms.values() if domain.UUIDString() == self.server['id']]
+
+    def guests(self):
+        """[(host, whether it boots the rescue disk)] of those that run."""
+        return [(host, has_rescue_disk(domain))
+                for host, domain in self.domains_of_server()
+                if domain.isActive()]
+
+    def files(self):
+        """{host: {name: bytes}} of the server's files."""
+        found = {}
+        for host in self.computes:
+            directory = self.path(self.server['id'], host)
+            for parent, _, names in os.walk(directory):
+                for name in names:
+                    path = os.path.join(parent, name)
+                    with open(path, 'rb') as file:
+                        found.setdefault(host, {})[os.path.relpath(
+                            path, directory)] = file.read()
+        return found
+
+    def state(self):
+        """What the API says and what runs."""
+        server = self.show()
+        return dict(
+            status=server['status'] if server else 404,
+            task=server and server['OS-EXT-STS:task_state'],
+            host=server and server['OS-EXT-SRV-ATTR:host'],
+            guests=self.guests())
+
+
+def has_rescue_disk(domain):
+    """Whether a guest runs on a rescue disk."""
+    return any(path.endswith('.rescue') for path in doubles.files_of(domain))
+
+
+class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
+    """Hosts that come after the server has failed."""
+
+    BFV = False
+
+    def setUp(self):
+        super().setUp()
+        self.follow_answers_with_mock()
+        self.flags(service_down_time=self.SERVICE_DOWN_TIME)
+        self.image_to_rebuild = self.IMAGE
+        self.deleted_volumes = []
+        self.patch('nova.volume.cinder.API.delete',
+                   lambda itself, context, volume:
+                   self.deleted_volumes.append(volume))
+        self.server = self.fail_to_boot()
+
+    follow_answers_with_mock = Cloud.follow_answers
+
+    def fail_to_boot(self):
+        request = dict(networks=[{'port': self.PORT}])
+        if self.BFV:
+            request['bdms'] = [
+                {'boot_index': 0, 'uuid': self.VOLUME,
+                 'source_type': 'volume', 'destination_type': 'volume',
+                 'delete_on_termination': True}]
+        return self.create_failed(**request)
+
+    def ask_rebuild(self):
+        return self.rebuild(self.server)
+
+    def ask_live_migration(self):
+        return self.act({'os-migrateLive': {
+            'host': None, 'block_migration': 'auto'}}, self.admin_api)
+
+    def ask_rescue(self):
+        return self.act({'rescue': None})
+
+    def restart(self, service):
+        if service in self.computes:
+            self.computes[service] = self.restart_compute_service(
+                self.computes[service])
+
+    @staticmethod
+    def finish_interrupted():
+        """What an operator does after a crash."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            manage.rebuild_interrupted(argparse.Namespace(
+                older_than=-1, dry_run=False, config_file=None))
+
+    def guests(self):
+        """[(host, False)] of those that run."""
+        return [(host, False) for host, compute in self.computes.items()
+                if self.server['id'] in compute.driver.instances]
+
+    def state(self):
+        server = self.show()
+        return dict(
+            status=server['status'] if server else 404,
+            task=server and server['OS-EXT-STS:task_state'],
+            host=server and server['OS-EXT-SRV-ATTR:host'],
+            guests=self.guests())

@@ -1,0 +1,185 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Who acts on the server in the middle of an operation."""
+
+import typing
+
+from nova import context as nova_context
+from nova import objects
+
+
+class Intruder(typing.NamedTuple):
+    """Somebody who acts.
+
+    :ivar words: for the report
+    :ivar act: called with the cloud
+    :ivar resets: whether it overwrites the state of the server, which is then
+        no longer what the operation says
+    """
+
+    words: str
+    act: typing.Callable
+    resets: bool = False
+
+
+ALL = {}
+
+
+def _intruder(words, resets=False):
+    def add(function):
+        ALL[function.__name__.strip('_')] = Intruder(words, function, resets)
+        return function
+
+    return add
+
+
+@_intruder('the owner deletes the server')
+def _delete(cloud):
+    return cloud.delete()
+
+
+@_intruder('an administrator deletes it by force')
+def _force_delete(cloud):
+    return cloud.act({'forceDelete': None}, cloud.admin_api)
+
+
+@_intruder('the owner rescues it')
+def _rescue(cloud):
+    return cloud.ask_rescue()
+
+
+@_intruder('the owner unrescues it')
+def _unrescue(cloud):
+    return cloud.act({'unrescue': None})
+
+
+@_intruder('the owner reboots it hard')
+def _reboot(cloud):
+    return cloud.act({'reboot': {'type': 'HARD'}})
+
+
+@_intruder('the owner stops it')
+def _stop(cloud):
+    return cloud.act({'os-stop': None})
+
+
+@_intruder('the owner rebuilds it')
+def _rebuild(cloud):
+    return cloud.ask_rebuild()
+
+
+@_intruder('an administrator migrates it live')
+def _migrate(cloud):
+    return cloud.ask_live_migration()
+
+
+@_intruder('an administrator aborts its migration')
+def _abort(cloud):
+    found = cloud.admin_api.api_get('/servers/%s/migrations' % (
+        cloud.server['id'])).body['migrations']
+    for migration in found:
+        cloud.request('DELETE', 'migrations/%s' % migration['id'],
+                      api=cloud.admin_api)
+
+
+@_intruder('an administrator resets its state to active', resets=True)
+def _reset_active(cloud):
+    return cloud.act({'os-resetState': {'state': 'active'}},
+                     cloud.admin_api)
+
+
+@_intruder('an administrator resets its state to error', resets=True)
+def _reset_error(cloud):
+    return cloud.act({'os-resetState': {'state': 'error'}}, cloud.admin_api)
+
+
+@_intruder('an administrator disables the compute services')
+def _disable(cloud):
+    for service in cloud.admin_api.get_services(binary='nova-compute'):
+        cloud.admin_api.put_service(service['id'], {'status': 'disabled'})
+
+
+@_intruder('the power states are synchronized')
+def _sync_power_states(cloud):
+    _each(cloud, '_sync_power_states')
+
+
+@_intruder('rescue_timeout is looked at')
+def _poll_rescued(cloud):
+    _each(cloud, '_poll_rescued_instances')
+
+
+@_intruder('guests of deleted servers are looked for')
+def _cleanup_deleted(cloud):
+    _each(cloud, '_cleanup_running_deleted_instances')
+
+
+@_intruder('files of deleted servers are looked for')
+def _cleanup_files(cloud):
+    _each(cloud, '_run_pending_deletes')
+
+
+@_intruder('the resources are audited')
+def _audit(cloud):
+    for compute in list(cloud.computes.values()):
+        context = nova_context.get_admin_context()
+        compute.manager.update_available_resource(context)
+
+
+@_intruder('the network info is healed')
+def _heal(cloud):
+    _each(cloud, '_heal_instance_info_cache')
+
+
+@_intruder('servers are listed, and this one is shown')
+def _look(cloud):
+    # What it sees must be one server, always.
+    cloud.looks.append((
+        [server['status'] for server in cloud.api.get_servers()
+         if server['id'] == cloud.server['id']],
+        cloud.request('GET', '').status_code))
+
+
+PERIODIC = ('sync_power_states', 'poll_rescued', 'cleanup_deleted',
+            'cleanup_files', 'audit', 'heal')
+
+
+def _each(cloud, name):
+    for host in list(cloud.computes):
+        compute = cloud.computes.get(host)
+        if compute is not None:
+            getattr(compute.manager, name)(nova_context.get_admin_context())
+
+
+def let_periodic_tasks_run(cloud):
+    """Run what nova-compute runs from time to time.
+
+    :param cloud: an operations.Cloud
+    :returns: what was raised, as a list of texts
+    """
+    raised = []
+    for name in PERIODIC:
+        try:
+            ALL[name].act(cloud)
+        except Exception as exc:
+            raised.append('periodic task %s raises %r' % (name, exc))
+    return raised
+
+
+def unfinished_migrations(cloud):
+    """The states of the server's migrations that are not over."""
+    return [migration.status for migration
+            in objects.MigrationList.get_by_filters(
+                cloud.context, {'instance_uuid': cloud.server['id']})
+            if migration.status not in ('completed', 'error', 'failed',
+                                        'cancelled', 'done', 'confirmed')]

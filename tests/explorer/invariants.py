@@ -1,0 +1,410 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What must be true once the cloud has come to rest.
+
+Each sentence of a violation begins with what is violated, so that equal ones
+can be counted.
+"""
+
+from nova.compute import task_states
+from nova import objects
+
+from nova_rescue_ext import instance_metadata
+from tests.explorer import failures
+from tests.explorer import intruders
+
+# These stay until the next rescue or migration: see the table of that module.
+_ALLOWED_METADATA = ('rescue_ext_version', 'rescue_ext_offered_image',
+                     instance_metadata.ATTEMPT,
+                     instance_metadata.TRANSFERRED)
+
+_FAILURES = {failures.FAIL, failures.LOST, failures.LATE, failures.CRASH}
+
+
+class Before:
+    """What the server had before the operation.
+
+    :ivar disks: {name: bytes} of its own disks
+    :ivar resources: those that it has in placement
+    """
+
+    def __init__(self, cloud):
+        files = cloud.files()
+        self.disks = {name: content
+                      for names in files.values()
+                      for name, content in names.items()
+                      if is_own_disk(name)}
+        self.resources, = cloud.allocations_by_host().values()
+        self.attachments = len(cloud.cinder.attachment_ids_for_instance(
+            cloud.server['id']))
+
+
+def is_own_disk(name):
+    """Whether a file is a disk of the server and not of its rescue."""
+    return name.startswith('disk') and name != 'disk.info' and (
+        not name.endswith('.rescue'))
+
+
+def check_libvirt(cloud, explorer):
+    """All violations, with the ways out tried as well.
+
+    :param cloud: a clouds.LibvirtCloud
+    :param explorer: the Explorer
+    :returns: a list of texts
+    """
+    before = cloud.state()
+    found = _violations(cloud, before)
+    if before['task'] == task_states.MIGRATING and (
+            _happened(explorer) & _FAILURES):
+        # nova-compute ends what nobody has worked on for long.
+        cloud.let_an_hour_pass()
+        explorer.rest()
+        before = cloud.state()
+        found = ['after an hour: ' + each
+                 for each in _violations(cloud, before)]
+    found += intruders.let_periodic_tasks_run(cloud)
+    explorer.rest()
+    after = cloud.state()
+    if after != before:
+        found.append('periodic tasks change it: %s, then %s' % (
+            _short(before), _short(after)))
+        found += ['after the periodic tasks: ' + each
+                  for each in _violations(cloud, after)]
+    found += _bad_answers(cloud, explorer)
+    if after['status'] != 404 and not found:
+        # Whoever is at fault already, cannot be asked for a way out.
+        found += _ways_out(cloud, explorer, after)
+    return found
+
+
+def _short(state):
+    return '%s/%s on %s, guests %s' % (state['status'], state['task'],
+                                       state['host'], state['guests'])
+
+
+def _violations(cloud, state):
+    if state['status'] == 404:
+        return _left_of_deleted(cloud)
+    return [text for check in (
+        _one_in_lists, _no_task, _guest_is_what_api_says,
+        _guest_is_on_its_host, _disks_are_there,
+        _nothing_of_rescue, _volumes, _placement, _ports, _migrations,
+        _events) for text in check(cloud, state)]
+
+
+def _left_of_deleted(cloud):
+    uuid = cloud.server['id']
+    found = []
+    if cloud.times_listed():
+        found.append('deleted, but it is listed')
+    if cloud.domains_of_server():
+        found.append('deleted, but there is a domain: %s' % [
+            '%s on %s' % ('running' if domain.isActive() else 'defined',
+                          host)
+            for host, domain in cloud.domains_of_server()])
+    if cloud.allocations_by_host():
+        found.append('deleted, but it has allocations')
+    if cloud.migration_allocations():
+        found.append('deleted, but its migration has allocations')
+    if cloud.cinder.attachment_ids_for_instance(uuid):
+        found.append('deleted, but a volume is attached')
+    if cloud.volumes.connected:
+        found.append('deleted, but a volume is connected: %s' % [
+            host for _, host in cloud.volumes.connected])
+    left = {host: sorted(names) for host, names in cloud.files().items()}
+    if left:
+        found.append('deleted, but there are files: %s' % left)
+    if cloud.volumes.deleted:
+        found.append('a volume was deleted that nobody wanted deleted')
+    if _ports_of(cloud):
+        found.append('deleted, but it has a port')
+    return found
+
+
+def _one_in_lists(cloud, state):
+    number = cloud.times_listed()
+    if number != 1:
+        yield 'listed %d times' % number
+
+
+def _no_task(cloud, state):
+    if state['task']:
+        yield 'a task remains: %s with %s' % (state['status'],
+                                              state['task'])
+
+
+def _guest_is_what_api_says(cloud, state):
+    status, guests = state['status'], state['guests']
+    if status in ('ACTIVE', 'SHUTOFF') and any(
+            in_rescue for _, in_rescue in guests):
+        yield '%s, but the rescue disk boots' % status
+    if status == 'RESCUE' and not any(rescue for _, rescue in guests):
+        yield 'RESCUE, but the guests are %s' % guests
+    if status == 'ACTIVE' and not guests:
+        yield 'ACTIVE, but no guest runs'
+    if status == 'SHUTOFF' and guests:
+        yield 'SHUTOFF, but a guest runs'
+    if status not in ('RESCUE', 'ACTIVE', 'SHUTOFF', 'ERROR'):
+        yield 'a state that nobody asked for: %s' % status
+
+
+def _guest_is_on_its_host(cloud, state):
+    if len(state['guests']) > 1:
+        yield 'two guests of one server: %s' % state['guests']
+    for host, _ in state['guests']:
+        if host != state['host']:
+            yield 'a guest on %s, the server is on %s' % (host,
+                                                          state['host'])
+    for host, domain in cloud.domains_of_server():
+        if host != state['host']:
+            yield 'a domain is left on %s' % host
+
+
+def _disks_are_there(cloud, state):
+    files = cloud.files()
+    on_host = files.get(state['host'], {})
+    for name, content in cloud.before.disks.items():
+        if on_host.get(name) is None:
+            yield 'the disk %s is gone from %s' % (name, state['host'])
+        elif on_host[name] != content:
+            yield 'the content of %s has changed' % name
+    for host, names in files.items():
+        # On shared storage all hosts see the same files.
+        if host != state['host'] and not cloud.SHARED:
+            yield 'files are left on %s: %s' % (host, sorted(names))
+
+
+def _nothing_of_rescue(cloud, state):
+    if state['status'] == 'RESCUE' or any(
+            in_rescue for _, in_rescue in state['guests']):
+        return
+    instance = cloud.instance(cloud.server)
+    if state['status'] == 'ERROR' and instance_metadata.has_record(instance):
+        # It is still rescued: its unrescue has failed. The way out cleans up.
+        return
+    left = [name for names in cloud.files().values() for name in names
+            if name.endswith('.rescue') or name == 'unrescue.xml']
+    if left:
+        yield 'files of a rescue are left: %s' % sorted(set(left))
+    if state['status'] == 'ERROR':
+        return
+    keys = [key for key in instance.system_metadata
+            if key.startswith(instance_metadata.PREFIX)
+            and key not in _ALLOWED_METADATA]
+    if keys:
+        yield 'metadata of a rescue is left: %s' % sorted(keys)
+
+
+def _volumes(cloud, state):
+    number = len(cloud.cinder.attachment_ids_for_instance(
+        cloud.server['id']))
+    if number != cloud.before.attachments:
+        yield '%d attachments of volumes instead of %d' % (
+            number, cloud.before.attachments)
+    if cloud.volumes.deleted:
+        yield 'a volume was deleted that nobody wanted deleted'
+    hosts = {host for host, _ in state['guests']}
+    connected = {host for _, host in cloud.volumes.connected}
+    if cloud.BFV and hosts - connected:
+        yield 'a guest runs on %s without its volume' % sorted(
+            hosts - connected)
+    if connected - {state['host']}:
+        yield 'a volume is connected to %s' % sorted(
+            connected - {state['host']})
+
+
+def _placement(cloud, state):
+    allocations = cloud.allocations_by_host()
+    if allocations != {state['host']: cloud.before.resources}:
+        yield 'allocations on %s, the server is on %s' % (
+            sorted(allocations), state['host'])
+    if cloud.migration_allocations():
+        yield 'a migration that is over has allocations'
+
+
+def _ports_of(cloud):
+    return cloud.neutron.list_ports(
+        is_admin=True, device_id=cloud.server['id'])['ports']
+
+
+def _ports(cloud, state):
+    ports = _ports_of(cloud)
+    if len(ports) != 1:
+        yield '%d ports instead of 1' % len(ports)
+    for port in ports:
+        if port.get('binding:host_id') != state['host']:
+            yield 'a port is bound to %s, the server is on %s' % (
+                port.get('binding:host_id'), state['host'])
+
+
+def _migrations(cloud, state):
+    running = intruders.unfinished_migrations(cloud)
+    if running:
+        yield 'a migration is %s' % running
+
+
+def _events(cloud, state):
+    """Every event of an action that was begun is over."""
+    for action in objects.InstanceActionList.get_by_instance_uuid(
+            cloud.context, cloud.server['id']):
+        for event in objects.InstanceActionEventList.get_by_action(
+                cloud.context, action.id):
+            if event.finish_time is None:
+                yield 'an event is open: %s of %s' % (event.event,
+                                                      action.action)
+
+
+def _happened(explorer):
+    """The names of all that happens in a schedule."""
+    return {explorer.schedule.happening, *(
+        step.happening for step in explorer.schedule.steps)}
+
+
+def _bad_answers(cloud, explorer):
+    if _happened(explorer) & _FAILURES:
+        # With what it needs away, Nova says 500.
+        return []
+    return ['answer %d to %s %s: %s' % (status, method,
+                                        uri.rpartition('/')[2], text[:100])
+            for status, method, uri, text, _ in cloud.answers
+            if status >= 500]
+
+
+def _ways_out(cloud, explorer, state):
+    found = []
+    name = 'unrescue' if state['status'] == 'RESCUE' else 'hard reboot'
+    body = ({'unrescue': None} if name == 'unrescue'
+            else {'reboot': {'type': 'HARD'}})
+    answer = explorer.as_caller(lambda: cloud.act(body))
+    after = cloud.state()
+    if (answer.status_code >= 400
+            or (after['status'], after['task']) != ('ACTIVE', None)
+            or [rescue for _, rescue in after['guests']] != [False]):
+        found.append('no way out by %s: answer %d, then %s' % (
+            name, answer.status_code, _short(after)))
+    found += ['after the %s: %s' % (name, each)
+              for each in _violations(cloud, after)]
+    if not found:
+        answer = explorer.as_caller(cloud.delete)
+        if cloud.show() is not None:
+            found.append('cannot be deleted: answer %d' % answer.status_code)
+        found += ['after the last delete: ' + each
+                  for each in _left_of_deleted(cloud)]
+    return found
+
+
+# --- rebuild of servers that never booted ------------------------------------
+
+def check_rebuild(cloud, explorer):
+    """The same for a server that never booted.
+
+    :param cloud: a clouds.RebuildCloud
+    :param explorer: the Explorer
+    """
+    found = _rebuild_violations(cloud)
+    before = cloud.state()
+    for name in ('sync_power_states', 'cleanup_deleted', 'audit'):
+        intruders.ALL[name].act(cloud)
+    explorer.rest()
+    after = cloud.state()
+    if after != before:
+        found.append('periodic tasks change it: %s, then %s' % (
+            _short(before), _short(after)))
+    found += _bad_answers(cloud, explorer)
+    if after['status'] == 'BUILD' and _happened(explorer) & _FAILURES:
+        # The documented way, after a crash or without an answer.
+        cloud.finish_interrupted()
+        explorer.rest()
+        after = cloud.state()
+        found = ['after rebuild-interrupted: ' + each
+                 for each in _rebuild_violations(cloud)]
+    for listed, status in cloud.looks:
+        if (len(listed), status) not in ((1, 200), (0, 404)):
+            found.append('listed %d times, GET says %d' % (len(listed),
+                                                           status))
+    if after['status'] != 404 and not found:
+        found += _rebuild_ways_out(cloud, explorer, after)
+    return found
+
+
+def _rebuild_violations(cloud):
+    state = cloud.state()
+    found = []
+    there = {
+        'it is listed': cloud.times_listed(),
+        'it has a row': cloud.count_rows(cloud.server, deleted=0),
+        'a guest runs': state['guests'],
+        'it has allocations': cloud.allocations_by_host(),
+        'a volume is attached': len(
+            cloud.cinder.attachment_ids_for_instance(cloud.server['id'])),
+    }
+    if objects.BuildRequestList.get_all(cloud.context).objects:
+        found.append('a build request is left')
+    if len(state['guests']) > 1:
+        found.append('two guests of one server: %s' % state['guests'])
+    if state['task']:
+        found.append('a task remains: %s with %s' % (state['status'],
+                                                     state['task']))
+    if state['status'] == 404:
+        return found + ['deleted, but ' + text for text in there
+                        if there[text]]
+    if cloud.deleted_volumes:
+        found.append('a volume was deleted that nobody wanted deleted')
+    if (there['it is listed'], there['it has a row']) != (1, 1):
+        found.append('listed %d times, with %d rows' % (
+            there['it is listed'], there['it has a row']))
+    return found + list(_not_rebuilt(
+        cloud, state, there['it has allocations'],
+        there['a volume is attached']))
+
+
+def _not_rebuilt(cloud, state, allocations, attachments):
+    hosts = [host for host, _ in state['guests']]
+    if state['status'] == 'ACTIVE':
+        if hosts != [state['host']]:
+            yield 'ACTIVE on %s, guests on %s' % (state['host'], hosts)
+        if set(allocations) != {state['host']}:
+            yield 'allocations on %s, the server is on %s' % (
+                sorted(allocations), state['host'])
+        if attachments != cloud.BFV:
+            yield 'ACTIVE, with %d attachments of volumes' % attachments
+    elif state['status'] != 'ERROR':
+        yield 'a state that nobody asked for: %s' % state['status']
+    elif {*hosts, *allocations} - {state['host']}:
+        # A service that was killed, or a reset, leaves them where it is.
+        yield 'ERROR, guests on %s, allocations on %s' % (
+            hosts, sorted(allocations))
+
+
+def _rebuild_ways_out(cloud, explorer, state):
+    found = []
+    if state['status'] == 'ERROR' and not _was_reset(explorer):
+        answer = explorer.as_caller(cloud.ask_rebuild)
+        after = cloud.state()
+        if (after['status'], len(after['guests'])) != ('ACTIVE', 1):
+            found.append('no way out by rebuild: answer %d, then %s' % (
+                answer.status_code, _short(after)))
+        found += ['after another rebuild: ' + each
+                  for each in _rebuild_violations(cloud)]
+    if not found:
+        answer = explorer.as_caller(cloud.delete)
+        if cloud.show() is not None:
+            found.append('cannot be deleted: answer %d' % answer.status_code)
+        found += ['after the last delete: ' + each
+                  for each in _rebuild_violations(cloud)]
+    return found
+
+
+def _was_reset(explorer):
+    return any(name in intruders.ALL and intruders.ALL[name].resets
+               for name in _happened(explorer))

@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Violations that are known and left as they are, each with the reason.
+
+They do not fail a run, and are listed in explored.rst.
+"""
+
+import re
+import typing
+
+
+class Entry(typing.NamedTuple):
+    """Violations that one reason explains.
+
+    :ivar schedule: a regular expression that matches a part of the schedule
+    :ivar violation: a regular expression that matches a part of the violation
+    :ivar reason: why it is left, in a sentence
+    """
+
+    schedule: str
+    violation: str
+    reason: str
+
+
+ALL = (
+    Entry(r'^(un)?rescue[\w-]*@api/(db\.action_start|rpc\.cast\.\w+)#\d+='
+          '(fail|lost|crash)$',
+          'a task remains',
+          'nova-api fails, or is killed, between saving the task and sending '
+          'the message: the task stays, as in stock Nova, until nova-compute '
+          'is restarted.'),
+    Entry(r'^migrate[\w-]*@.*=reset_active$',
+          'ACTIVE, but the rescue disk boots',
+          'An administrator resets the state of a server in rescue while it '
+          'is migrated: that changes what the API says, not the guest.'),
+    Entry(r'^rescue[\w-]*@compute1/(db\.action_event_finish|'
+          r'os\.unlink\(unrescue.xml\))#\d+=reset_active$',
+          'ACTIVE, but the rescue disk boots',
+          'The same when the rescue is over.'),
+    Entry(r'^migrate[\w-]*@.*=crash$', 'an event is open',
+          'A service of Nova that is killed does not end the events of what '
+          'it did for a live migration.'),
+    Entry(r'^rebuild[\w-]*@host\d/db\.action_event_finish#\d+=(fail|lost)$',
+          r'allocations on \[\], the server is on',
+          'nova-compute gives the allocations back if the event of a build '
+          'cannot be ended, also if the server runs, of every new server.'),
+)
+
+
+def reason_of(schedule, violations):
+    """Why all violations of a schedule are left open.
+
+    :param schedule: its text
+    :param violations: a list of texts
+    :returns: the reasons, or None if one of them is not left open
+    """
+    reasons = []
+    for violation in violations:
+        found = [entry.reason for entry in ALL
+                 if re.search(entry.schedule, schedule)
+                 and re.search(entry.violation, violation)]
+        if not found:
+            return None
+        reasons.append(found[0])
+    return sorted(set(reasons))

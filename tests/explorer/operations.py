@@ -1,0 +1,217 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The operations that are explored.
+
+Each is a class with the cloud that it runs in; ``ALL`` has them by name.
+"""
+
+import os
+
+from oslo_serialization import jsonutils
+
+from tests.explorer import clouds
+from tests.explorer import intruders
+from tests.explorer import invariants
+
+ALL = {}
+
+_ON_A_HOST = ('delete', 'force_delete', 'rescue', 'unrescue', 'reboot',
+              'stop', 'rebuild', 'migrate', 'reset_active', 'reset_error',
+              'disable') + intruders.PERIODIC
+
+
+def _operation(name, words):
+    def add(cls):
+        cls.NAME, cls.WORDS = name, words
+        ALL[name] = cls
+        return cls
+
+    return add
+
+
+class _OnLibvirt(clouds.LibvirtCloud):
+
+    INTRUDERS = _ON_A_HOST
+    # Whether stock Nova has it, so that it can be compared.
+    IN_STOCK = True
+
+    def setUp(self):
+        super().setUp()
+        self.prepare()
+        self.before = invariants.Before(self)
+
+    def prepare(self):
+        pass
+
+    def check(self, explorer):
+        return invariants.check_libvirt(self, explorer)
+
+    def rescue_it(self):
+        self.assert_rescued(self.server, self.ask_rescue())
+
+
+@_operation('rescue-legacy', 'rescue of a running server, legacy layout')
+class RescueLegacy(_OnLibvirt):
+
+    def operate(self):
+        return self.ask_rescue()
+
+
+@_operation('rescue-stable', 'rescue of a running server, stable devices')
+class RescueStable(RescueLegacy):
+
+    def rescue_properties(self):
+        return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
+
+
+@_operation('rescue-stopped', 'rescue of a stopped server, with config drive')
+class RescueStopped(RescueLegacy):
+
+    STOPPED = True
+    CONFIG_DRIVE = True
+
+
+@_operation('rescue-kernel', 'rescue with an image that has its own kernel')
+class RescueKernel(RescueLegacy):
+
+    def rescue_properties(self):
+        return {'kernel_id': self.create_image(
+            container_format='aki', disk_format='aki')}
+
+
+@_operation('rescue-bfv', 'rescue of a server that boots from a volume')
+class RescueBfv(RescueStable):
+
+    BFV = True
+
+
+@_operation('unrescue', 'unrescue of a server in a legacy rescue')
+class Unrescue(_OnLibvirt):
+
+    def prepare(self):
+        self.rescue_it()
+
+    def operate(self):
+        return self.act({'unrescue': None})
+
+
+@_operation('unrescue-bfv', 'unrescue of a server that boots from a volume')
+class UnrescueBfv(Unrescue):
+
+    BFV = True
+
+    def rescue_properties(self):
+        return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
+
+
+@_operation('unrescue-stopped', 'unrescue of a server that goes back to '
+            'being stopped')
+class UnrescueStopped(Unrescue):
+
+    STOPPED = True
+    IN_STOCK = False
+
+    def operate(self):
+        with self.opted_in():
+            return self.act({'unrescue': None})
+
+
+class _Migration(_OnLibvirt):
+
+    IN_STOCK = False
+    INTRUDERS = _ON_A_HOST + ('abort',)
+
+    def prepare(self):
+        self.rescue_it()
+        if not self.SHARED:
+            self._make_raw()
+
+    def _make_raw(self):
+        """What Nova writes for images_type raw."""
+        directory = self.path(self.server['id'], 'compute1')
+        disks = [name for name in os.listdir(directory)
+                 if name.startswith('disk') and name != 'disk.info']
+        with open(os.path.join(directory, 'disk.info'), 'w') as file:
+            file.write(jsonutils.dumps({
+                os.path.join(directory, name): 'raw' for name in disks}))
+
+    def operate(self):
+        return self.ask_live_migration()
+
+
+@_operation('migrate', 'live migration in rescue, disks are copied')
+class Migrate(_Migration):
+    pass
+
+
+@_operation('migrate-shared', 'live migration in rescue, on shared storage')
+class MigrateShared(_Migration):
+
+    SHARED = True
+
+
+@_operation('migrate-bfv', 'live migration in rescue, from a volume')
+class MigrateBfv(_Migration):
+
+    BFV = True
+
+    def rescue_properties(self):
+        return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
+
+
+@_operation('rebuild-cell0', 'rebuild of a server that found no host')
+class RebuildCell0(clouds.RebuildCloud):
+
+    INTRUDERS = ('delete', 'force_delete', 'rebuild', 'reset_active',
+                 'reset_error', 'look', 'sync_power_states',
+                 'cleanup_deleted', 'audit')
+    IN_STOCK = False
+
+    def setUp(self):
+        super().setUp()
+        self.add_capacity()
+        self.add_capacity('host2')
+
+    def operate(self):
+        return self.ask_rebuild()
+
+    def check(self, explorer):
+        return invariants.check_rebuild(self, explorer)
+
+
+@_operation('rebuild-bfv', 'the same, of one that boots from a volume')
+class RebuildBfv(RebuildCell0):
+
+    BFV = True
+
+
+@_operation('rebuild-cell', 'rebuild of a server whose builds failed on all '
+            'hosts')
+class RebuildCell(RebuildCell0):
+
+    def setUp(self):
+        clouds.RebuildCloud.setUp(self)
+
+    def fail_to_boot(self):
+        from nova import exception
+
+        def fail(*args, **kwargs):
+            raise exception.NovaException('Injected while it boots')
+
+        self.add_capacity()
+        self.add_capacity('host2')
+        patch = self.patch('nova.virt.fake.FakeDriver.spawn', fail)
+        server = self.create(networks=[{'port': self.PORT}])
+        patch.stop()
+        self.assertEqual('ERROR', server['status'])
+        return server
