@@ -143,7 +143,7 @@ def host_without_package(plot):
         'The operator has taken the package off %s, where the server is. '
         'Nova there would fail after it has powered the server off, so it is '
         'not even asked.' % host)
-    plot.refused('compute node %s does not serve compute-rescue' % host,
+    plot.refused('its compute node does not serve compute-rescue',
                  image=plot.rescue_image)
 
     plot.script.step('As the refusal said: an image that has both properties')
