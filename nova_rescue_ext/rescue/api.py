@@ -13,13 +13,17 @@
 
 """Rescue in nova-api."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
+import typing
 
 from nova.compute import api as compute_api
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import conf
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova import utils
@@ -41,9 +45,29 @@ CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 
-def rescue(original, self, context, instance, rescue_password=None,
-           rescue_image_ref=None, clean_shutdown=True,
-           allow_bfv_rescue=False):
+class _Chosen(typing.NamedTuple):
+    """The image to rescue with.
+
+    :ivar metadata: as Nova's client of Glance gives it
+    :ivar context: the RequestContext that it was read with
+    """
+
+    id: str
+    metadata: claimed_images.Image
+    context: nova_context.RequestContext
+    origin: claims.Origin
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether only the operator's credentials can read it."""
+        return self.origin is claims.Origin.OPERATOR
+
+
+def rescue(original: typing.Callable[..., None], self: compute_api.API,
+           context: nova_context.RequestContext, instance: objects.Instance,
+           rescue_password: str | None = None,
+           rescue_image_ref: str | None = None, clean_shutdown: bool = True,
+           allow_bfv_rescue: bool = False) -> None:
     """Rescue with an image that was chosen and checked.
 
     From compute-rescue 1.1 (specs: rescue-image, stable-device-rescue),
@@ -55,7 +79,7 @@ def rescue(original, self, context, instance, rescue_password=None,
     """
     _check_compute_service(self, context, instance)
     _forget_earlier_rescue(context, instance)
-    race = contextlib.nullcontext()
+    race: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if microversion.is_requested(context, microversion.RESCUE):
         race = conflict.loser_is_refused(instance, 'rescue')
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
@@ -63,23 +87,26 @@ def rescue(original, self, context, instance, rescue_password=None,
         volume_backed = compute_utils.is_volume_backed_instance(
             context, instance, bdms)
         if allow_bfv_rescue or not volume_backed:
-            images = _Images(self, context, instance)
-            rescue_image_ref = _choose(images, context, instance, bdms,
-                                       volume_backed, rescue_image_ref)
+            chosen = _choose(self, context, instance, bdms, volume_backed,
+                             rescue_image_ref)
+            rescue_image_ref = chosen.id
             instance_metadata.request_rescue(
-                instance, context.compute_rescue, images.offered)
-            original = images.call_with(original)
+                instance, context.compute_rescue,
+                chosen.id if chosen.is_offered else None)
+            original = _with_image(original, self, chosen)
     with race:
-        return original(context, instance, rescue_password=rescue_password,
-                        rescue_image_ref=rescue_image_ref,
-                        clean_shutdown=clean_shutdown,
-                        allow_bfv_rescue=allow_bfv_rescue)
+        original(context, instance, rescue_password=rescue_password,
+                 rescue_image_ref=rescue_image_ref,
+                 clean_shutdown=clean_shutdown,
+                 allow_bfv_rescue=allow_bfv_rescue)
 
 
-def _check_compute_service(api, context, instance):
-    """Refuse a rescue that would wait in a queue, with its password told.
+def _check_compute_service(api: compute_api.API,
+                           context: nova_context.RequestContext,
+                           instance: objects.Instance) -> None:
+    """Refuse a rescue that would wait in a queue after its password is shown.
 
-    Also of callers who did not opt in, if it is sure that the service is down.
+    Also for callers who did not opt in, if the service is known to be down.
 
     :raises: ComputeServiceDown, answered with 409
     """
@@ -88,18 +115,19 @@ def _check_compute_service(api, context, instance):
     try:
         is_up = capabilities.is_up(api, context, instance.host, unknown=True)
     except Exception as exc:
-        LOG.debug('Whether the compute service is up is not known: %s', exc,
-                  instance=instance)
+        LOG.debug('Could not check whether the compute service is up: %s',
+                  exc, instance=instance)
         return
     if not is_up:
         raise ext_exception.ComputeServiceDown(instance_uuid=instance.uuid)
 
 
-def _forget_earlier_rescue(context, instance):
-    """Forget what an earlier rescue was asked for, and what it was.
+def _forget_earlier_rescue(context: nova_context.RequestContext,
+                           instance: objects.Instance) -> None:
+    """Forget the request and the record of an earlier rescue.
 
-    A host with the package writes a record of its own. Until then it tells
-    what an unrescue that failed has left.
+    A host with the package overwrites the record itself, and needs the old
+    one until then: it says what a failed unrescue left behind.
     """
     instance_metadata.forget_rescue_request(instance)
     if not instance_metadata.has_record(instance):
@@ -108,76 +136,115 @@ def _forget_earlier_rescue(context, instance):
         node = objects.ComputeNode.get_by_host_and_nodename(
             context, instance.host, instance.node)
     except exception.ComputeHostNotFound:
-        return  # nobody gets to rescue it
+        return  # Nova refuses the rescue
     if not capabilities.host_can(node, microversion.RESCUE):
         instance_metadata.forget_rescue(instance)
 
 
-# Nova makes these checks, too, but after ours: a locked server answers 409
+# Nova checks this, too, but only after us: a locked server answers 409,
 # whatever its image is like.
 @compute_api.check_instance_lock
 @compute_api.check_instance_state(
     vm_state=[vm_states.ACTIVE, vm_states.STOPPED, vm_states.ERROR])
-def _choose(images, context, instance, bdms, volume_backed,
-            rescue_image_ref):
-    """The image to rescue with, once all is checked that can be.
+def _choose(api: compute_api.API, context: nova_context.RequestContext,
+            instance: objects.Instance, bdms: objects.BlockDeviceMappingList,
+            volume_backed: bool, rescue_image_ref: str | None) -> _Chosen:
+    """Find the image to rescue with, and check all that can be checked.
 
-    In this order: the one that is asked for, the operator's offer, the base
-    image of the server, the image of its root volume.
-
-    :returns: the id of an image
+    :raises: InstanceNotRescuable
     """
     if volume_backed:
         policies.authorize(context, policies.BOOT_FROM_VOLUME, instance)
-    if rescue_image_ref:
-        image_id, metadata = images.read(rescue_image_ref,
-                                         claims.Origin.CALLER)
-    elif _default_image():
-        image_id, metadata = images.read_offer(_default_image())
-    elif volume_backed:
-        image_id, metadata = images.read_of_root_volume(bdms)
-    else:
-        # Any user can write a base image into an image of theirs.
-        image_id, metadata = images.read(
-            utils.instance_sys_meta(instance).get('image_base_image_ref')
-            or instance.image_ref, claims.Origin.SERVER)
+    chosen = _find(api, context, instance, bdms, volume_backed,
+                   rescue_image_ref)
     compute_node = _compute_node(context, instance)
-    image.check(instance, image_id, metadata, compute_node)
-    _check_hardware(instance, image_id, metadata, volume_backed, compute_node)
-    if images.offered:
+    image.check(instance, chosen.id, chosen.metadata, compute_node)
+    _check_hardware(instance, chosen, volume_backed, compute_node)
+    if chosen.is_offered:
         _check_host(context, instance, compute_node, _(
             'only the package can read the default rescue image %s')
-            % image_id)
-    if volume_backed and not image.is_for_stable_devices(metadata):
+            % chosen.id)
+    if volume_backed and not image.is_for_stable_devices(chosen.metadata):
         _check_host(context, instance, compute_node, _(
             'image %s does not have both hw_rescue_bus and '
-            'hw_rescue_device') % image_id)
-    if (image_id != instance.image_ref
+            'hw_rescue_device') % chosen.id)
+    if (chosen.id != instance.image_ref
             and capabilities.host_can(compute_node, microversion.RESCUE)):
-        # Else the rescue boots with what the server boots with.
-        images.check_kernel_and_ramdisk()
-    return image_id
+        # Otherwise the rescue uses the server's own kernel and ramdisk.
+        image.get_kernel_and_ramdisk(chosen.context, instance, api.image_api,
+                                     chosen.metadata, chosen.origin)
+    return chosen
 
 
-def _check_hardware(instance, image_id, metadata, volume_backed,
-                    compute_node):
+def _find(api: compute_api.API, context: nova_context.RequestContext,
+          instance: objects.Instance, bdms: objects.BlockDeviceMappingList,
+          volume_backed: bool, rescue_image_ref: str | None) -> _Chosen:
+    """Find the image to rescue with.
+
+    In this order: the one in the request, the operator's default, the image
+    of the root volume or else the base image of the server.
+
+    :raises: InstanceNotRescuable
+    """
+    if rescue_image_ref:
+        return _read(api, context, instance, rescue_image_ref,
+                     claims.Origin.CALLER)
+    default_image = _default_image()
+    if default_image:
+        return _read_default(api, context, instance, default_image)
+    if volume_backed:
+        image_id, metadata = image.of_root_volume(
+            context, instance, bdms, api.volume_api, api.image_api)
+        return _Chosen(image_id, metadata, context, claims.Origin.SERVER)
+    # A claim, too: users can set the base image of their own images.
+    image_id = (utils.instance_sys_meta(instance).get('image_base_image_ref')
+                or instance.image_ref)
+    return _read(api, context, instance, image_id, claims.Origin.SERVER)
+
+
+def _read(api: compute_api.API, context: nova_context.RequestContext,
+          instance: objects.Instance, image_id: str,
+          origin: claims.Origin) -> _Chosen:
+    metadata = image.get(context, instance, api.image_api, image_id, origin)
+    return _Chosen(image_id, metadata, context, origin)
+
+
+def _read_default(api: compute_api.API, context: nova_context.RequestContext,
+                  instance: objects.Instance, image_id: str) -> _Chosen:
+    """Read the operator's default image, even if only they can see it."""
+    try:
+        metadata = claimed_images.find(context, instance, api.image_api,
+                                       image_id)
+    except ext_exception.ClaimRefused as exc:
+        image.refuse_claim(instance, exc)
+    if metadata is None:
+        return _read(api, image.operator_context(instance), instance,
+                     image_id, claims.Origin.OPERATOR)
+    # The same as if the caller had named it.
+    return _Chosen(image_id, metadata, context, claims.Origin.CALLER)
+
+
+def _check_hardware(instance: objects.Instance, chosen: _Chosen,
+                    volume_backed: bool,
+                    compute_node: objects.ComputeNode) -> None:
     """Check the hardware that the image asks for, in the domain it gets.
 
-    Which kind of domain that is, is for the host to say if [rescue_ext]
-    stable_devices is not the same there.
+    The host decides which kind of domain that is, if [rescue_ext]
+    stable_devices differs there.
     """
-    properties = objects.ImageMeta.from_dict(metadata).properties
+    properties = objects.ImageMeta.from_dict(chosen.metadata).properties
     if volume_backed or {'hw_rescue_device', 'hw_rescue_bus'} & set(
-            metadata['properties']):
-        if not metadata['properties'].get('kernel_id'):
+            chosen.metadata['properties']):
+        if not chosen.metadata['properties'].get('kernel_id'):
             # A kernel boots with every firmware.
-            image.check_with_stable_devices(instance, image_id, properties,
+            image.check_with_stable_devices(instance, chosen.id, properties,
                                             compute_node)
     elif CONF.rescue_ext.stable_devices != 'always':
-        image.check_with_own_hardware(instance, image_id, properties)
+        image.check_with_own_hardware(instance, chosen.id, properties)
 
 
-def _compute_node(context, instance):
+def _compute_node(context: nova_context.RequestContext,
+                  instance: objects.Instance) -> objects.ComputeNode:
     try:
         return objects.ComputeNode.get_by_host_and_nodename(
             context, instance.host, instance.node)
@@ -188,15 +255,17 @@ def _compute_node(context, instance):
             % host_names.after(context, instance.node))
 
 
-def _default_image():
+def _default_image() -> str | None:
     return (CONF.rescue_ext.default_rescue_image
             or CONF.libvirt.rescue_image_id)
 
 
-def _check_host(context, instance, compute_node, why):
+def _check_host(context: nova_context.RequestContext,
+                instance: objects.Instance, compute_node: objects.ComputeNode,
+                why: str) -> None:
     """Check that the host has the package, where stock Nova would fail.
 
-    It would do so after it has powered the server off.
+    Stock Nova would have powered the server off by then.
 
     :param why: what the host needs it for, in words
     """
@@ -209,73 +278,31 @@ def _check_host(context, instance, compute_node, why):
             % {'node': host_names.after(context, instance.node), 'why': why})
 
 
-class _Images:
-    """Nova's client of Glance in one rescue.
+def _with_image(original: typing.Callable[..., None], api: compute_api.API,
+                chosen: _Chosen) -> typing.Callable[..., None]:
+    """Nova's rescue, bound to an API object that has read the image already.
 
-    Nova's own code, too, is given the image through here, as it was read: it
-    refuses an image without hw_rescue_bus and hw_rescue_device for a
-    boot-from-volume server. Its nova-compute, which fills them in, does not
-    learn what they are here.
+    :param original: Nova's rescue, bound to api
+    """
+    stand_in = copy.copy(api)
+    stand_in.image_api = _AlreadyRead(chosen.metadata)
+    return original.__func__.__get__(stand_in)  # type: ignore[attr-defined]
+
+
+class _AlreadyRead:
+    """Stands in for Nova's client of Glance, with one image, already read.
+
+    Nova refuses an image without hw_rescue_bus and hw_rescue_device for a
+    boot-from-volume server, so it is told some. The host, which fills them
+    in, reads the image itself.
     """
 
-    def __init__(self, api, context, instance):
-        self._api = api
-        self._context = context
-        self._instance = instance
-        self._metadata = None
-        self._origin = None
-        self.image_api = api.image_api
-        self.volume_api = api.volume_api
-        self.offered = None  # the id of the operator's image
+    def __init__(self, metadata: claimed_images.Image) -> None:
+        self._metadata = metadata
 
-    def read(self, image_id, origin):
-        """Read an image that the server may be given.
-
-        :param origin: the claims.Origin of it
-        :returns: (its id, its metadata)
-        :raises: InstanceNotRescuable
-        """
-        self._origin = origin
-        self._metadata = image.get(self._context, self._instance,
-                                   self.image_api, image_id, origin)
-        return image_id, self._metadata
-
-    def read_of_root_volume(self, bdms):
-        """Read the image that the root volume was made from."""
-        self._origin = claims.Origin.SERVER
-        image_id, self._metadata = image.of_root_volume(
-            self._context, self._instance, bdms, self.volume_api,
-            self.image_api)
-        return image_id, self._metadata
-
-    def read_offer(self, image_id):
-        """Read the operator's default image, also if only they can see it."""
-        try:
-            self._metadata = claimed_images.find(
-                self._context, self._instance, self.image_api, image_id)
-        except ext_exception.ClaimRefused as exc:
-            image.refuse_claim(self._instance, exc)
-        if self._metadata is None:
-            self.offered = image_id
-            self._context = image.operator_context(self._instance)
-            return self.read(image_id, claims.Origin.OPERATOR)
-        self._origin = claims.Origin.CALLER  # as if they had named it
-        return image_id, self._metadata
-
-    def check_kernel_and_ramdisk(self):
-        """Check what the image that was read boots with."""
-        image.get_kernel_and_ramdisk(
-            self._context, self._instance, self.image_api, self._metadata,
-            self._origin)
-
-    def call_with(self, original):
-        """Nova's rescue, bound to an API object that has these images."""
-        stand_in = copy.copy(self._api)
-        stand_in.image_api = self
-        return original.__func__.__get__(stand_in)
-
-    def get(self, context, image_id, **kwargs):
-        """As Nova's rescue reads the image; it does not have to fail again."""
+    def get(self, context: nova_context.RequestContext, image_id: str,
+            **kwargs: object) -> claimed_images.Image:
+        """As nova.image.glance.API.get()."""
         return dict(self._metadata, properties={
             'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio',
             **self._metadata['properties']})

@@ -13,6 +13,10 @@
 
 """The image of a rescue: which, whether it will do, how it is attached."""
 
+from __future__ import annotations
+
+import typing
+
 from cinderclient import exceptions as cinder_exc
 from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import loading as ks_loading
@@ -49,7 +53,7 @@ _UNBOOTABLE_CONTAINERS = {None, 'aki', 'ari', 'docker', 'compressed'}
 _BIOS_BY_DEFAULT = {'x86_64', 'i686'}
 
 
-def refuse(instance, reason):
+def refuse(instance: objects.Instance, reason: str) -> typing.NoReturn:
     """Refuse a rescue (answered with 400).
 
     :param instance: the Instance
@@ -60,7 +64,8 @@ def refuse(instance, reason):
                                          reason=reason)
 
 
-def refuse_claim(instance, refused):
+def refuse_claim(instance: objects.Instance,
+                 refused: ext_exception.ClaimRefused) -> typing.NoReturn:
     """Refuse a rescue as something cannot be had for it (400).
 
     :param instance: the Instance
