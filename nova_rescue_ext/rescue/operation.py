@@ -343,19 +343,32 @@ class Rescue(host_task.HostTask):
             self.instance.refresh()
             return False
         if fresh.task_state is None:
-            LOG.warning('The state of the server was reset to %s while it was '
-                        'rescued. The rescue is rolled back: rescue the '
-                        'server again if that is still wanted.',
-                        fresh.vm_state, instance=self.instance)
+            self._tell_of_reset(fresh)
             instance_metadata.forget_rescue(fresh)
             fresh.save(expected_task_state=[None])
             return True
-        if fresh.task_state != task_states.DELETING:
+        if fresh.task_state == task_states.SOFT_DELETING:
+            LOG.info('The server is being soft deleted, and was being '
+                     'rescued. Its guest, that of the rescue, is left to the '
+                     'soft delete, which powers it off. Restored, the server '
+                     'starts from its own disks.', instance=self.instance)
+        elif fresh.task_state != task_states.DELETING:
             LOG.warning('The server is %(task)s, although it was being '
                         'rescued: its state was reset meanwhile. Its guest '
                         'may be that of the rescue: hard reboot it.',
                         {'task': fresh.task_state}, instance=self.instance)
         return False
+
+    def _tell_of_reset(self, fresh) -> None:
+        if fresh.vm_state == vm_states.SOFT_DELETED:
+            LOG.info('The server was soft deleted while it was rescued. The '
+                     'rescue is rolled back, and the guest stays off.',
+                     instance=self.instance)
+        else:
+            LOG.warning('The state of the server was reset to %s while it was '
+                        'rescued. The rescue is rolled back: rescue the '
+                        'server again if that is still wanted.',
+                        fresh.vm_state, instance=self.instance)
 
     def _restore_guest(self) -> None:
         if self._has_shares and self.was_running:

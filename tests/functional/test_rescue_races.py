@@ -321,6 +321,9 @@ class SoftDeletedTest(RaceTestCase):
         test_rescue_failure.wait_until(
             lambda: not self.rescue_files(self.server))
         self.assert_left_off()
+        self.assertIn('was soft deleted while it was rescued',
+                      self.stdlog.logger.output)
+        self.assertNotIn('was reset', self.stdlog.logger.output)
 
     def test_in_an_unrescue(self):
         self.rescued()
