@@ -82,7 +82,10 @@ CALLABLES = (
     'nova.storage.rbd_utils:RBDDriver.__init__',
     'nova.storage.rbd_utils:RBDDriver.cleanup_volumes',
     'nova.storage.rbd_utils:RBDDriver.exists',
+    'nova.virt.libvirt.storage.dmcrypt:delete_volume',
+    'nova.virt.libvirt.storage.dmcrypt:volume_name',
     'nova.virt.libvirt.storage.lvm:remove_volumes',
+    'nova.virt.libvirt.imagebackend:Lvm.__init__',
     'nova.virt.libvirt.utils:get_instance_path',
     # Unrescue by a hard reboot.
     'nova.objects.instance:Instance.get_network_info',

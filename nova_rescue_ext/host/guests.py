@@ -15,6 +15,7 @@
 
 from lxml import etree
 from nova import exception
+from nova.virt.libvirt.storage import dmcrypt
 
 from nova_rescue_ext.host import rescue_files
 
@@ -66,4 +67,6 @@ def is_in_rescue(driver, instance) -> bool:
         return False
     names = (value for source in domain.findall('devices/disk/source')
              for value in source.attrib.values())
-    return any(name.endswith(rescue_files.SUFFIX) for name in names)
+    return any(name.endswith((rescue_files.SUFFIX,
+                              dmcrypt.volume_name(rescue_files.SUFFIX)))
+               for name in names)

@@ -20,6 +20,7 @@ import tempfile
 
 from nova import conf
 from nova.storage import rbd_utils
+from nova.virt.libvirt.storage import dmcrypt
 from nova.virt.libvirt.storage import lvm
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
@@ -101,11 +102,24 @@ def remove(driver, instance):
     volumes = [volume for volume in driver._lvm_disks(instance)
                if volume.endswith(SUFFIX)]
     if volumes:
+        if instance.ephemeral_key_uuid is not None:
+            _close(volumes)
         lvm.remove_volumes(volumes)
     if CONF.libvirt.images_type == 'rbd':
         rbd_utils.RBDDriver().cleanup_volumes(
             lambda volume: (volume.startswith(instance.uuid) and
                             volume.endswith(SUFFIX)))
+
+
+def _close(volumes):
+    """Close encrypted volumes, which are in use and are not removed else.
+
+    One that is not open, as after a reboot of the host, is no failure.
+
+    :param volumes: their paths
+    """
+    for volume in volumes:
+        dmcrypt.delete_volume(dmcrypt.volume_name(os.path.basename(volume)))
 
 
 def remaining_volumes(instance):

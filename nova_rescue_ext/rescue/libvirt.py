@@ -188,6 +188,24 @@ def create_image(original, self, context, instance, *args, **kwargs):
     return original(context, instance, *args, **kwargs)
 
 
+def create_lvm_image(original, self, prepare_template, *args, **kwargs):
+    """Read the key of an encrypted rescue disk with the caller's rights.
+
+    It is the user's. The operator's rights serve for their image only.
+    """
+    # The name begins with the UUID of the server.
+    ours = operation.Rescue.in_driver_of_this_thread(
+        self.lv.partition('_')[0])
+    if ours is None or 'context' not in kwargs:
+        return original(prepare_template, *args, **kwargs)
+    context = kwargs.pop('context')
+
+    def prepare(*args, **kwargs):
+        return prepare_template(*args, **dict(kwargs, context=context))
+
+    return original(prepare, *args, context=ours.context, **kwargs)
+
+
 def get_disk_info(original, virt_type, instance, image_meta,
                   block_device_info=None, rescue=False,
                   rescue_image_meta=None):

@@ -19,6 +19,7 @@ from unittest import mock
 
 import fixtures
 from nova import objects
+from oslo_utils.fixture import uuidsentinel as uuids
 
 from tests.functional import test_rescue_failure
 
@@ -214,6 +215,44 @@ class LvmTest(VolumesTestCase):
 
     def test_every_step(self):
         self.fail_everywhere()
+
+
+class EncryptedLvmTest(LvmTest):
+    """LVM removes no volume that dm-crypt has open."""
+
+    def setUp(self):
+        super().setUp()
+        instance = self.instance(self.server)
+        instance.ephemeral_key_uuid = uuids.key
+        instance.save()
+        self.open = set()
+        self.patch('nova.virt.libvirt.storage.dmcrypt.delete_volume',
+                   self.open.discard)
+        self.patch('nova.virt.libvirt.storage.lvm.remove_volumes',
+                   self._remove_volumes)
+
+    def make_disk(self, instance, name):
+        super().make_disk(instance, name)
+        self.open.add('%s_%s-dmcrypt' % (instance.uuid, name))
+
+    def _remove_volumes(self, paths):
+        for name in map(os.path.basename, paths):
+            if name + '-dmcrypt' in self.open:
+                raise OSError('Logical volume %s in use' % name)
+            self.volumes.remove(name)
+
+    def test_every_step(self):
+        self.fail_everywhere([DRIVER + '_create_image', GUEST + 'launch'])
+        self.assertEqual(set(), self.open)
+
+    def test_unrescue(self):
+        self.rescue_opted_in(self.server)
+        self._wait_for_state_change(self.server, 'RESCUE')
+        self.assertEqual(2, len(self.open))
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual(({'another-server_disk.rescue'}, set()),
+                         (self.volumes, self.open))
 
 
 class SharesTest(StepsTestCase):

@@ -19,6 +19,8 @@ import tempfile
 import unittest
 from unittest import mock
 
+from oslo_utils.fixture import uuidsentinel as uuids
+
 from nova_rescue_ext.host import rescue_files
 
 
@@ -59,3 +61,44 @@ class LinksTest(unittest.TestCase):
         self.assertEqual('{"disk": "qcow2"}\n', info.read_text())
         self.assertEqual(0o640, stat.S_IMODE(info.stat().st_mode))
         self.assertEqual('keep', (self.elsewhere / 'file').read_text())
+
+
+class EncryptedVolumesTest(unittest.TestCase):
+    """LVM removes no volume that dm-crypt has open."""
+
+    VOLUMES = ('server_disk', 'server_disk.rescue', 'server_disk.local.rescue')
+
+    def setUp(self):
+        self.volumes = {'/dev/group/' + name for name in self.VOLUMES}
+        self.open = {name + '-dmcrypt' for name in self.VOLUMES}
+        for name, new in (('dmcrypt.delete_volume', self.open.discard),
+                          ('lvm.remove_volumes', self._remove_volumes),
+                          ('libvirt_utils.get_instance_path',
+                           lambda instance: '/nowhere')):
+            patch = mock.patch('nova_rescue_ext.host.rescue_files.' + name,
+                               new)
+            self.addCleanup(patch.stop)
+            patch.start()
+
+    def _remove_volumes(self, paths):
+        for path in paths:
+            if os.path.basename(path) + '-dmcrypt' in self.open:
+                raise OSError('Logical volume %s in use' % path)
+            self.volumes.remove(path)
+
+    def _remove(self, key):
+        driver = mock.Mock(_lvm_disks=lambda instance: sorted(self.volumes))
+        rescue_files.remove(driver, mock.Mock(ephemeral_key_uuid=key))
+        self.assertEqual({'/dev/group/server_disk'}, self.volumes)
+
+    def test_closed_first(self):
+        """The server's own disk stays open."""
+        self._remove(uuids.key)
+        self.assertEqual({'server_disk-dmcrypt'}, self.open)
+
+    def test_not_encrypted(self):
+        self.open.clear()
+        with mock.patch('nova_rescue_ext.host.rescue_files.dmcrypt.'
+                        'delete_volume') as close:
+            self._remove(None)
+        close.assert_not_called()

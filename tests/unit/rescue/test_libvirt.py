@@ -17,6 +17,8 @@ import fixtures
 from lxml import etree
 from nova import objects
 from nova.virt.libvirt import config as vconfig
+from nova.virt.libvirt import imagebackend
+from oslo_config import fixture as config_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
 import testtools
 
@@ -80,6 +82,56 @@ class CreateImageTest(testtools.TestCase):
         instance_metadata.request_rescue(
             self.instance, microversion.RESCUE, offered_image=uuids.image)
         self.assertEqual('user', self._context())
+
+
+class EncryptedDiskTest(testtools.TestCase):
+    """With whose rights the key of a disk on LVM is read."""
+
+    def setUp(self):
+        super().setUp()
+        objects.register_all()
+        self.instance = objects.Instance(uuid=uuids.instance,
+                                         ephemeral_key_uuid=uuids.key,
+                                         vm_state='active',
+                                         system_metadata={})
+        self.keys = self._patch('key_manager.API').return_value
+        for name in ('lvm', 'dmcrypt.create_volume', 'disk', 'images',
+                     'Lvm.verify_base_size'):
+            self._patch(name)
+        conf = self.useFixture(config_fixture.Config(imagebackend.CONF))
+        conf.config(images_volume_group='group', group='libvirt')
+        conf.config(lock_path=self.useFixture(fixtures.TempDir()).path,
+                    group='oslo_concurrency')
+        self.fetch = mock.Mock()
+
+    def _patch(self, name):
+        return self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.imagebackend.' + name)).mock
+
+    def _assert_rights(self, of_key, of_image):
+        disk = imagebackend.Lvm(self.instance, 'disk.rescue')
+        libvirt.create_lvm_image(
+            disk.create_image, disk, self.fetch, '/no/such/base', None,
+            context='operator', image_id=uuids.image)
+        self.keys.get.assert_called_once_with(of_key, uuids.key)
+        self.fetch.assert_called_once_with(
+            target='/no/such/base', context=of_image, image_id=uuids.image)
+
+    def test_in_a_rescue(self):
+        """The operator reads the image, and knows no key of a user."""
+        rescue = rescue_in_driver(self.instance)
+        rescue.context = 'user'
+        with rescue:
+            self._assert_rights('user', of_image='operator')
+
+    def test_not_in_a_rescue(self):
+        self._assert_rights('operator', of_image='operator')
+
+    def test_rescue_of_another_server(self):
+        rescue = rescue_in_driver(objects.Instance(uuid=uuids.other,
+                                                   vm_state='active'))
+        with rescue:
+            self._assert_rights('operator', of_image='operator')
 
 
 class GuestDiskConfigTest(testtools.TestCase):
