@@ -122,6 +122,19 @@ def _close(volumes):
         dmcrypt.delete_volume(dmcrypt.volume_name(os.path.basename(volume)))
 
 
+def are_left(instance):
+    """Whether a rescue has left something in the directory of a server.
+
+    Volumes on LVM or rbd are not looked for, which may take long. A rescue by
+    stock Nova leaves its saved domain beside them.
+
+    :param instance: the Instance
+    """
+    directory = glob.escape(libvirt_utils.get_instance_path(instance))
+    return any(next(glob.iglob(os.path.join(directory, pattern)), None)
+               for pattern in (STOCK_DOMAIN, '*' + SUFFIX))
+
+
 def remaining_volumes(instance):
     """The volumes of a rescue that are still there: rbd removes no busy one.
 

@@ -55,14 +55,18 @@ def clean_after_hard_reboot(original, self, context, instance, *args,
     """Remove what a rescue left when the server leaves it by a hard reboot.
 
     Its unrescue has failed, or its state was reset. The guest is on its own
-    disks now. The caller saves the instance.
+    disks now. The caller saves the instance. Stock Nova keeps no record of a
+    rescue, but leaves files.
     """
     original(context, instance, *args, **kwargs)
-    if (instance.obj_attr_is_set('system_metadata')
-            and instance_metadata.has_record(instance)
-            and instance.vm_state != vm_states.RESCUED
-            and not hard_reboot.HardReboot.is_run_by_this_thread()):
+    if (hard_reboot.HardReboot.is_run_by_this_thread()
+            or not instance.obj_attr_is_set('system_metadata')
+            or instance.vm_state == vm_states.RESCUED):
+        return
+    recorded = instance_metadata.has_record(instance)
+    if recorded:
         instance_metadata.forget_rescue(instance)
+    if recorded or rescue_files.are_left(instance):
         rescue_files.remove_all(self, instance)
 
 

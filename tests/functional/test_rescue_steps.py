@@ -331,3 +331,11 @@ class FailedUnrescueTest(StepsTestCase):
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.assertEqual([], self.rescue_files(self.server))
         self.assertEqual(['disk'], self.disk_names(self.server))
+
+    def test_hard_reboot_after_a_rescue_by_stock_nova(self):
+        """It keeps no record, but files."""
+        for name in ('disk.local', 'unrescue.xml', 'disk.rescue'):
+            self.make_disk(None, name)
+        self._reboot_server(self.server, hard=True)
+        self.assertEqual([], self.rescue_files(self.server))
+        self.assertIn('disk.local', os.listdir(self.directory(self.server)))

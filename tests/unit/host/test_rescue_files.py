@@ -102,3 +102,24 @@ class EncryptedVolumesTest(unittest.TestCase):
                         'delete_volume') as close:
             self._remove(None)
         close.assert_not_called()
+
+
+class AreLeftTest(unittest.TestCase):
+
+    def _are_left(self, *names):
+        with tempfile.TemporaryDirectory(suffix='[1]') as folder:
+            for name in names:
+                pathlib.Path(folder, name).write_text('x')
+            with mock.patch('nova.virt.libvirt.utils.get_instance_path',
+                            return_value=folder):
+                return rescue_files.are_left(mock.sentinel.instance)
+
+    def test_nothing(self):
+        self.assertFalse(self._are_left('disk', 'disk.info'))
+
+    def test_disk(self):
+        self.assertTrue(self._are_left('disk', 'disk.rescue'))
+
+    def test_domain_that_stock_nova_saved(self):
+        """All that is in the directory if the disks are on rbd."""
+        self.assertTrue(self._are_left('unrescue.xml'))
