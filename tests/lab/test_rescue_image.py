@@ -117,3 +117,44 @@ class RescueImage(base.LabTest):
         server.action('unrescue', None, base.RESCUE)
         server.wait_for('SHUTOFF')
         self.assertDisksInPlace(before, server.start())
+
+    @base.with_package
+    def test_hardware_of_the_server(self):
+        """What its image says since it was built does not count."""
+        image = self.make_image(like='base')
+        server, before = self.boot(image)
+        self.alice.image.update_image(image, hw_machine_type='q35')
+        # On a bus that q35 has not.
+        during = server.rescue('rescue-iso', base.RESCUE)
+        self.assertDisksInPlace(before, during)
+        self.assertEqual('sr0', during.labelled('LAB-RESCUE')[0].name)
+        self.assertDisksInPlace(before, server.unrescue(base.RESCUE))
+
+    @base.with_package
+    def test_kernel_takes_the_rescue_disk_for_its_root(self):
+        server, before = self.boot()
+        own = {'kernel_id': self.image('kernel'),
+               'ramdisk_id': self.image('ramdisk')}
+        for properties, name in (
+                ({}, 'vda'), ({'hw_rescue_device': 'disk',
+                               'hw_rescue_bus': 'virtio'}, 'vdb')):
+            with self.subTest(properties=properties):
+                during = server.rescue(
+                    self.make_image(like='rescue', **own, **properties),
+                    base.RESCUE)
+                (rescue,) = during.labelled('LAB-RESCUE')
+                self.assertEqual(name, rescue.name)
+                self.assertIn(f'root=/dev/{name}', during.cmdline.split())
+                self.assertDisksInPlace(before, server.unrescue())
+
+    @base.with_package
+    def test_kernel_with_the_command_line_of_its_image(self):
+        server, before = self.boot()
+        during = server.rescue(self.make_image(
+            like='rescue', kernel_id=self.image('kernel'),
+            ramdisk_id=self.image('ramdisk'), hw_rescue_device='disk',
+            hw_rescue_bus='virtio',
+            os_command_line='console=ttyS0 root=LABEL=LAB-RESCUE'),
+            base.RESCUE)
+        self.assertIn('root=LABEL=LAB-RESCUE', during.cmdline.split())
+        self.assertDisksInPlace(before, server.unrescue())

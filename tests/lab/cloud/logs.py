@@ -46,6 +46,18 @@ def errors_since(begin, each=6, width=200):
     return '\n'.join(text) or 'No service has logged an error.'
 
 
+def lines_since(begin, name):
+    """The lines that a service has logged.
+
+    :param begin: what positions() has returned
+    :param name: the name of the service
+    """
+    path = settings.LOG / f'{name}.log'
+    with open(path, errors='replace') as log:
+        log.seek(begin.get(path.name, 0))
+        return log.readlines()
+
+
 def _shorten(line, width):
     """Leave out the date and all of the context but the request id."""
     line = re.sub(r'^\d{4}-\d\d-\d\d (\S+) \d+ ', r'\1 ', line)
