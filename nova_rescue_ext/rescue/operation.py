@@ -137,6 +137,11 @@ class Rescue(host_task.HostTask):
             self.is_lost = True
             self._is_deleted = isinstance(exc, exception.InstanceNotFound)
             raise
+        except Exception:
+            # It may be saved all the same: have it saved again when it is
+            # forgotten.
+            self.instance.obj_reset_changes(['system_metadata'])
+            raise
 
     def switch_guests(self) -> None:
         """All is prepared: power the server's guest off.

@@ -13,6 +13,7 @@
 
 """The end of a task in nova-compute's manager."""
 
+from nova.compute import power_state
 from nova.compute import vm_states
 
 from nova_rescue_ext.task import host_task
@@ -41,8 +42,11 @@ def instance_update(original, self, context, instance, **kwargs):
 
 def get_power_state(original, self, instance):
     """The last that Nova asks for before it saves the end of a task."""
-    state = original(instance)
     task = host_task.HostTask.on(instance)
-    if task is not None:
-        task.see_power_state(state)
-    return state
+    state = power_state.NOSTATE
+    try:
+        state = original(instance)
+        return state
+    finally:
+        if task is not None:
+            task.see_power_state(state)

@@ -153,5 +153,5 @@ class HostTask(operation.Operation):
     def see_power_state(self, state: int) -> None:
         """See the power state that the manager is about to save.
 
-        :param state: of nova.compute.power_state
+        :param state: of nova.compute.power_state; NOSTATE if it cannot be read
         """

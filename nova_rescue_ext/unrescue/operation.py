@@ -73,6 +73,8 @@ class Unrescue(host_task.HostTask):
         After that was saved would be too late: the power sync stops an ACTIVE
         server that is off, and users have seen it.
         """
-        if (self.leaves_off and state == power_state.SHUTDOWN
+        # If libvirt does not tell it, it is as the driver has left it.
+        if (self.leaves_off
+                and state in (power_state.SHUTDOWN, power_state.NOSTATE)
                 and self.instance.vm_state == vm_states.ACTIVE):
             self.instance.vm_state = vm_states.STOPPED

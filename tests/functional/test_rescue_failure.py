@@ -19,6 +19,7 @@ import os
 import pkgutil
 import struct
 import time
+from unittest import mock
 
 import fixtures
 from nova import objects
@@ -225,6 +226,25 @@ class FailureTest(FailureTestCase):
     def test_power_state_at_the_end(self):
         """It is not saved as rescued years ago."""
         self._test(MANAGER + '_get_power_state')
+
+    def test_answer_to_the_record_is_lost(self):
+        """The record, which was saved, does not stay."""
+        save = objects.Instance.save
+        lost = []
+
+        def lose(itself, *args, **kwargs):
+            before = dict(itself._orig_system_metadata)
+            save(itself, *args, **kwargs)
+            if 'rescue_ext_mode' in itself.system_metadata and not lost:
+                lost.append(itself)
+                # It has raised before it could forget the changes.
+                itself._orig_system_metadata = before
+                raise Injected('Injected into save')
+
+        server = self.create_server()
+        with mock.patch.object(objects.Instance, 'save', lose):
+            self.rescue_opted_in(server)
+            self.assert_as_before(server)
 
     def test_start_of_a_stopped_server(self):
         self._test(GUEST + 'launch', stopped=True)

@@ -13,11 +13,13 @@
 
 """Unrescue of a server that was stopped before its rescue."""
 
+import contextlib
 import os
 from unittest import mock
 
 import fixtures
 from nova import context as nova_context
+from nova import exception
 from nova.tests.functional.api import client
 from nova.virt.libvirt import guest
 
@@ -117,6 +119,25 @@ class StoppedTest(StoppedTestCase):
         self.assertEqual((1, 1), (connect.call_count,
                                   disconnect.call_count))
         self.assertEqual(before, self.domains.disks(self.server))
+
+    def test_libvirt_does_not_tell_whether_it_runs(self):
+        """What is left off is not taken for ACTIVE."""
+        self.stop_and_rescue()
+        get_info = self.manager.driver.get_info
+
+        def fail_at_the_end(instance, *args, **kwargs):
+            if instance.vm_state == 'active':
+                raise exception.InternalError('Injected')
+            return get_info(instance, *args, **kwargs)
+
+        with mock.patch.object(self.manager.driver, 'get_info',
+                               fail_at_the_end):
+            # Casts are calls in these tests.
+            with contextlib.suppress(client.OpenStackApiException):
+                self.unrescue_opted_in()
+            self._wait_for_server_parameter(
+                self.server, {'OS-EXT-STS:task_state': None,
+                              'status': 'SHUTOFF'})
 
     def test_can_be_started(self):
         before = self.domains.disks(self.server)
