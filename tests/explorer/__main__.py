@@ -23,11 +23,14 @@ import sys
 import time
 
 _DIRECTORY = '.explorer'
+_BESIDE = os.path.join(_DIRECTORY, 'stock')
 _PAGE = 'doc/source/contributor/explored.rst'
 # A cloud takes some seconds to come up; fewer would not pay.
 _SECONDS_OF_AN_OPERATION = 60
 # One more than that for what has begun.
 _GRACE = 300
+# How many of the violated schedules of an operation stock Nova runs, too.
+_MOST_BESIDE = 40
 
 
 def _arguments(argv):
@@ -53,7 +56,9 @@ def _arguments(argv):
                         help='how many operations at the same time')
     parser.add_argument('--stock', action='store_true',
                         help='the same with the package off')
-    return parser.parse_args(argv)
+    parser.add_argument('--beside', action='store_true',
+                        help='what is violated, also with the package off')
+    return parser.parse_intermixed_args(argv)
 
 
 def _work(operation, directory=_DIRECTORY, limit=None, environ=None, **work):
@@ -84,8 +89,39 @@ def _work(operation, directory=_DIRECTORY, limit=None, environ=None, **work):
     return report.read(path), came_up, time.monotonic() - began
 
 
-def _explore(names, jobs, **work):
-    """:returns: the exit code"""
+def _stock_beside(name, results):
+    """Let stock Nova run what was violated.
+
+    :returns: {schedule: violations}; what it lacks is not in it
+    """
+    from tests.explorer import operations
+
+    # New ones first.
+    violated = sorted((result for result in results if result.violations),
+                      key=lambda result: not result.is_new)
+    stocks = operations.ALL[name].BESIDE
+    if stocks is None or not violated:
+        return {}
+    beside, _, _ = _work(
+        stocks, directory=_BESIDE, stock=True,
+        replay=[_renamed(result.schedule, stocks)
+                for result in violated[:_MOST_BESIDE]])
+    return {_renamed(result.schedule, name): result.violations
+            for result in beside if not result.missed}
+
+
+def _renamed(schedule, operation):
+    from tests.explorer import schedules
+
+    return str(schedules.parse(schedule)._replace(operation=operation))
+
+
+def _explore(names, jobs, beside=False, **work):
+    """Explore operations.
+
+    :param beside: whether stock Nova runs what is violated, too
+    :returns: the exit code
+    """
     from tests.explorer import report
 
     new = down = 0
@@ -94,7 +130,8 @@ def _explore(names, jobs, **work):
                                **work): name for name in names}
         for each in concurrent.futures.as_completed(running):
             name, (results, came_up, seconds) = running[each], each.result()
-            new += report.say(name, results, seconds)
+            new += report.say(name, results, seconds, _stock_beside(
+                name, results) if beside else None)
             if not came_up:
                 down += 1
                 print('%s: the cloud did not come up, or the worker has '
@@ -106,7 +143,7 @@ def _explore(names, jobs, **work):
 def _some(arguments, seed):
     from tests.explorer import operations
 
-    names = _named(arguments) or list(operations.ALL)
+    names = _named(arguments) or list(operations.EXPLORED)
     number = max(1, arguments.seconds * arguments.jobs
                  // _SECONDS_OF_AN_OPERATION)
     random.Random(str(seed)).shuffle(names)
@@ -117,17 +154,18 @@ def _some(arguments, seed):
         names, arguments.jobs, seed=seed,
         seconds=arguments.seconds * arguments.jobs // len(names),
         several=arguments.several, only=_split(arguments.happenings),
-        stock=arguments.stock)
+        stock=arguments.stock, beside=arguments.beside)
 
 
 def _all(arguments, seed):
     from tests.explorer import operations
 
-    code = _explore(_named(arguments) or list(operations.ALL),
+    code = _explore(_named(arguments) or list(operations.EXPLORED),
                     arguments.jobs, seed=seed,
                     several=400 if arguments.several is None
                     else arguments.several,
-                    only=_split(arguments.happenings), stock=arguments.stock)
+                    only=_split(arguments.happenings), stock=arguments.stock,
+                    beside=arguments.beside)
     if not arguments.stock:
         _write_page()
     return code
@@ -149,7 +187,8 @@ def _replay(arguments):
     for text in arguments.schedules:
         by_operation.setdefault(schedules.parse(text).operation,
                                 []).append(text)
-    return max(_explore([name], 1, replay=texts, stock=arguments.stock)
+    return max(_explore([name], 1, replay=texts, stock=arguments.stock,
+                        beside=arguments.beside)
                for name, texts in by_operation.items())
 
 

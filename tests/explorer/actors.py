@@ -30,6 +30,8 @@ from oslo_messaging._drivers import impl_fake
 from oslo_messaging.rpc import client as rpc_client
 from oslo_messaging.rpc import dispatcher
 
+from nova_rescue_ext.live_migration import source
+
 OPERATION = 'operation'
 API = 'api'
 
@@ -53,7 +55,7 @@ class Actors:
         self._awake = eventlet.event.Event()
         self._follow_messages()
         self._follow_executors()
-        self._separate_locks()
+        self._separate_processes()
         self._poll_no_queue()
 
     def current(self):
@@ -172,20 +174,24 @@ class Actors:
             actor = self.current()
             if actor is None:
                 return submit(itself, function, *args, **kwargs)
-            self._at_work[actor] += 1  # until it has begun, too
 
             def run():
-                try:
-                    with self.acting(actor):
-                        return function(*args, **kwargs)
-                finally:
-                    self._at_work[actor] -= 1
+                with self.acting(actor):
+                    return function(*args, **kwargs)
 
-            return submit(itself, run)
+            if executor is futurist.SynchronousExecutor:
+                return submit(itself, run)
+            # Not a worker of the pool: one that has crashed would be missing
+            # in the next life of the service, as all share the pool here.
+            future = futurist.Future()
+            self.spawn(actor, _fulfil, future, run)
+            return future
 
         executor.submit = follow
 
-    def _separate_locks(self):
+    def _separate_processes(self):
+        """What each process of a cloud has for itself."""
+        source._at_work = _ListPerService(self)
         lockutils._semaphores = _PerService(lockutils.Semaphores, self)
         lockutils._fair_locks = _PerService(lockutils.FairLocks, self)
 
@@ -205,6 +211,38 @@ class Actors:
         impl_fake.FakeExchange.deliver_message = deliver_and_wake
         impl_fake.time = types.SimpleNamespace(
             sleep=sleep, time=lambda: __import__('time').time())
+
+
+def _fulfil(future, function):
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except Exception as exc:
+        future.set_exception(exc)
+    else:
+        future.set_result(result)
+
+
+class _ListPerService:
+    """A list that each process has, and loses when it is killed."""
+
+    def __init__(self, actors):
+        self._actors = actors
+        self._of = collections.defaultdict(list)
+
+    def _own(self):
+        actor = self._actors.current()
+        return self._of[actor and (actor.service, actor.life)]
+
+    def append(self, item):
+        self._own().append(item)
+
+    def remove(self, item):
+        self._own().remove(item)
+
+    def __iter__(self):
+        return iter(self._own())
 
 
 class _PerService:

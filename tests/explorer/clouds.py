@@ -17,8 +17,14 @@ import contextlib
 import io
 import os
 import tempfile
+import weakref
 
 import eventlet
+import fixtures
+import greenlet
+from nova import context as nova_context
+from nova import exception
+from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client as api_client
 from oslo_serialization import jsonutils
@@ -55,6 +61,9 @@ class Cloud:
 
     def follow_answers(self):
         self.answers, self.looks, self.provider_names = [], [], {}
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.functional.api.client.TestOpenStackClient.'
+            'microversion', _Microversion()))
         request = api_client.TestOpenStackClient.api_request
 
         def follow(itself, uri, *args, **kwargs):
@@ -84,6 +93,12 @@ class Cloud:
         if first in (os.curdir, os.pardir):
             raise RuntimeError('The tests have no temporary directory')
         return {base.CONF.instances_path, os.path.join(_TEMPDIR, first)}
+
+    def on_host(self, host):
+        """In here, nova-compute of a host is at work, with its locks."""
+        current = self.actors.current()
+        return self.actors.acting(self.actors.actor(
+            host, current.lineage if current else 'check'))
 
     def log(self):
         return self.stdlog.logger.output
@@ -144,6 +159,28 @@ class Cloud:
             '/allocations/%s' % migration.uuid).body['allocations'])
             for migration in objects.MigrationList.get_by_filters(
                 self.context, {'instance_uuid': self.server['id']}))
+
+
+class _Microversion:
+    """That of a client: what a green thread has set is its own.
+
+    Or a request that is sent while another one is stopped has the version of
+    that.
+    """
+
+    def __init__(self):
+        self._of = weakref.WeakKeyDictionary()  # green thread -> {client: it}
+
+    def __get__(self, client, owner=None):
+        own = self._of.get(greenlet.getcurrent(), {})
+        return own.get(id(client), vars(client).get('microversion'))
+
+    def __set__(self, client, version):
+        current = greenlet.getcurrent()
+        if current.parent is None or 'microversion' not in vars(client):
+            vars(client)['microversion'] = version
+        else:
+            self._of.setdefault(current, {})[id(client)] = version
 
 
 class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
@@ -232,8 +269,9 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     def let_an_hour_pass(self):
         """What nova-compute ends when nobody has worked on it for long."""
         eventlet.sleep(_LONG)
-        for compute in list(self.computes.values()):
-            periodic.look(compute.manager, self.context)
+        for host, compute in list(self.computes.items()):
+            with self.on_host(host):
+                periodic.look(compute.manager, self.context)
 
     # --- what there is ---------------------------------------------------
 
@@ -303,6 +341,18 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
                  'source_type': 'volume', 'destination_type': 'volume',
                  'delete_on_termination': True}]
         return self.create_failed(**request)
+
+    def instance(self):
+        """The Instance in whatever cell; InstanceNotFound is raised."""
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            self.context, self.server['id'])
+        if mapping.cell_mapping is None:
+            raise exception.InstanceNotFound(instance_id=self.server['id'])
+        with nova_context.target_cell(self.context,
+                                      mapping.cell_mapping) as context:
+            return objects.Instance.get_by_uuid(
+                context, self.server['id'],
+                expected_attrs=['system_metadata'])
 
     def ask_rebuild(self):
         return self.rebuild(self.server)

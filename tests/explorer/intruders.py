@@ -12,8 +12,11 @@
 
 """Who acts on the server in the middle of an operation."""
 
+import contextlib
+import io
 import typing
 
+from nova.cmd import manage
 from nova import context as nova_context
 from nova import objects
 
@@ -25,19 +28,22 @@ class Intruder(typing.NamedTuple):
     :ivar act: called with the cloud
     :ivar resets: whether it overwrites the state of the server, which is then
         no longer what the operation says
+    :ivar takes_away: whether it takes from the server what it cannot do
+        without
     """
 
     words: str
     act: typing.Callable
     resets: bool = False
+    takes_away: bool = False
 
 
 ALL = {}
 
 
-def _intruder(words, resets=False):
+def _intruder(words, **what):
     def add(function):
-        ALL[function.__name__.strip('_')] = Intruder(words, function, resets)
+        ALL[function.__name__.strip('_')] = Intruder(words, function, **what)
         return function
 
     return add
@@ -131,14 +137,31 @@ def _cleanup_files(cloud):
 
 @_intruder('the resources are audited')
 def _audit(cloud):
-    for compute in list(cloud.computes.values()):
-        context = nova_context.get_admin_context()
-        compute.manager.update_available_resource(context)
+    _each(cloud, 'update_available_resource')
 
 
 @_intruder('the network info is healed')
 def _heal(cloud):
     _each(cloud, '_heal_instance_info_cache')
+
+
+@_intruder('the image cache is cleaned')
+def _image_cache(cloud):
+    _each(cloud, '_run_image_cache_manager_pass')
+
+
+@_intruder('an operator archives deleted rows')
+def _archive(cloud):
+    with contextlib.redirect_stdout(io.StringIO()):
+        manage.DbCommands().archive_deleted_rows(
+            all_cells=True, max_rows=1000, until_complete=True)
+
+
+@_intruder('the volume is transferred to another project, if it is free',
+           takes_away=True)
+def _transfer(cloud):
+    if not cloud.cinder.volume_to_attachment[cloud.VOLUME]:
+        cloud.owners.volumes[cloud.VOLUME] = 'another-project'
 
 
 @_intruder('servers are listed, and this one is shown')
@@ -151,14 +174,16 @@ def _look(cloud):
 
 
 PERIODIC = ('sync_power_states', 'poll_rescued', 'cleanup_deleted',
-            'cleanup_files', 'audit', 'heal')
+            'cleanup_files', 'audit', 'heal', 'image_cache')
 
 
 def _each(cloud, name):
     for host in list(cloud.computes):
         compute = cloud.computes.get(host)
         if compute is not None:
-            getattr(compute.manager, name)(nova_context.get_admin_context())
+            with cloud.on_host(host):
+                getattr(compute.manager, name)(
+                    nova_context.get_admin_context())
 
 
 def let_periodic_tasks_run(cloud):

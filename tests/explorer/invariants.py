@@ -16,7 +16,10 @@ Each sentence of a violation begins with what is violated, so that equal ones
 can be counted.
 """
 
+import contextlib
+
 from nova.compute import task_states
+from nova import exception
 from nova import objects
 
 from nova_rescue_ext import instance_metadata
@@ -64,8 +67,9 @@ def check_libvirt(cloud, explorer):
     """
     before = cloud.state()
     found = _violations(cloud, before)
-    if before['task'] == task_states.MIGRATING and (
-            _happened(explorer) & _FAILURES):
+    if _happened(explorer) & _FAILURES and (
+            before['task'] == task_states.MIGRATING
+            or intruders.unfinished_migrations(cloud)):
         # nova-compute ends what nobody has worked on for long.
         cloud.let_an_hour_pass()
         explorer.rest()
@@ -80,7 +84,7 @@ def check_libvirt(cloud, explorer):
             _short(before), _short(after)))
         found += ['after the periodic tasks: ' + each
                   for each in _violations(cloud, after)]
-    found += _bad_answers(cloud, explorer)
+    found += _bad_answers(cloud, explorer) + _rights(cloud)
     if after['status'] != 404 and not found:
         # Whoever is at fault already, cannot be asked for a way out.
         found += _ways_out(cloud, explorer, after)
@@ -107,6 +111,7 @@ def _left_of_deleted(cloud):
     found = []
     if cloud.times_listed():
         found.append('deleted, but it is listed')
+    found += ['deleted, but ' + each for each in _quota(cloud, 0)]
     if cloud.domains_of_server():
         found.append('deleted, but there is a domain: %s' % [
             '%s on %s' % ('running' if domain.isActive() else 'defined',
@@ -135,6 +140,7 @@ def _one_in_lists(cloud, state):
     number = cloud.times_listed()
     if number != 1:
         yield 'listed %d times' % number
+    yield from _quota(cloud, 1)
 
 
 def _no_task(cloud, state):
@@ -272,12 +278,31 @@ def _happened(explorer):
 
 def _bad_answers(cloud, explorer):
     if _happened(explorer) & _FAILURES:
-        # With what it needs away, Nova says 500.
+        # With what it needs away, Nova says 500, or forgets what it has said.
         return []
+    deleted = [answer for answer in cloud.answers
+               if answer[:2] == (204, 'DELETE')
+               and answer[2].endswith(cloud.server['id'])]
+    if deleted and cloud.show() is not None:
+        return ['DELETE was answered 204, and the server is there']
     return ['answer %d to %s %s: %s' % (status, method,
                                         uri.rpartition('/')[2], text[:100])
             for status, method, uri, text, _ in cloud.answers
             if status >= 500]
+
+
+def _rights(cloud):
+    """What was done with rights that the server's project does not have."""
+    return ['done with rights of another: %s of %s %s' % (
+        call.action, call.service, call.what)
+        for call in cloud.audit.violations]
+
+
+def _quota(cloud, number):
+    used = cloud.api.api_get('/limits').body['limits']['absolute'][
+        'totalInstancesUsed']
+    if used != number:
+        yield 'the quota counts %d servers instead of %d' % (used, number)
 
 
 def _ways_out(cloud, explorer, state):
@@ -320,7 +345,7 @@ def check_rebuild(cloud, explorer):
     if after != before:
         found.append('periodic tasks change it: %s, then %s' % (
             _short(before), _short(after)))
-    found += _bad_answers(cloud, explorer)
+    found += _bad_answers(cloud, explorer) + _rights(cloud)
     if after['status'] == 'BUILD' and _happened(explorer) & _FAILURES:
         # The documented way, after a crash or without an answer.
         cloud.finish_interrupted()
@@ -355,6 +380,7 @@ def _rebuild_violations(cloud):
     if state['task']:
         found.append('a task remains: %s with %s' % (state['status'],
                                                      state['task']))
+    found += _quota(cloud, int(state['status'] != 404))
     if state['status'] == 404:
         return found + ['deleted, but ' + text for text in there
                         if there[text]]
@@ -380,15 +406,29 @@ def _not_rebuilt(cloud, state, allocations, attachments):
             yield 'ACTIVE, with %d attachments of volumes' % attachments
     elif state['status'] != 'ERROR':
         yield 'a state that nobody asked for: %s' % state['status']
-    elif {*hosts, *allocations} - {state['host']}:
+    elif {*hosts, *allocations} - {state['host'], _left_guest(cloud)}:
         # A service that was killed, or a reset, leaves them where it is.
         yield 'ERROR, guests on %s, allocations on %s' % (
             hosts, sorted(allocations))
 
 
+def _left_guest(cloud):
+    """The host that is known to have a guest of a failed build."""
+    with contextlib.suppress(exception.InstanceNotFound):
+        return instance_metadata.host_with_left_guest(cloud.instance())
+    return None
+
+
 def _rebuild_ways_out(cloud, explorer, state):
     found = []
-    if state['status'] == 'ERROR' and not _was_reset(explorer):
+    if _left_guest(cloud) is not None:
+        answer = explorer.as_caller(cloud.ask_rebuild)
+        if answer.status_code != 409:
+            found.append('rebuilt beside a guest that is left: answer %d'
+                         % answer.status_code)
+        # It stays until somebody removes it.
+        return found
+    if state['status'] == 'ERROR' and not _is_hindered(explorer):
         answer = explorer.as_caller(cloud.ask_rebuild)
         after = cloud.state()
         if (after['status'], len(after['guests'])) != ('ACTIVE', 1):
@@ -405,6 +445,7 @@ def _rebuild_ways_out(cloud, explorer, state):
     return found
 
 
-def _was_reset(explorer):
-    return any(name in intruders.ALL and intruders.ALL[name].resets
+def _is_hindered(explorer):
+    return any(name in intruders.ALL and (intruders.ALL[name].resets
+                                          or intruders.ALL[name].takes_away)
                for name in _happened(explorer))

@@ -34,11 +34,25 @@ class Entry(typing.NamedTuple):
 
 ALL = (
     Entry(r'^(un)?rescue[\w-]*@api/(db\.action_start|rpc\.cast\.\w+)#\d+='
-          '(fail|lost|crash)$',
+          r'(fail|lost|crash)$|'
+          r'^(un)?rescue[\w-]*@api/db.instance_update_and_get_original#\d+='
+          'lost$',
           'a task remains',
           'nova-api fails, or is killed, between saving the task and sending '
           'the message: the task stays, as in stock Nova, until nova-compute '
           'is restarted.'),
+    Entry(r'@[\w-]+/db\.action_event_(start|finish)#\d+=(fail|lost|crash)$',
+          '^(after an hour: )?an event is open',
+          'The database fails just when Nova writes the begin or the end of '
+          'an event, which it does once, as in stock Nova.'),
+    Entry(r'@api/rpc\.cast\.(un)?rescue_instance#\d+=doubled$',
+          '^an event is open',
+          'A message that comes twice begins a second event of the same name, '
+          'and Nova ends the first one, as in stock Nova.'),
+    Entry(r'@[\w-]+/os\.unlink\([\w.]+\)#\d+=fail$',
+          '^files of a rescue are left',
+          'A file that cannot be removed is logged, and goes with the next '
+          'rescue, or with the server.'),
     Entry(r'^migrate[\w-]*@.*=reset_active$',
           'ACTIVE, but the rescue disk boots',
           'An administrator resets the state of a server in rescue while it '

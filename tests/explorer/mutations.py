@@ -19,6 +19,7 @@ upon a violation that the mutation is known for.
 
 import contextlib
 import importlib
+import json
 import os
 import re
 import sys
@@ -30,13 +31,28 @@ from tests.explorer import failures
 
 VARIABLE = 'EXPLORER_MUTATION'
 _DIRECTORY = '.explorer/mutations'
+_PAGE = 'doc/source/contributor/explorer-mutations.inc'
+_HEAD = '''..
+    Made by the explorer ("make explore-mutations"); do not edit.
+
+{found} of {all} were found.
+
+.. list-table::
+   :header-rows: 1
+   :widths: 45 15 40
+
+   * - The fault that comes back
+     - After schedules
+     - Found by
+'''
 
 
 class Mutation(typing.NamedTuple):
     """A remedy that is taken out.
 
     :ivar words: the fault that comes back
-    :ivar where: the callable that is replaced, as ``module:name``
+    :ivar where: the callable that is replaced, as ``module:name``, or several
+        that are one remedy, separated by spaces
     :ivar replacement: what it is replaced by
     :ivar operation: the operation in which the fault shows
     :ivar happenings: what may happen in it
@@ -53,8 +69,8 @@ class Mutation(typing.NamedTuple):
     several: bool = False
 
 
-def _stock(original, *args, **kwargs):
-    """In place of an override."""
+def _stock(original, itself, *args, **kwargs):
+    """In place of an override of a method."""
     return original(*args, **kwargs)
 
 
@@ -73,6 +89,14 @@ def _act(manager, instance, action, task_state, act, *args, **kwargs):
 
 def _yes(*args, **kwargs):
     return True
+
+
+def _no_names(*args, **kwargs):
+    return set()
+
+
+def _no_extras(*args, **kwargs):
+    return {}
 
 
 def _lock_only(task):
@@ -115,6 +139,14 @@ ALL = {
         'the end of a task that could not be saved stays',
         'nova_rescue_ext.task.final_save:ensured', _nothing_around,
         'rescue-legacy', (failures.FAIL,), 'a task remains'),
+    'saved-domain-left': Mutation(
+        'the domain of before a rescue outlives it (stale-saved-domain)',
+        'nova_rescue_ext.host.rescue_files:remove_stock_domain', _nothing,
+        'rescue-legacy', (failures.NONE,), 'files of a rescue are left'),
+    'unrescue-and-migrate': Mutation(
+        'who comes second gets 500 (unrescue-and-migrate)',
+        'nova_rescue_ext.task.conflict:loser_is_refused', _nothing_around,
+        'unrescue', ('migrate',), 'answer 500', several=True),
     'rescue-guest-as-active': Mutation(
         'a rescue that fails at its end leaves ACTIVE with the rescue disk',
         'nova_rescue_ext.rescue.operation:Rescue.may_end', _yes,
@@ -144,7 +176,56 @@ ALL = {
         'a migration leaves the disks behind that QEMU does not move',
         'nova_rescue_ext.live_migration.libvirt:pre_live_migration', _stock,
         'migrate', (failures.NONE,), 'the disk|RESCUE, but'),
+    'late-copy': Mutation(
+        'a copy that outlives its migration goes on (late-copy)',
+        'nova_rescue_ext.live_migration.destination:Arrival._is_current '
+        'nova_rescue_ext.live_migration.destination:Arrival.check_current '
+        'nova_rescue_ext.live_migration.destination:Arrival._record', _yes,
+        'migrate', (failures.LATE,), 'left on compute2', several=True),
+    'second-guest': Mutation(
+        'a restart after the guest has moved frees the server, whose guest '
+        'is started twice (second-guest)',
+        'nova_rescue_ext.live_migration.compute:reset_live_migration',
+        _stock, 'migrate-shared', (failures.CRASH,), '^a guest on'),
+    'nobody-runs-it': Mutation(
+        'a migration that nobody runs stays (nobody-runs-it)',
+        'nova_rescue_ext.live_migration.periodic:look', _nothing,
+        'migrate', (failures.CRASH,), 'a task remains'),
+    'delete-in-migration': Mutation(
+        'a DELETE leaves what is at the destination (delete-in-migration)',
+        'nova_rescue_ext.live_migration.api:_refuse_while_migrating',
+        _nothing, 'migrate', ('delete',), 'deleted, but'),
     # Rebuild of servers that never booted.
+    'volume-deleted': Mutation(
+        'a build that is aborted deletes a volume that was there before '
+        '(aborted-build-deletes-volumes)',
+        'nova_rescue_ext.rebuild.compute:cleanup_volumes', _stock,
+        'rebuild-bfv', (failures.FAIL,), 'a volume was deleted'),
+    'transferred-volume': Mutation(
+        'a server gets a volume that belongs to another project by now '
+        '(rights-of-the-caller)',
+        'nova_rescue_ext.claims.volumes:_check_owner', _nothing,
+        'rebuild-reserved', ('transfer',), 'done with rights of another'),
+    'guest-left': Mutation(
+        'a second guest is built beside one that is left (guest-left)',
+        'nova_rescue_ext.rebuild.compute:shutdown_instance', _stock,
+        'rebuild-cell0', (failures.FAIL, failures.LOST), 'two guests',
+        several=True),
+    'doubled-build': Mutation(
+        'a message to build that comes twice costs the server its mapping '
+        '(duplicate-cast)',
+        'nova_rescue_ext.rebuild.conductor:_already_in_a_cell', _no_names,
+        'rebuild-cell0', (failures.DOUBLED,), '.'),
+    'delete-of-the-old-row': Mutation(
+        'a DELETE that holds the old row is answered, and the server is '
+        'built (delete-in-rebuild)',
+        'nova_rescue_ext.rebuild.delete:delete', _stock,
+        'rebuild-cell0', ('delete',), 'DELETE was answered|answer 500',
+        several=True),
+    'networks-lost': Mutation(
+        'the requested networks are not kept (networks-not-kept)',
+        'nova_rescue_ext.rebuild.conductor:_keep_extras', _no_extras,
+        'rebuild-cell0', (failures.FAIL,), 'no way out by rebuild'),
     'no-undo': Mutation(
         'a rebuild that fails early leaves the server in BUILD',
         'nova_rescue_ext.rebuild.api:Rebuild.roll_back', _nothing,
@@ -160,22 +241,25 @@ ALL = {
 }
 
 
-def place_of(name):
+def places_of(name):
     """Where the remedy is that a mutation takes out.
 
     :param name: of the Mutation
-    :returns: (a module or class, the name of a callable in it)
+    :returns: a list of (a module or class, the name of a callable in it)
     :raises: LookupError if it is gone
     """
-    mutation = ALL[name]
-    module, _, attribute = mutation.where.partition(':')
+    return [_place(name, where) for where in ALL[name].where.split()]
+
+
+def _place(name, where):
+    module, _, attribute = where.partition(':')
     owner = importlib.import_module(module)
     *path, last = attribute.split('.')
     for part in path:
         owner = getattr(owner, part, None)
     if not hasattr(owner, last):
         raise LookupError('%s is gone: mutation %s needs another place'
-                          % (mutation.where, name))
+                          % (where, name))
     return owner, last
 
 
@@ -185,7 +269,8 @@ def apply(name):
     :param name: of the Mutation
     :raises: LookupError if it is gone
     """
-    setattr(*place_of(name), ALL[name].replacement)
+    for owner, attribute in places_of(name):
+        setattr(owner, attribute, ALL[name].replacement)
 
 
 def apply_from_environment():
@@ -195,7 +280,7 @@ def apply_from_environment():
 
 
 def main(work, arguments):
-    """Run all mutations, or those that are named.
+    """Run all mutations, or those that are named, and write the page.
 
     :param work: lets a worker do something
     :param arguments: those of the command line
@@ -205,7 +290,13 @@ def main(work, arguments):
     missed = [name for name in names if not _is_found(work, name, arguments)]
     print('%d of %d mutations were found.' % (len(names) - len(missed),
                                               len(names)))
+    if all(os.path.exists(_answer_path(name)) for name in ALL):
+        _write_page()
     return 1 if missed else 0
+
+
+def _answer_path(name):
+    return os.path.join(_DIRECTORY, name, 'answer.json')
 
 
 def _is_found(work, name, arguments):
@@ -216,18 +307,39 @@ def _is_found(work, name, arguments):
         seconds=arguments.seconds,
         seed=arguments.seed or '1', only=mutation.happenings,
         several=2000 if mutation.several else 0,
-        stop_at=mutation.violation or '.')
-    found = [result for result in results if any(
-        re.search(mutation.violation, each) and not each.startswith('harness')
-        for each in result.violations)]
+        stop_at=mutation.violation)
+    found = [(result.schedule, each) for result in results
+             for each in result.violations
+             if re.search(mutation.violation, each)
+             and not each.startswith('harness')]
+    answer = dict(number=len(results), seconds=round(seconds),
+                  schedule=found[0][0] if found else None,
+                  violation=found[0][1][:150] if found else None)
+    with open(_answer_path(name), 'w') as file:
+        json.dump(answer, file)
     print('%-24s %s: %s' % (
         name, 'found' if found else 'NOT FOUND', mutation.words), flush=True)
     if found:
-        print('    after %d schedules and %d s, by %s\n    %s' % (
-            len(results), seconds, found[0].schedule,
-            found[0].violations[0]), flush=True)
+        print('    after %(number)d schedules and %(seconds)d s, by '
+              '%(schedule)s\n    %(violation)s' % answer, flush=True)
     elif not results:
         print('    see %s' % os.path.join(_DIRECTORY, name,
                                           mutation.operation + '.out'),
               file=sys.stderr)
     return bool(found)
+
+
+def _write_page():
+    text = _HEAD
+    found = 0
+    for name, mutation in ALL.items():
+        with open(_answer_path(name)) as file:
+            answer = json.load(file)
+        found += answer['schedule'] is not None
+        text += '   * - %s\n     - %d\n     - %s\n' % (
+            mutation.words, answer['number'],
+            '``%s``' % answer['schedule'] if answer['schedule']
+            else '**not found**')
+    with open(_PAGE, 'w') as file:
+        file.write(text.format(found=found, all=len(ALL)))
+    print('%s is written.' % _PAGE)

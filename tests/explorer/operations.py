@@ -24,16 +24,26 @@ from tests.explorer import intruders
 from tests.explorer import invariants
 
 ALL = {}
+# Their names, but for those that are only there to be compared.
+EXPLORED = []
 
 _ON_A_HOST = ('delete', 'force_delete', 'rescue', 'unrescue', 'reboot',
               'stop', 'rebuild', 'migrate', 'reset_active', 'reset_error',
-              'disable') + intruders.PERIODIC
+              'disable', 'archive') + intruders.PERIODIC
 
 
-def _operation(name, words):
+def _operation(name, words, beside=None, explored=True):
+    """Add an operation.
+
+    :param beside: the name of the operation that stock Nova has in its place,
+        to be compared
+    :param explored: whether it is not only there to be compared
+    """
     def add(cls):
-        cls.NAME, cls.WORDS = name, words
+        cls.NAME, cls.WORDS, cls.BESIDE = name, words, beside
         ALL[name] = cls
+        if explored:
+            EXPLORED.append(name)
         return cls
 
     return add
@@ -42,8 +52,6 @@ def _operation(name, words):
 class _OnLibvirt(clouds.LibvirtCloud):
 
     INTRUDERS = _ON_A_HOST
-    # Whether stock Nova has it, so that it can be compared.
-    IN_STOCK = True
 
     def setUp(self):
         super().setUp()
@@ -60,28 +68,32 @@ class _OnLibvirt(clouds.LibvirtCloud):
         self.assert_rescued(self.server, self.ask_rescue())
 
 
-@_operation('rescue-legacy', 'rescue of a running server, legacy layout')
+@_operation('rescue-legacy', 'rescue of a running server, legacy layout',
+            beside='rescue-legacy')
 class RescueLegacy(_OnLibvirt):
 
     def operate(self):
         return self.ask_rescue()
 
 
-@_operation('rescue-stable', 'rescue of a running server, stable devices')
+@_operation('rescue-stable', 'rescue of a running server, stable devices',
+            beside='rescue-stable')
 class RescueStable(RescueLegacy):
 
     def rescue_properties(self):
         return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
 
 
-@_operation('rescue-stopped', 'rescue of a stopped server, with config drive')
+@_operation('rescue-stopped', 'rescue of a stopped server, with config drive',
+            beside='rescue-stopped')
 class RescueStopped(RescueLegacy):
 
     STOPPED = True
     CONFIG_DRIVE = True
 
 
-@_operation('rescue-kernel', 'rescue with an image that has its own kernel')
+@_operation('rescue-kernel', 'rescue with an image that has its own kernel',
+            beside='rescue-kernel')
 class RescueKernel(RescueLegacy):
 
     def rescue_properties(self):
@@ -95,7 +107,8 @@ class RescueBfv(RescueStable):
     BFV = True
 
 
-@_operation('unrescue', 'unrescue of a server in a legacy rescue')
+@_operation('unrescue', 'unrescue of a server in a legacy rescue',
+            beside='unrescue')
 class Unrescue(_OnLibvirt):
 
     def prepare(self):
@@ -119,7 +132,6 @@ class UnrescueBfv(Unrescue):
 class UnrescueStopped(Unrescue):
 
     STOPPED = True
-    IN_STOCK = False
 
     def operate(self):
         with self.opted_in():
@@ -128,7 +140,6 @@ class UnrescueStopped(Unrescue):
 
 class _Migration(_OnLibvirt):
 
-    IN_STOCK = False
     INTRUDERS = _ON_A_HOST + ('abort',)
 
     def prepare(self):
@@ -149,9 +160,18 @@ class _Migration(_OnLibvirt):
         return self.ask_live_migration()
 
 
-@_operation('migrate', 'live migration in rescue, disks are copied')
+@_operation('migrate', 'live migration in rescue, disks are copied',
+            beside='migrate-running')
 class Migrate(_Migration):
     pass
+
+
+@_operation('migrate-running', 'live migration of a running server',
+            beside='migrate-running', explored=False)
+class MigrateRunning(_Migration):
+
+    def prepare(self):
+        self._make_raw()
 
 
 @_operation('migrate-shared', 'live migration in rescue, on shared storage')
@@ -174,8 +194,7 @@ class RebuildCell0(clouds.RebuildCloud):
 
     INTRUDERS = ('delete', 'force_delete', 'rebuild', 'reset_active',
                  'reset_error', 'look', 'sync_power_states',
-                 'cleanup_deleted', 'audit')
-    IN_STOCK = False
+                 'cleanup_deleted', 'audit', 'archive')
 
     def setUp(self):
         super().setUp()
@@ -193,6 +212,17 @@ class RebuildCell0(clouds.RebuildCloud):
 class RebuildBfv(RebuildCell0):
 
     BFV = True
+
+
+@_operation('rebuild-reserved', 'the same, when its volume is no longer '
+            'reserved')
+class RebuildReserved(RebuildBfv):
+
+    INTRUDERS = RebuildBfv.INTRUDERS + ('transfer',)
+
+    def setUp(self):
+        super().setUp()
+        self.cinder.volume_to_attachment[self.VOLUME].clear()
 
 
 @_operation('rebuild-cell', 'rebuild of a server whose builds failed on all '

@@ -101,9 +101,10 @@ def _boundaries(path):
         return [boundaries.Boundary(**each) for each in json.load(file)]
 
 
-def say(operation, results, seconds):
+def say(operation, results, seconds, beside=None):
     """Print what became of an operation.
 
+    :param beside: {schedule: violations} of stock Nova, or None
     :returns: how many schedules ended in a violation that is new
     """
     new = [result for result in results if result.is_new]
@@ -118,9 +119,18 @@ def say(operation, results, seconds):
                   result.schedule,
                   '\n'.join('    ' + each for each in result.violations),
                   ' < '.join(result.where[:3]), result.schedule), flush=True)
+        if beside is not None:
+            print('    stock Nova: ' + _of_stock(beside, result.schedule),
+                  flush=True)
     if len(new) > 20:
         print('\n  and %d more: see the logs' % (len(new) - 20))
     return len(new)
+
+
+def _of_stock(beside, schedule):
+    if schedule not in beside:
+        return 'has no such operation or moment'
+    return '; '.join(beside[schedule]) or 'nothing is violated'
 
 
 def write(path, directory, nova):
@@ -131,7 +141,7 @@ def write(path, directory, nova):
     :param nova: the version of Nova
     """
     rows = [_Row(name, os.path.join(directory, name))
-            for name in operations.ALL]
+            for name in operations.EXPLORED]
     everything = [result for row in rows for result in row.results]
     text = _HEAD.format(
         date=datetime.date.today().isoformat(), commit=_commit(), nova=nova,

@@ -96,36 +96,46 @@ def singles(operation, boundaries, names):
             for happening in happenings(boundary, names)]
 
 
-def several(operation, boundaries, names, seed, number):
+def several(operation, boundaries, names, seed, number, only=()):
     """Schedules with two or three happenings, at random.
 
+    :param names: the names of the intruders
     :param seed: the same seed gives the same schedules
     :param number: how many
+    :param only: names of happenings; all if it is empty
     """
     chance = random.Random('%s %s several' % (seed, operation))
-    places = [boundary for boundary in boundaries if not boundary.only_reads]
-    return [_random_schedule(chance, operation, places, names)
-            for _ in range(number)] if places else []
+    names = [name for name in names if not only or name in only]
+    found = []
+    for boundary in boundaries:
+        failing = [name for name in failures.possible(boundary)
+                   if name != failures.NONE and (not only or name in only)]
+        if not boundary.only_reads and (failing or names):
+            found.append((boundary, failing))
+    return [_random_schedule(chance, operation, *chance.choice(found),
+                             names, only)
+            for _ in range(number)] if found else []
 
 
-def _random_schedule(chance, operation, places, names):
-    boundary = chance.choice(places)
-    happening = chance.choice([name for name in happenings(boundary, names)
-                               if name != failures.NONE])
+def _random_schedule(chance, operation, boundary, failing, names, only):
+    happening = _choose(chance, failing, names)
+    anywhere = [name for name in (failures.FAIL, failures.LOST,
+                                  failures.CRASH)
+                if not only or name in only]
     steps = []
     for _ in range(chance.choice((1, 1, 1, 2))):
         # Near moments are more dangerous than far ones.
         after = max(1, int(chance.triangular(0, _FARTHEST, 0)))
-        kind = chance.random()
-        if kind < .5:
-            what = failures.SWITCH
-        elif kind < .75:
-            what = chance.choice((failures.FAIL, failures.LOST,
-                                  failures.CRASH))
-        else:
-            what = chance.choice(list(names))
-        steps.append(Step(after, what))
+        steps.append(Step(after, failures.SWITCH if chance.random() < .5
+                          else _choose(chance, anywhere, names)
+                          or failures.SWITCH))
     return Schedule(operation, boundary.key, happening, tuple(steps))
+
+
+def _choose(chance, failing, names):
+    """A failure or an intruder; None if there is neither."""
+    kinds = [kind for kind in (failing, names) if kind]
+    return chance.choice(chance.choice(kinds)) if kinds else None
 
 
 def shuffled(schedules, seed):

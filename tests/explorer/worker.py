@@ -121,10 +121,8 @@ def _choose(work, seen, cls):
     if work.only:
         singles = [each for each in singles if each.happening in work.only]
     several = schedules.several(
-        work.operation, seen,
-        [name for name in cls.INTRUDERS
-         if not work.only or name in work.only] or cls.INTRUDERS,
-        work.seed, len(singles) if work.several is None else work.several)
+        work.operation, seen, cls.INTRUDERS, work.seed,
+        len(singles) if work.several is None else work.several, work.only)
     return schedules.shuffled(singles + several, work.seed)
 
 
