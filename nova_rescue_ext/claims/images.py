@@ -128,7 +128,10 @@ def check_kernel_and_ramdisk(
     return ids
 
 
-def _check_part(context, instance, image_api, image, origin, what, part_id):
+def _check_part(context: nova_context.RequestContext,
+                instance: objects.Instance, image_api: glance.API,
+                image: Image, origin: claims.Origin, what: str,
+                part_id: str) -> None:
     words = {'kernel': _('kernel'), 'ramdisk': _('ramdisk')}[what]
     part = find(context, instance, image_api, part_id)
     if part is None:
@@ -143,7 +146,9 @@ def _check_part(context, instance, image_api, image, origin, what, part_id):
                                        status=part.get('status'))
 
 
-def _comes_with(context, instance, part, image, origin):
+def _comes_with(context: nova_context.RequestContext,
+                instance: objects.Instance, part: Image, image: Image,
+                origin: claims.Origin) -> bool:
     return (origin is claims.Origin.OPERATOR
             or _may_read(context, instance, part)
             or (origin is claims.Origin.CALLER
@@ -151,7 +156,8 @@ def _comes_with(context, instance, part, image, origin):
                 and part['owner'] == image.get('owner')))
 
 
-def _may_read(context, instance, image):
+def _may_read(context: nova_context.RequestContext, instance: objects.Instance,
+              image: Image) -> bool:
     """Whether a server's project may read what was read with a context."""
     return (claims.has_only_rights_of(context, instance)
             or bool(image.get('is_public'))
@@ -159,7 +165,8 @@ def _may_read(context, instance, image):
             or _is_shared(context, instance, image['id']))
 
 
-def _is_shared(context, instance, image_id):
+def _is_shared(context: nova_context.RequestContext,
+               instance: objects.Instance, image_id: str) -> bool:
     """Whether an image is of the community or shared with a project.
 
     Nova's client does not tell. Its part below does.

@@ -73,7 +73,9 @@ def check(context: nova_context.RequestContext, instance: objects.Instance,
                 network=network['id'], project=instance.project_id)
 
 
-def _network_of_port(client, context, instance, port_id):
+def _network_of_port(client: neutron.ClientWrapper,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance, port_id: str) -> str:
     try:
         port = client.show_port(port_id)['port'] if claims.is_id(
             port_id) else None
@@ -86,8 +88,9 @@ def _network_of_port(client, context, instance, port_id):
     return port['network_id']
 
 
-def _is_external(network):
-    return network.get('router:external') and not network.get('shared')
+def _is_external(network: _Resource) -> bool:
+    return bool(network.get('router:external')
+                and not network.get('shared'))
 
 
 def check_security_groups(
@@ -124,12 +127,12 @@ def check_security_groups(
                                  group)
 
 
-def _names(groups):
+def _names(groups: list[_Resource]) -> set[str]:
     return {group[key] for group in groups for key in ('id', 'name')}
 
 
-def _may_use(client, instance: objects.Instance, kind: str,
-             resource: _Resource) -> bool:
+def _may_use(client: neutron.ClientWrapper, instance: objects.Instance,
+             kind: str, resource: _Resource) -> bool:
     if resource.get('shared') and kind == 'network':
         return True
     if _is_of_project(instance, resource):
@@ -141,6 +144,6 @@ def _may_use(client, instance: objects.Instance, kind: str,
                for policy in policies)
 
 
-def _is_of_project(instance, resource):
+def _is_of_project(instance: objects.Instance, resource: _Resource) -> bool:
     return instance.project_id in (resource.get('project_id'),
                                    resource.get('tenant_id'))

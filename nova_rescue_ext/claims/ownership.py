@@ -90,7 +90,8 @@ def check_secrets(context: nova_context.RequestContext,
         raise exception.SecretWouldBeYours(project=instance.project_id)
 
 
-def _makes_tpm_secret(instance, image_meta):
+def _makes_tpm_secret(instance: objects.Instance,
+                      image_meta: objects.ImageMeta) -> bool:
     if not hardware.get_vtpm_constraint(instance.flavor, image_meta):
         return False
     # Nova itself makes and reads one of security "deployment" (Nova 33).
@@ -99,6 +100,6 @@ def _makes_tpm_secret(instance, image_meta):
             and not instance.system_metadata.get('vtpm_secret_uuid'))
 
 
-def _makes_secret(bdm):
+def _makes_secret(bdm: objects.BlockDeviceMapping) -> bool:
     return bool(bdm.obj_attr_is_set('encrypted') and bdm.encrypted
                 and not bdm.encryption_secret_uuid)

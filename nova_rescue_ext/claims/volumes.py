@@ -68,7 +68,9 @@ def read_snapshot(
     return snapshot
 
 
-def _check_owner(context, instance, owner, what, words, claimed_id):
+def _check_owner(context: nova_context.RequestContext,
+                 instance: objects.Instance, owner: str | None, what: str,
+                 words: str, claimed_id: object) -> None:
     """Refuse what belongs to another project, or may do so."""
     if owner is None and claims.has_only_rights_of(context, instance):
         return  # Cinder does not say, and shows them no other

@@ -18,13 +18,19 @@ they are based on. To find that out Nova starts qemu-img several times for each
 disk, while the server is down. Unrescue looks for itself first.
 """
 
+from __future__ import annotations
+
 import os
+import typing
 
 from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import qcow2
 
+if typing.TYPE_CHECKING:
+    from nova.virt.libvirt import config as libvirt_config
 
-def need_nothing(guest_config):
+
+def need_nothing(guest_config: libvirt_config.LibvirtConfigGuest) -> bool:
     """Whether to leave the disks of a domain alone.
 
     :param guest_config: a LibvirtConfigGuest
@@ -37,7 +43,7 @@ def need_nothing(guest_config):
         and disk.source_type in ('file', 'block'))
 
 
-def _is_whole(disk):
+def _is_whole(disk: libvirt_config.LibvirtConfigGuestDisk) -> bool:
     if not os.path.exists(disk.source_path):
         return False
     if disk.driver_format == 'raw':
@@ -45,7 +51,7 @@ def _is_whole(disk):
     return disk.driver_format == 'qcow2' and _has_its_base(disk.source_path)
 
 
-def _has_its_base(path):
+def _has_its_base(path: str) -> bool:
     try:
         base = qcow2.backing_file(path)
     except (OSError, ValueError):

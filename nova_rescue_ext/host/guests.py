@@ -13,14 +13,23 @@
 
 """A server's guest in libvirt."""
 
+from __future__ import annotations
+
+import typing
+
 from lxml import etree
 from nova import exception
+from nova import objects
 from nova.virt.libvirt.storage import dmcrypt
 
 from nova_rescue_ext.host import rescue_files
 
+if typing.TYPE_CHECKING:
+    from nova.virt.libvirt import driver as libvirt_driver
 
-def is_running(driver, instance) -> bool:
+
+def is_running(driver: libvirt_driver.LibvirtDriver,
+               instance: objects.Instance) -> bool:
     """Whether a server's guest is up.
 
     :param driver: the LibvirtDriver
@@ -32,7 +41,8 @@ def is_running(driver, instance) -> bool:
         return False
 
 
-def exists(driver, instance) -> bool:
+def exists(driver: libvirt_driver.LibvirtDriver,
+           instance: objects.Instance) -> bool:
     """Whether a server has a domain, running or not.
 
     :param driver: the LibvirtDriver
@@ -45,7 +55,8 @@ def exists(driver, instance) -> bool:
     return True
 
 
-def read_domain(driver, instance) -> etree._Element:
+def read_domain(driver: libvirt_driver.LibvirtDriver,
+                instance: objects.Instance) -> etree._Element:
     """A server's domain, as libvirt has it.
 
     :param driver: the LibvirtDriver
@@ -55,7 +66,8 @@ def read_domain(driver, instance) -> etree._Element:
     return etree.fromstring(driver._host.get_guest(instance).get_xml_desc())
 
 
-def is_in_rescue(driver, instance) -> bool:
+def is_in_rescue(driver: libvirt_driver.LibvirtDriver,
+                 instance: objects.Instance) -> bool:
     """Whether a server's domain, running or not, is that of a rescue.
 
     :param driver: the LibvirtDriver

@@ -13,14 +13,23 @@
 
 """The way back to a server's own disks: a hard reboot that loses nothing."""
 
+from __future__ import annotations
+
+import typing
+
 from lxml import etree
 from nova.compute import vm_states
+from nova import context as nova_context
+from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.task import operation
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
 
 LOG = logging.getLogger(__name__)
 
@@ -43,13 +52,14 @@ class HardReboot(operation.Operation):
         repaired
     """
 
-    def __init__(self, manager, instance, leave_off: bool) -> None:
+    def __init__(self, manager: compute_manager.ComputeManager,
+                 instance: objects.Instance, leave_off: bool) -> None:
         super().__init__(instance.uuid)
         self._manager = manager
         self._instance = instance
         self.leave_off = leave_off
 
-    def run(self, context) -> None:
+    def run(self, context: nova_context.RequestContext) -> None:
         """Rebuild the domain, and remove what the rescue left.
 
         :param context: the RequestContext of the caller, not elevated
@@ -65,7 +75,7 @@ class HardReboot(operation.Operation):
         # After the server runs again (hazard: failed-unrescue).
         rescue_files.remove_all(driver, instance)
 
-    def _reboot(self, context) -> None:
+    def _reboot(self, context: nova_context.RequestContext) -> None:
         manager, instance = self._manager, self._instance
         elevated = context.elevated()
         shares = _mount_shares(manager, elevated, instance)
@@ -87,7 +97,10 @@ class HardReboot(operation.Operation):
             shares.activate_all()
 
 
-def _mount_shares(manager, context, instance):
+def _mount_shares(
+        manager: compute_manager.ComputeManager,
+        context: nova_context.RequestContext,
+        instance: objects.Instance) -> objects.ShareMappingList | None:
     """The server's shares, mounted (hazard: shares).
 
     :returns: a ShareMappingList, or None in Nova 29 and 30, which have none
@@ -105,7 +118,7 @@ def _mount_shares(manager, context, instance):
     return shares
 
 
-def _repair_machine_type(instance):
+def _repair_machine_type(instance: objects.Instance) -> None:
     """Undo what a rescue by stock Nova did to the machine type.
 
     It writes that of the rescue system into the properties of the server's

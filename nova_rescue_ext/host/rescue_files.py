@@ -13,18 +13,26 @@
 
 """The files and volumes of a rescue on the host, in the libvirt driver."""
 
+from __future__ import annotations
+
 import glob
 import os
 import shutil
 import tempfile
+import typing
 
 from nova import conf
+from nova import context as nova_context
+from nova import objects
 from nova.storage import rbd_utils
 from nova.virt.libvirt.storage import dmcrypt
 from nova.virt.libvirt.storage import lvm
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
+
+if typing.TYPE_CHECKING:
+    from nova.virt.libvirt import driver as libvirt_driver
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -33,13 +41,15 @@ SUFFIX = '.rescue'
 STOCK_DOMAIN = 'unrescue.xml'
 
 
-def stock_domain_path(instance):
+def stock_domain_path(instance: objects.Instance) -> str:
     """Where stock Nova keeps the domain that it goes back to."""
     return os.path.join(libvirt_utils.get_instance_path(instance),
                         STOCK_DOMAIN)
 
 
-def restore_stock_domain(driver, context, instance, start):
+def restore_stock_domain(driver: libvirt_driver.LibvirtDriver,
+                         context: nova_context.RequestContext,
+                         instance: objects.Instance, start: bool) -> None:
     """Define the domain that stock Nova keeps for the way back.
 
     :param driver: the LibvirtDriver
@@ -53,7 +63,7 @@ def restore_stock_domain(driver, context, instance, start):
     driver._create_guest(context, xml, instance, power_on=start)
 
 
-def remove_stock_domain(instance):
+def remove_stock_domain(instance: objects.Instance) -> None:
     """Remove stock Nova's saved domain, if there is one.
 
     On a shared instance path it would outlive a migration, and a stock host
@@ -66,7 +76,8 @@ def remove_stock_domain(instance):
         return
 
 
-def remove_all(driver, instance):
+def remove_all(driver: libvirt_driver.LibvirtDriver,
+               instance: objects.Instance) -> None:
     """Remove all that a rescue left, for a server that does without it.
 
     What cannot be removed is logged, and costs nothing else.
@@ -85,7 +96,8 @@ def remove_all(driver, instance):
                       SUFFIX, instance=instance)
 
 
-def remove(driver, instance):
+def remove(driver: libvirt_driver.LibvirtDriver,
+           instance: objects.Instance) -> None:
     """Remove the disks, kernel and config drive of a rescue.
 
     :param driver: the LibvirtDriver
@@ -111,7 +123,7 @@ def remove(driver, instance):
                             volume.endswith(SUFFIX)))
 
 
-def _close(volumes):
+def _close(volumes: list[str]) -> None:
     """Close encrypted volumes, which are in use and are not removed else.
 
     One that is not open, as after a reboot of the host, is no failure.
@@ -122,7 +134,7 @@ def _close(volumes):
         dmcrypt.delete_volume(dmcrypt.volume_name(os.path.basename(volume)))
 
 
-def are_left(instance):
+def are_left(instance: objects.Instance) -> bool:
     """Whether a rescue has left something in the directory of a server.
 
     Volumes on LVM or rbd are not looked for, which may take long. A rescue by
@@ -135,7 +147,7 @@ def are_left(instance):
                for pattern in (STOCK_DOMAIN, '*' + SUFFIX))
 
 
-def remaining_volumes(instance):
+def remaining_volumes(instance: objects.Instance) -> list[str]:
     """The volumes of a rescue that are still there: rbd removes no busy one.
 
     :param instance: the Instance
@@ -149,7 +161,7 @@ def remaining_volumes(instance):
     return [name for name in names if pool.exists(name)]
 
 
-def _forget_formats(directory):
+def _forget_formats(directory: str) -> None:
     """Drop the rescue disks from disk.info, which would outlive them.
 
     The next rescue's disk may have another format (hazard: disk-info).

@@ -13,13 +13,26 @@
 
 """The end of a task in nova-compute's manager."""
 
+from __future__ import annotations
+
+import typing
+
 from nova.compute import power_state
 from nova.compute import vm_states
+from nova import context as nova_context
+from nova import objects
 
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import host_task
 
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
 
-def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
+
+def set_instance_obj_error_state(original: nova_types.Original,
+                                 self: compute_manager.ComputeManager,
+                                 instance: objects.Instance, *args: typing.Any,
+                                 **kwargs: typing.Any) -> None:
     """A task that has cost the server nothing leaves it in its state."""
     task = host_task.HostTask.on(instance)
     if task is None:
@@ -28,7 +41,10 @@ def set_instance_obj_error_state(original, self, instance, *args, **kwargs):
         return original(instance, *args, **kwargs)
 
 
-def instance_update(original, self, context, instance, **kwargs):
+def instance_update(original: nova_types.Original,
+                    self: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance, **kwargs: typing.Any) -> None:
     """After a failure Nova takes the task from the server, whose ever it is.
 
     It does not compare it, as it does when a task succeeds.
@@ -40,7 +56,9 @@ def instance_update(original, self, context, instance, **kwargs):
         return original(context, instance, **kwargs)
 
 
-def get_power_state(original, self, instance):
+def get_power_state(original: nova_types.Original,
+                    self: compute_manager.ComputeManager,
+                    instance: objects.Instance) -> int:
     """The last that Nova asks for before it saves the end of a task."""
     task = host_task.HostTask.on(instance)
     state = power_state.NOSTATE

@@ -13,13 +13,18 @@
 
 """Two requests for one server at the same moment."""
 
+from __future__ import annotations
+
 import contextlib
+import typing
 
 from nova import exception
+from nova import objects
 
 
 @contextlib.contextmanager
-def loser_is_refused(instance, method, *winners):
+def loser_is_refused(instance: objects.Instance, method: str,
+                     *winners: str) -> typing.Iterator[None]:
     """Who comes second is refused with 409, as a moment later.
 
     Nova answers 500 to a request whose server another request takes between

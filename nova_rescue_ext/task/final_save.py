@@ -18,8 +18,11 @@ take the task from the server; if that fails, too, the server stays in it until
 nova-compute is restarted.
 """
 
+from __future__ import annotations
+
 import contextlib
 import time
+import typing
 
 from nova import exception
 from nova import objects
@@ -39,7 +42,7 @@ SECONDS = 5
 
 
 @contextlib.contextmanager
-def ensured(instance):
+def ensured(instance: objects.Instance) -> typing.Iterator[None]:
     """Save the end of the task in this block, also if it fails to.
 
     Whatever Nova would have saved is still to be seen in the object.
@@ -62,7 +65,7 @@ def ensured(instance):
                 _save(instance, task_state)
 
 
-def _save(instance, task_state):
+def _save(instance: objects.Instance, task_state: str | None) -> None:
     LOG.warning('The end of %(task)s could not be saved. Trying again for '
                 '%(timeout)d s, every %(seconds)d s. Look at the database, '
                 'the message bus and nova-conductor.',
@@ -86,7 +89,7 @@ def _save(instance, task_state):
               instance=instance)
 
 
-def _attempts():
+def _attempts() -> typing.Iterator[None]:
     """Go round after each pause, until the time is over."""
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
@@ -94,7 +97,7 @@ def _attempts():
         yield
 
 
-def read(instance):
+def read(instance: objects.Instance) -> objects.Instance | None:
     """The instance as the database has it by now.
 
     :param instance: the Instance
@@ -115,7 +118,7 @@ def read(instance):
         time.sleep(SECONDS)
 
 
-def wait_for_database(instance):
+def wait_for_database(instance: objects.Instance) -> None:
     """Return when an instance can be read, or not after ten minutes.
 
     :param instance: the Instance, about to be saved

@@ -18,10 +18,14 @@ back every task that it finds in the database (hazard: restart-in-rescue). Nova
 looks at the task again when its work is done: too late.
 """
 
+from __future__ import annotations
+
 import contextlib
+import typing
 
 from nova.compute import utils as compute_utils
 from nova import exception
+from nova import objects
 from nova import utils
 from oslo_log import log as logging
 
@@ -29,11 +33,17 @@ from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.task import final_save
 
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+
 LOG = logging.getLogger(__name__)
 
 
-def act_in_time(manager, instance, action, task_state, act,
-                is_done=lambda fresh: False):
+def act_in_time(
+        manager: compute_manager.ComputeManager, instance: objects.Instance,
+        action: str, task_state: str, act: typing.Callable[[], typing.Any],
+        is_done: typing.Callable[[objects.Instance], bool] | None = None
+) -> typing.Any:
     """Do what a message asks for, if the server still has the task for it.
 
     If not, only the event of the action is written: the instance is that of
@@ -57,7 +67,7 @@ def act_in_time(manager, instance, action, task_state, act,
         return act()
 
     @utils.synchronized('rescue_ext-' + instance.uuid)
-    def one_after_the_other():
+    def one_after_the_other() -> typing.Any:
         try:
             fresh = final_save.read(instance)
         except exception.InstanceNotFound:
@@ -67,7 +77,7 @@ def act_in_time(manager, instance, action, task_state, act,
         # None: no database for ten minutes. Nova's own way to fail is known.
         if fresh is None or fresh.task_state == task_state:
             return act()
-        if is_done(fresh):
+        if is_done is not None and is_done(fresh):
             LOG.info('The message to %s the server came when that had been '
                      'done: nothing is left to do.', action,
                      instance=instance)
@@ -84,7 +94,9 @@ def act_in_time(manager, instance, action, task_state, act,
     return one_after_the_other()
 
 
-def _end_event(manager, instance, action, done=False):
+def _end_event(manager: compute_manager.ComputeManager,
+               instance: objects.Instance, action: str,
+               done: bool = False) -> None:
     # Raised within the event only: outside of it, Nova would take the task
     # from the server, which may have another by now.
     with contextlib.suppress(

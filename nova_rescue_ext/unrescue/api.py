@@ -17,17 +17,29 @@ nova-compute comes here, too, for servers that have been in rescue for
 ``rescue_timeout``.
 """
 
+from __future__ import annotations
+
+import typing
+
+from nova import context as nova_context
 from nova import exception
+from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import conflict
+
+if typing.TYPE_CHECKING:
+    from nova.compute import api as compute_api
 
 LOG = logging.getLogger(__name__)
 
 
-def unrescue(original, self, context, instance):
+def unrescue(original: nova_types.Original, self: compute_api.API,
+             context: nova_context.RequestContext,
+             instance: objects.Instance) -> None:
     """From compute-rescue 1.1 the server goes back to its previous state.
 
     If the caller named that version: clients that know nothing of it wait for
@@ -51,5 +63,5 @@ def unrescue(original, self, context, instance):
                       'later run.', instance=instance)
 
 
-def _is_timeout(context):
+def _is_timeout(context: nova_context.RequestContext) -> bool:
     return context.user_id is None

@@ -13,31 +13,47 @@
 
 """Unrescue in nova-compute's manager."""
 
+from __future__ import annotations
+
+import typing
+
 from nova.compute import instance_actions
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import context as nova_context
+from nova import objects
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import final_save
 from nova_rescue_ext.task import stale_message
 from nova_rescue_ext.unrescue import operation
 
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
 
-def unrescue_instance(original, self, context, instance):
+
+def unrescue_instance(original: nova_types.Original,
+                      self: compute_manager.ComputeManager,
+                      context: nova_context.RequestContext,
+                      instance: objects.Instance) -> None:
     """Unrescue, unless a restart of nova-compute has ended the task."""
     return stale_message.act_in_time(
         self, instance, instance_actions.UNRESCUE, task_states.UNRESCUING,
         lambda: _unrescue(original, self, context, instance), _is_unrescued)
 
 
-def _is_unrescued(instance):
+def _is_unrescued(instance: objects.Instance) -> bool:
     # A state that was reset says nothing: the record is left then.
     return (instance.vm_state in (vm_states.ACTIVE, vm_states.STOPPED)
             and not instance_metadata.has_record(instance))
 
 
-def _unrescue(original, manager, context, instance):
+def _unrescue(original: nova_types.Original,
+              manager: compute_manager.ComputeManager,
+              context: nova_context.RequestContext,
+              instance: objects.Instance) -> None:
     with final_save.ensured(instance):
         if not capabilities.is_libvirt(manager.driver):
             return original(context, instance)

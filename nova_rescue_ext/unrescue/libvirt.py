@@ -13,22 +13,34 @@
 
 """Unrescue in the libvirt driver."""
 
+from __future__ import annotations
+
 import inspect
+import typing
 
 from nova.compute import vm_states
+from nova import context as nova_context
+from nova import objects
 
 from nova_rescue_ext import exception
 from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.unrescue import operation
+
+if typing.TYPE_CHECKING:
+    from nova.virt.libvirt import driver as libvirt_driver
+    from nova.virt.libvirt import guest as libvirt_guest
 
 # Of virDomainUndefineFlags, which Nova imports late.
 _MANAGED_SAVE = 1
 _KEEP_NVRAM = 8
 
 
-def unrescue(original, self, context, instance):
+def unrescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+             context: nova_context.RequestContext,
+             instance: objects.Instance) -> None:
     """Go back to the server's own disks by a hard reboot.
 
     Whoever rescued the server, and wherever (spec: live-migrate-rescued).
@@ -50,8 +62,11 @@ def unrescue(original, self, context, instance):
         ours.power_off_if_soft_deleted()
 
 
-def clean_after_hard_reboot(original, self, context, instance, *args,
-                            **kwargs):
+def clean_after_hard_reboot(original: nova_types.Original,
+                            self: libvirt_driver.LibvirtDriver,
+                            context: nova_context.RequestContext,
+                            instance: objects.Instance, *args: typing.Any,
+                            **kwargs: typing.Any) -> None:
     """Remove what a rescue left when the server leaves it by a hard reboot.
 
     Its unrescue has failed, or its state was reset. The guest is on its own
@@ -70,8 +85,11 @@ def clean_after_hard_reboot(original, self, context, instance, *args,
         rescue_files.remove_all(self, instance)
 
 
-def create_guest_with_network(original, self, context, xml, instance,
-                              *args, **kwargs):
+def create_guest_with_network(original: nova_types.Original,
+                              self: libvirt_driver.LibvirtDriver,
+                              context: nova_context.RequestContext, xml: str,
+                              instance: objects.Instance, *args: typing.Any,
+                              **kwargs: typing.Any) -> typing.Any:
     """Only define the domain of a server that is to stay off.
 
     :raises: LeftOff, as the hard reboot would wait for ever for the guest
@@ -83,7 +101,9 @@ def create_guest_with_network(original, self, context, xml, instance,
     raise exception.LeftOff()
 
 
-def cleanup_vpmems(original, self, vpmems):
+def cleanup_vpmems(original: nova_types.Original,
+                   self: libvirt_driver.LibvirtDriver,
+                   vpmems: list[objects.LibvirtVPMEMDevice]) -> None:
     """Nova zeroes persistent memory when it destroys a domain.
 
     Hazard: persistent-memory.
@@ -92,7 +112,9 @@ def cleanup_vpmems(original, self, vpmems):
         original(vpmems)
 
 
-def delete_configuration(original, self, *args, **kwargs):
+def delete_configuration(original: nova_types.Original,
+                         self: libvirt_guest.Guest, *args: typing.Any,
+                         **kwargs: typing.Any) -> typing.Any:
     """Keep the UEFI variables of a server that is unrescued.
 
     Nova before 31.3.0 and 32.2.0 deletes them with every domain (hazard:

@@ -13,15 +13,23 @@
 
 """The unrescue that nova-compute works on."""
 
+from __future__ import annotations
+
+import typing
+
 from nova.compute import instance_actions
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
+from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.task import host_task
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
 
 LOG = logging.getLogger(__name__)
 
@@ -39,7 +47,8 @@ class Unrescue(host_task.HostTask):
     ACTION = instance_actions.UNRESCUE
     TASK_STATE = task_states.UNRESCUING
 
-    def __init__(self, manager, instance) -> None:
+    def __init__(self, manager: compute_manager.ComputeManager,
+                 instance: objects.Instance) -> None:
         super().__init__(instance)
         self.manager = manager
         # nova-api has asked for it on this very object: no query is due.
