@@ -12,6 +12,12 @@
 
 """Commands that OpenStackClient does not have: ``compute rescue ...``."""
 
+from __future__ import annotations
+
+import argparse
+import typing
+
+import microversion_parse
 from osc_lib.command import command
 from osc_lib import exceptions
 
@@ -20,14 +26,20 @@ from nova_rescue_ext import microversion
 from nova_rescue_ext.osc import plugin
 from nova_rescue_ext.osc import wait
 
+if typing.TYPE_CHECKING:
+    import requests
+
+# Names and values, as cliff shows them.
+_Columns = tuple[tuple[str, ...], tuple[typing.Any, ...]]
+
 
 class ShowVersion(command.ShowOne):
     _description = 'Show which versions of compute-rescue the cloud offers.'
 
-    def take_action(self, parsed_args):
-        adapter = self.app.client_manager.compute_rescue
-        # No version in the request: the answer names the default if it is
-        # more than the Nova underneath.
+    def take_action(self, parsed_args: argparse.Namespace) -> _Columns:
+        adapter = plugin.clients(self.app).compute_rescue
+        # Sent without a version, so the response has the default version,
+        # unless that is the minimum.
         response = adapter.get('/', raise_exc=True)
         offered = response.json()['version'].get('compute_rescue')
         if not offered:
@@ -41,8 +53,8 @@ class ShowVersion(command.ShowOne):
              plugin.chosen_version(self.app)))
 
 
-def _version_of(response):
-    """The version of compute-rescue that an answer was made with, or None."""
+def _version_of(response: requests.Response) -> str | None:
+    """The version of compute-rescue that a response names, or None."""
     for versions in response.headers.get(
             'OpenStack-API-Version', '').split(','):
         service, _, version = versions.strip().partition(' ')
@@ -53,35 +65,35 @@ def _version_of(response):
 
 class RebuildServer(command.ShowOne):
     _description = (
-        'Build a server again that has never booted. It keeps its UUID and '
-        'all that was asked for when it was created. Nothing has to be named, '
-        'other than for "server rebuild".')
+        'Rebuild a server that never booted. It keeps its UUID and everything '
+        'that was requested when it was created. Unlike "server rebuild", it '
+        'needs no further arguments.')
 
-    def get_parser(self, prog_name):
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('server', metavar='<server>',
                             help='Server (name or ID)')
         parser.add_argument('--image', metavar='<image>',
-                            help='Another image (name or ID)')
+                            help='Different image to build from (name or ID)')
         parser.add_argument('--password', metavar='<password>',
-                            help='Admin password; default: a new one is made')
+                            help='Admin password (default: a generated one)')
         parser.add_argument(
             '--network', metavar='<network-id>', action='append', default=[],
-            help='Network to attach, for a server whose networks Nova did '
-                 'not keep (repeat for more)')
+            help='Network to attach, for a server whose requested networks '
+                 'Nova did not keep (repeat option for more)')
         parser.add_argument(
             '--port', metavar='<port-id>', action='append', default=[],
-            help='Port to attach, likewise (repeat for more)')
+            help='Port to attach, likewise (repeat option for more)')
         parser.add_argument(
             '--wait', action='store_true',
-            help='Wait until the server runs, and say why if it fails')
+            help='Wait until the server is active; if it fails, say why')
         return parser
 
-    def take_action(self, parsed_args):
+    def take_action(self, parsed_args: argparse.Namespace) -> _Columns:
+        clients = plugin.clients(self.app)
         client = compute_api.Client(
-            self.app.client_manager.compute_rescue, wait.COMPUTE_VERSION,
-            self._version())
-        server_id = self.app.client_manager.sdk_connection.compute.find_server(
+            clients.compute_rescue, wait.COMPUTE_VERSION, self._version())
+        server_id = clients.sdk_connection.compute.find_server(
             parsed_args.server, ignore_missing=False).id
         response = client.request_action(
             server_id, 'rebuild', self._parameters(parsed_args))
@@ -96,10 +108,10 @@ class RebuildServer(command.ShowOne):
         return (('id', 'name', 'status', 'adminPass'),
                 (server['id'], server['name'], server['status'], password))
 
-    def _version(self):
-        """The version to ask for: calling this command is a choice, too.
+    def _version(self) -> str | microversion_parse.Version:
+        """The version to request: without a choice, the first that can do it.
 
-        :raises: CommandError if one was chosen that cannot do it
+        :raises: CommandError if the chosen version cannot do it
         """
         needed = microversion.REBUILD_NEVER_BOOTED
         chosen = plugin.chosen_version(self.app)
@@ -110,13 +122,14 @@ class RebuildServer(command.ShowOne):
                     'required to rebuild a server that never booted'
                     % str(needed))
         except microversion.OutOfRange:
-            pass  # for the cloud to say
+            pass  # the cloud may be newer than this plugin
         return chosen or needed
 
-    def _parameters(self, parsed_args):
+    def _parameters(self,
+                    parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
         parameters = {}
         if parsed_args.image:
-            parameters['imageRef'] = self.app.client_manager.image.find_image(
+            parameters['imageRef'] = plugin.clients(self.app).image.find_image(
                 parsed_args.image, ignore_missing=False).id
         if parsed_args.password:
             parameters['adminPass'] = parsed_args.password

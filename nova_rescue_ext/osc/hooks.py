@@ -15,7 +15,13 @@
 Hooks of cliff, which loads them by the name of the command.
 """
 
+from __future__ import annotations
+
+import argparse
+import typing
+
 from cliff import hooks
+from osc_lib import exceptions
 
 from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext.osc import plugin
@@ -24,101 +30,136 @@ from nova_rescue_ext.osc import wait
 
 
 class _Hook(hooks.CommandHook):
-    """Sends the version that the user chose with each request."""
+    """Adds the version that the user chose to each request."""
 
-    def get_parser(self, parser):
+    _requests: requests.Requests
+
+    def get_parser(self,
+                   parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return parser
 
-    def get_epilog(self):
-        return ('With nova-rescue-ext, --os-compute-rescue-api-version says '
-                'which version of compute-rescue the command asks for.')
+    def get_epilog(self) -> str:
+        return ('With nova-rescue-ext, --os-compute-rescue-api-version sets '
+                'the version of compute-rescue that the command requests.')
 
-    def before(self, parsed_args):
-        self._requests = requests.Requests(
-            self.cmd.app.client_manager.session, self._version())
+    def before(self, parsed_args: argparse.Namespace) -> argparse.Namespace:
+        self._requests = requests.Requests(self._clients.session,
+                                           self._version())
         return parsed_args
 
-    def after(self, parsed_args, return_code):
+    def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
         return return_code
 
-    def _version(self):
+    @property
+    def _clients(self) -> typing.Any:
+        return plugin.clients(self.cmd.app)
+
+    def _version(self) -> str | None:
         return plugin.chosen_version(self.cmd.app)
 
-    def _wait(self, has_failed, what):
+    def _wait(self, has_failed: typing.Callable[[dict[str, typing.Any]], bool],
+              what: str) -> None:
         """Wait for the end of the action.
 
-        :param has_failed: tells from the server, a dict
+        :param has_failed: tells by the server afterwards, a dict
         :param what: what should have happened, for example 'rescued'
         :raises: CommandError if it has not
         """
         client = compute_api.Client(
-            self.cmd.app.client_manager.compute_rescue, wait.COMPUTE_VERSION,
+            self._clients.compute_rescue, wait.COMPUTE_VERSION,
             self._version())
-        server = wait.until_done(client, self._requests.server['id'])
+        server_id, answer = self._requests.server_id, self._requests.answer
+        if server_id is None or answer is None:
+            raise exceptions.CommandError(
+                'The command has sent no request to wait for.')
+        server = wait.until_done(client, server_id)
         if has_failed(server):
-            raise wait.failure(client, server, self._requests.answer, what)
+            raise wait.failure(client, server, answer, what)
 
 
-class Rescue(_Hook):
-    """``server rescue``: the password, and an end to wait for."""
+class _WaitingHook(_Hook):
+    """Adds ``--wait`` to a command that has no such option."""
 
-    def get_parser(self, parser):
-        parser.add_argument(
-            '--wait', action='store_true',
-            help='Wait until the server is in rescue, and say why if it '
-                 'fails')
+    _wait_help = ''
+    _what = ''  # what should have happened
+
+    def get_parser(self,
+                   parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        parser.add_argument('--wait', action='store_true',
+                            help=self._wait_help)
         return parser
 
-    def after(self, parsed_args, return_code):
-        # Without a version the command prints what it always did: nothing.
-        if self._version() and not parsed_args.password:
-            password = self._requests.answer.json().get('adminPass')
+    def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
+        if parsed_args.wait:
+            self._wait(self._has_failed, self._what)
+        return return_code
+
+    @staticmethod
+    def _has_failed(server: dict[str, typing.Any]) -> bool:
+        raise NotImplementedError
+
+
+class Rescue(_WaitingHook):
+    """``server rescue``: prints the password, and can wait."""
+
+    _wait_help = 'Wait until the server is in rescue; if it fails, say why'
+    _what = 'rescued'
+
+    def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
+        # Without a version the command prints nothing, as before.
+        answer = self._requests.answer
+        if answer is not None and self._version() and not parsed_args.password:
+            password = answer.json().get('adminPass')
             if password:
                 self.cmd.app.stdout.write('Password: %s\n' % password)
                 self.cmd.app.stdout.flush()
-        if parsed_args.wait:
-            self._wait(lambda server: server['status'] != 'RESCUE', 'rescued')
-        return return_code
+        return super().after(parsed_args, return_code)
+
+    @staticmethod
+    def _has_failed(server: dict[str, typing.Any]) -> bool:
+        return server['status'] != 'RESCUE'
 
 
-class Unrescue(_Hook):
-    """``server unrescue``: an end to wait for."""
+class Unrescue(_WaitingHook):
+    """``server unrescue``: can wait."""
 
-    def get_parser(self, parser):
-        parser.add_argument(
-            '--wait', action='store_true',
-            help='Wait until the server has left its rescue, and say why if '
-                 'it fails')
-        return parser
+    _wait_help = ('Wait until the server is no longer in rescue; if it fails, '
+                  'say why')
+    _what = 'unrescued'
 
-    def after(self, parsed_args, return_code):
-        if parsed_args.wait:
-            self._wait(lambda server: server['status'] in ('RESCUE', 'ERROR'),
-                       'unrescued')
-        return return_code
+    @staticmethod
+    def _has_failed(server: dict[str, typing.Any]) -> bool:
+        return server['status'] in ('RESCUE', 'ERROR')
 
 
 class Migrate(_Hook):
-    """``server migrate``: the command itself waits for ACTIVE only."""
+    """``server migrate``: the command itself waits only for ACTIVE."""
 
     _waits = False
 
-    def before(self, parsed_args):
+    def before(self, parsed_args: argparse.Namespace) -> argparse.Namespace:
         self._waits = (parsed_args.wait and parsed_args.live_migration
                        and self._version() is not None)
         if self._waits:
             parsed_args.wait = False
         return super().before(parsed_args)
 
-    def after(self, parsed_args, return_code):
+    def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
         if self._waits:
-            before = self._requests.server
-            self._wait(
-                lambda server: server['hostId'] == before['hostId'],
-                'migrated')
+            self._wait(self._has_stayed, 'migrated')
             self.cmd.app.stdout.write('Complete\n')
         return return_code
 
+    def _has_stayed(self, server: dict[str, typing.Any]) -> bool:
+        before = self._requests.server
+        if before is None:
+            raise exceptions.CommandError(
+                'Server %s could not be read before its migration, so it is '
+                'not known whether it has moved. It is %s. Its migrations '
+                'tell: openstack server migration list --server %s' % (
+                    server['id'], server['status'], server['id']))
+        return server['hostId'] == before['hostId']
+
 
 class Rebuild(_Hook):
-    """``server rebuild``: also of a server that never booted."""
+    """``server rebuild``, also of a server that never booted."""

@@ -16,50 +16,62 @@
 clouds.yaml, ``compute_rescue_api_version``.
 """
 
+from __future__ import annotations
+
+import argparse
+import typing
+
 from osc_lib import exceptions
 from osc_lib import utils
 
 from nova_rescue_ext import microversion
 
+if typing.TYPE_CHECKING:
+    from keystoneauth1 import adapter
+    from openstackclient.common import clientmanager
+    from openstackclient import shell
+
 API_NAME = 'compute_rescue'
 API_VERSION_OPTION = 'os_compute_rescue_api_version'
-# None is chosen. A version would override the default of the cloud.
+# No version, so that the default of the cloud applies.
 DEFAULT_API_VERSION = ''
 
 
-def build_option_parser(parser):
+def build_option_parser(
+        parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add the global option."""
     parser.add_argument(
         '--os-compute-rescue-api-version',
         metavar='<compute-rescue-api-version>',
         default=utils.env('OS_COMPUTE_RESCUE_API_VERSION'),
-        help='compute-rescue API version, X.Y or latest; default: what the '
-             'cloud takes for its default (Env: '
+        help='compute-rescue API version, X.Y or latest; default: that of '
+             'the cloud (Env: '
              'OS_COMPUTE_RESCUE_API_VERSION)')
     return parser
 
 
-def check_api_version(version):
+def check_api_version(version: str) -> bool:
     """Check the form of a version.
 
-    Whether there is such a version is for the cloud to say, which may be
-    newer than this plugin.
+    The cloud, which may be newer than this plugin, decides whether the version
+    exists.
 
-    :returns: True, which tells OpenStackClient not to check it any further
+    :param version: the version that the user chose
+    :returns: True, which tells OpenStackClient to skip its own check
     :raises: osc_lib.exceptions.CommandError
     """
     try:
         microversion.parse(version)
     except microversion.Malformed:
         raise exceptions.CommandError(
-            '--os-compute-rescue-api-version has to be X.Y or latest, not '
+            '--os-compute-rescue-api-version must be X.Y or latest, not '
             '"%s"' % version)
     except microversion.OutOfRange:
         pass
     return True
 
 
-def chosen_version(app):
+def chosen_version(app: shell.OpenStackShell) -> str | None:
     """The version that the user chose, as text, or None.
 
     :param app: the OpenStackShell
@@ -67,9 +79,17 @@ def chosen_version(app):
     return app.api_version.get(API_NAME) or None
 
 
-def make_client(instance):
-    """What ``client_manager.compute_rescue`` is: the compute API's adapter.
+def make_client(instance: clientmanager.ClientManager) -> adapter.Adapter:
+    """Make ``client_manager.compute_rescue``: the adapter for the compute API.
 
     :param instance: the ClientManager
     """
     return instance.sdk_connection.compute
+
+
+def clients(app: shell.OpenStackShell) -> typing.Any:
+    """The ClientManager of a command, which has an attribute for each plugin.
+
+    :param app: the OpenStackShell
+    """
+    return app.client_manager

@@ -17,17 +17,26 @@ through another attribute for openstacksdk. All of them end in one session of
 keystoneauth, and it is there that the version is added.
 """
 
+from __future__ import annotations
+
 import re
+import typing
 
 from osc_lib import exceptions
 
 from nova_rescue_ext import microversion
+
+if typing.TYPE_CHECKING:
+    from keystoneauth1 import session as ks_session
+    import requests
 
 _HEADER = 'OpenStack-API-Version'
 _SERVER_ACTION = re.compile(r'/?servers/([^/]+)/action')
 # Of the arguments of a request, those that say where it goes.
 _DESTINATION = ('endpoint_filter', 'endpoint_override', 'auth', 'user_agent',
                 'client_name', 'client_version', 'connect_retries', 'logger')
+
+_Arguments = dict[str, typing.Any]
 
 
 class Requests:
@@ -36,36 +45,37 @@ class Requests:
     :param session: the keystoneauth session of the command
     :param version: of compute-rescue, as text; None to add none
 
-    .. attribute:: server
-
-        the server as it was before the action, a dict; None without an action
-        or if it could not be read
-
-    .. attribute:: answer
-
-        the response to the action
+    :ivar server_id: the server that the action is for; None before that
+    :ivar server: the server as it was before the action, a dict; None if it
+        could not be read
+    :ivar answer: the response to the action
     """
 
-    def __init__(self, session, version):
+    def __init__(self, session: ks_session.Session,
+                 version: str | None) -> None:
         self._version = version
         self._send = session.request
-        self.server = None
-        self.answer = None
-        session.request = self._request
+        self.server_id: str | None = None
+        self.server: dict[str, typing.Any] | None = None
+        self.answer: requests.Response | None = None
+        session.request = self._request  # type: ignore
 
-    def _request(self, url, method, **kwargs):
+    def _request(self, url: str, method: str,
+                 **kwargs: typing.Any) -> requests.Response:
         destination = kwargs.get('endpoint_filter') or {}
         if destination.get('service_type') != 'compute':
             return self._send(url, method, **kwargs)
         action = method == 'POST' and _SERVER_ACTION.fullmatch(url)
         if action:
+            self.server_id = action[1]
             self.server = self._show(action[1], kwargs)
         response = self._send(url, method, **self._opted_in(kwargs))
         if action:
             self.answer = response
         return response
 
-    def _show(self, server_id, arguments):
+    def _show(self, server_id: str,
+              arguments: _Arguments) -> dict[str, typing.Any] | None:
         """Read a server where a request is about to go.
 
         :raises: CommandError if the cloud does not know of compute-rescue,
@@ -85,7 +95,7 @@ class Requests:
                 'compute_rescue_api_version in clouds.yaml.')
         return response.json()['server'] if response.ok else None
 
-    def _opted_in(self, arguments):
+    def _opted_in(self, arguments: _Arguments) -> _Arguments:
         """The arguments of a request, with the version among the headers."""
         if not self._version:
             return arguments
@@ -96,18 +106,17 @@ class Requests:
         if versions is None and arguments.get('microversion'):
             versions = 'compute %s' % arguments['microversion']
         if microversion.SERVICE_TYPE not in (versions or ''):
-            # keystoneauth leaves a header alone that is there already.
+            # keystoneauth does not replace a header.
             headers[name] = ', '.join(filter(None, (
                 versions, '%s %s' % (microversion.SERVICE_TYPE,
                                      self._version))))
         return dict(arguments, headers=headers)
 
 
-def _is_opted_in(response):
-    """Whether an answer says that it was asked for a version of ours.
+def _is_opted_in(response: requests.Response) -> bool:
+    """Whether a response may come from a Nova that has the package.
 
-    One that Nova has not given, but a proxy or the middleware of Keystone,
-    says nothing about it.
+    One of a proxy or of Keystone's middleware has no version header at all.
     """
     versions = response.headers.get(_HEADER)
     return not versions or microversion.SERVICE_TYPE in versions

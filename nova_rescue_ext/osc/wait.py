@@ -12,21 +12,29 @@
 
 """Wait for the end of what a server was asked to do."""
 
+from __future__ import annotations
+
 import time
+import typing
 
 from osc_lib import exceptions
 
 from nova_rescue_ext.cmd import compute_api
+
+if typing.TYPE_CHECKING:
+    import requests
 
 _SECONDS = 2
 # The first whose events have details.
 COMPUTE_VERSION = '2.84'
 
 
-def until_done(client, server_id):
-    """Wait until nothing is being done to a server.
+def until_done(client: compute_api.Client,
+               server_id: str) -> dict[str, typing.Any]:
+    """Wait until a server has no task.
 
     :param client: a compute_api.Client
+    :param server_id: the UUID of the server
     :returns: the server, a dict
     :raises: CommandError if it is deleted meanwhile; keystoneauth1's
         ClientException
@@ -36,26 +44,27 @@ def until_done(client, server_id):
         if server is None:
             raise exceptions.CommandError(
                 'Server %s has been deleted.' % server_id)
-        # It has been built when it has left the status.
+        # A build has no task at times.
         if (server['OS-EXT-STS:task_state'] is None
                 and server['status'] != 'BUILD'):
             return server
         time.sleep(_SECONDS)
 
 
-def failure(client, server, response, what):
-    """What to raise when it has failed.
+def failure(client: compute_api.Client, server: dict[str, typing.Any],
+            response: requests.Response, what: str) -> exceptions.CommandError:
+    """The error to raise when an action has failed.
 
     :param client: a compute_api.Client
-    :param server: as it is afterwards, a dict
-    :param response: the answer to the request
+    :param server: the server after the action, a dict
+    :param response: the response to the request for the action
     :param what: what has not happened, for example 'rescued'
     :returns: a CommandError with the reason
     """
     request_id = response.headers.get('x-openstack-request-id', '')
     reason = (compute_api.reason(server)
               or client.why(server['id'], request_id)
-              or 'The cloud does not tell you why. Its operator finds it with '
-                 'request id %s.' % request_id)
+              or 'The cloud does not tell you why. Its operator can find out '
+                 'with request ID %s.' % request_id)
     return exceptions.CommandError('Server %s was not %s, and is %s. %s' % (
         server['id'], what, server['status'], reason))

@@ -13,28 +13,41 @@
 
 """Rescue in nova-compute's manager."""
 
+from __future__ import annotations
+
 import inspect
+import typing
 
 from nova.compute import instance_actions
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import conf
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.task import final_save
 from nova_rescue_ext.task import stale_message
 
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+
+    from nova_rescue_ext.rescue import operation as rescue_operation
+
 CONF = conf.CONF
 
 
-def get_rescue_image(original, self, context, instance,
-                     rescue_image_ref=None):
+def get_rescue_image(original: nova_types.Original,
+                     self: compute_manager.ComputeManager,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance,
+                     rescue_image_ref: str | None = None) -> objects.ImageMeta:
     """The rescue image, and how its disk is attached.
 
     nova-api has chosen and checked the image. Only a stock nova-api sends none
@@ -64,21 +77,28 @@ def get_rescue_image(original, self, context, instance,
     return image_meta
 
 
-def _stable_devices_always(instance):
+def _stable_devices_always(instance: objects.Instance) -> bool:
     return (CONF.rescue_ext.stable_devices == 'always'
             and CONF.libvirt.virt_type != 'lxc'
             and instance_metadata.rescue_asks_for(
                 instance, microversion.RESCUE))
 
 
-def rescue_instance(original, self, context, instance, *args, **kwargs):
+def rescue_instance(original: nova_types.Original,
+                    self: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance, *args: typing.Any,
+                    **kwargs: typing.Any) -> None:
     """Rescue, unless a restart of nova-compute has ended the task."""
     return stale_message.act_in_time(
         self, instance, instance_actions.RESCUE, task_states.RESCUING,
         lambda: _rescue(original, self, context, instance, *args, **kwargs))
 
 
-def _rescue(original, manager, context, instance, *args, **kwargs):
+def _rescue(original: nova_types.Original,
+            manager: compute_manager.ComputeManager,
+            context: nova_context.RequestContext, instance: objects.Instance,
+            *args: typing.Any, **kwargs: typing.Any) -> None:
     """Let the manager and the driver know of each other in a rescue.
 
     The domain that was kept for the way back goes when the server is RESCUED:
@@ -108,7 +128,9 @@ def _rescue(original, manager, context, instance, *args, **kwargs):
                 rescue_files.remove_stock_domain(instance)
 
 
-def power_off_instance(original, self, *args, **kwargs):
+def power_off_instance(original: nova_types.Original,
+                       self: compute_manager.ComputeManager, *args: typing.Any,
+                       **kwargs: typing.Any) -> None:
     """In a rescue, leave the guest up until the rescue disk is ready."""
     instance = inspect.signature(original).bind(
         *args, **kwargs).arguments['instance']
@@ -119,7 +141,9 @@ def power_off_instance(original, self, *args, **kwargs):
                                 _has_shares(instance))
 
 
-def _rescue_of_this_thread(manager, instance):
+def _rescue_of_this_thread(
+        manager: compute_manager.ComputeManager,
+        instance: objects.Instance) -> rescue_operation.Rescue | None:
     if not capabilities.is_libvirt(manager.driver):
         return None
     from nova_rescue_ext.host import hard_reboot
@@ -131,12 +155,15 @@ def _rescue_of_this_thread(manager, instance):
     return operation.Rescue.of_this_thread(instance.uuid)
 
 
-def _has_shares(instance):
+def _has_shares(instance: objects.Instance) -> bool:
     return bool(objects.ShareMappingList.get_by_instance_uuid(
         instance._context, instance.uuid))
 
 
-def init_instance(original, self, context, instance):
+def init_instance(original: nova_types.Original,
+                  self: compute_manager.ComputeManager,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance) -> None:
     """Finish or roll back what a restart of nova-compute interrupted.
 
     Stock Nova leaves the server in RESCUING or UNRESCUING for ever

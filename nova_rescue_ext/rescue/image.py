@@ -33,6 +33,10 @@ from nova_rescue_ext.claims import volumes
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 
+if typing.TYPE_CHECKING:
+    from nova.image import glance
+    from nova.volume import cinder
+
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
@@ -77,7 +81,11 @@ def refuse_claim(instance: objects.Instance,
     refuse(instance, _('%s. Choose an image with rescue_image_ref.') % refused)
 
 
-def of_root_volume(context, instance, bdms, volume_api, image_api):
+def of_root_volume(context: nova_context.RequestContext,
+                   instance: objects.Instance,
+                   bdms: objects.BlockDeviceMappingList,
+                   volume_api: cinder.API,
+                   image_api: glance.API) -> tuple[str, images.Image]:
     """Find the image that a server's root volume was made from.
 
     What the volume says of its image is the user's claim: volume image
@@ -101,7 +109,9 @@ def of_root_volume(context, instance, bdms, volume_api, image_api):
                          claims.Origin.SERVER)
 
 
-def _claimed_by_volume(context, instance, volume_id, volume_api):
+def _claimed_by_volume(context: nova_context.RequestContext,
+                       instance: objects.Instance, volume_id: str,
+                       volume_api: cinder.API) -> str | None:
     try:
         volume = volumes.read(context, instance, volume_api, volume_id)
     except (exception.VolumeNotFound, exception.Forbidden):
@@ -120,7 +130,9 @@ def _claimed_by_volume(context, instance, volume_id, volume_api):
     return volume.get('volume_image_metadata', {}).get('image_id')
 
 
-def get(context, instance, image_api, image_id, origin):
+def get(context: nova_context.RequestContext, instance: objects.Instance,
+        image_api: glance.API, image_id: str,
+        origin: claims.Origin) -> images.Image:
     """Read an image's metadata, or refuse in words.
 
     :param context: the RequestContext to ask with
@@ -137,7 +149,10 @@ def get(context, instance, image_api, image_id, origin):
         refuse_claim(instance, exc)
 
 
-def get_kernel_and_ramdisk(context, instance, image_api, image, origin):
+def get_kernel_and_ramdisk(context: nova_context.RequestContext,
+                           instance: objects.Instance, image_api: glance.API,
+                           image: images.Image,
+                           origin: claims.Origin) -> tuple[str, str]:
     """The ids of the images that a rescue image boots with.
 
     :param context: the RequestContext that the image was read with
@@ -159,7 +174,8 @@ def get_kernel_and_ramdisk(context, instance, image_api, image, origin):
                % {'image': image['id'], 'reason': exc})
 
 
-def operator_context(instance):
+def operator_context(
+        instance: objects.Instance) -> nova_context.RequestContext:
     """The context to read the image that the operator offers to everybody.
 
     With the credentials in ``[service_user]``, which Nova has anyway.
@@ -183,12 +199,13 @@ def operator_context(instance):
                                        overwrite=False)
 
 
-def is_for_stable_devices(image):
+def is_for_stable_devices(image: images.Image) -> bool:
     """Whether an image says all that stock Nova wants to know of it."""
     return {'hw_rescue_device', 'hw_rescue_bus'} <= set(image['properties'])
 
 
-def check(instance, image_id, image, compute_node):
+def check(instance: objects.Instance, image_id: str, image: images.Image,
+          compute_node: objects.ComputeNode) -> None:
     """Check all that can be known of a rescue image before anything happens.
 
     :param instance: the Instance to be rescued
@@ -203,7 +220,8 @@ def check(instance, image_id, image, compute_node):
                % {'image': image_id, 'objection': objection})
 
 
-def _objections(instance, image, compute_node):
+def _objections(instance: objects.Instance, image: images.Image,
+                compute_node: objects.ComputeNode) -> typing.Iterator[str]:
     """What is wrong with an image, in words. Lazily: the first will do."""
     properties = image['properties']
     if image.get('status') != 'active':
@@ -233,7 +251,9 @@ def _objections(instance, image, compute_node):
     yield from _device_objections(instance, meta.properties)
 
 
-def check_with_stable_devices(instance, image_id, properties, compute_node):
+def check_with_stable_devices(instance: objects.Instance, image_id: str,
+                              properties: objects.ImageMetaProps,
+                              compute_node: objects.ComputeNode) -> None:
     """Check an image whose system gets the server's own hardware.
 
     An image that names the other firmware would come up from the server's own
@@ -259,7 +279,8 @@ def check_with_stable_devices(instance, image_id, properties, compute_node):
             % {'image': image_id, 'wanted': wanted, 'own': own})
 
 
-def _architecture(instance, compute_node):
+def _architecture(instance: objects.Instance,
+                  compute_node: objects.ComputeNode) -> str | None:
     """That of a server, or None if it is not known."""
     named = instance.image_meta.properties.get('hw_architecture')
     try:
@@ -268,7 +289,8 @@ def _architecture(instance, compute_node):
         return None
 
 
-def check_with_own_hardware(instance, image_id, properties):
+def check_with_own_hardware(instance: objects.Instance, image_id: str,
+                            properties: objects.ImageMetaProps) -> None:
     """Check an image whose system gets the hardware that its image asks for.
 
     Of the server it has the flavor, and the secrets.
@@ -293,12 +315,14 @@ def check_with_own_hardware(instance, image_id, properties):
             % {'image': image_id, 'video_ram': video_ram, 'limit': limit})
 
 
-def _has_tpm(instance):
+def _has_tpm(instance: objects.Instance) -> bool:
     return bool(instance.image_meta.properties.get('hw_tpm_version')
                 or instance.flavor.extra_specs.get('hw:tpm_version'))
 
 
-def _hardware_objections(properties, compute_node):
+def _hardware_objections(
+        properties: objects.ImageMetaProps,
+        compute_node: objects.ComputeNode) -> typing.Iterator[str]:
     architecture = properties.get('hw_architecture')
     known = {spec.arch for spec in compute_node.supported_hv_specs or []}
     if architecture and known and architecture not in known:
@@ -307,7 +331,9 @@ def _hardware_objections(properties, compute_node):
                % {'arch': architecture, 'known': ', '.join(sorted(known))})
 
 
-def _device_objections(instance, properties):
+def _device_objections(
+        instance: objects.Instance,
+        properties: objects.ImageMetaProps) -> typing.Iterator[str]:
     device = properties.get('hw_rescue_device', 'disk')
     bus = properties.get('hw_rescue_bus')
     if device not in BUSES:
@@ -326,7 +352,7 @@ def _device_objections(instance, properties):
                 'its own disk. A rescue disk can be disk or cdrom')
 
 
-def use_stable_devices(properties):
+def use_stable_devices(properties: objects.ImageMetaProps) -> None:
     """Let Nova keep the server's disks, also if the image does not ask for it.
 
     Which bus the rescue disk is on is for the host to say.

@@ -13,13 +13,18 @@
 
 """Rescue in the libvirt driver."""
 
+from __future__ import annotations
+
 import contextlib
 import inspect
 import re
+import typing
 
 from lxml import etree
 from nova.compute import vm_states
 from nova import conf
+from nova import context as nova_context
+from nova import objects
 from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import utils as libvirt_utils
@@ -30,8 +35,15 @@ from nova_rescue_ext.host import guests
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import operation
+
+if typing.TYPE_CHECKING:
+    from nova.network import model as network_model
+    from nova.virt.libvirt import config as libvirt_config
+    from nova.virt.libvirt import driver as libvirt_driver
+    from nova.virt.libvirt import imagebackend
 
 CONF = conf.CONF
 
@@ -45,15 +57,21 @@ _MISSING_BUSES = {
 }
 
 
-def get_available_resource(original, self, nodename):
+def get_available_resource(original: nova_types.Original,
+                           self: libvirt_driver.LibvirtDriver,
+                           nodename: str) -> dict[str, typing.Any]:
     """Report what this host can do with the rest of its resources."""
     resources = original(nodename)
     capabilities.report(resources)
     return resources
 
 
-def rescue(original, self, context, instance, network_info, image_meta,
-           rescue_password, block_device_info, *args, **kwargs):
+def rescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+           context: nova_context.RequestContext, instance: objects.Instance,
+           network_info: network_model.NetworkInfo,
+           image_meta: objects.ImageMeta, rescue_password: str,
+           block_device_info: nova_types.BlockDeviceInfo, *args: typing.Any,
+           **kwargs: typing.Any) -> None:
     """Rescue; a failure puts the server back as it was.
 
     Without an operation, as in Nova's own tests of the driver, as in stock.
@@ -82,7 +100,7 @@ def rescue(original, self, context, instance, network_info, image_meta,
 
 
 @contextlib.contextmanager
-def _image_of_server_kept(instance):
+def _image_of_server_kept(instance: objects.Instance) -> typing.Iterator[None]:
     """What is written about the server's image in here is not kept.
 
     Nova writes the machine type of the rescue system there
@@ -99,17 +117,19 @@ def _image_of_server_kept(instance):
         instance.kernel_id, instance.ramdisk_id = kernel_id, ramdisk_id
 
 
-def _image_properties(instance):
+def _image_properties(instance: objects.Instance) -> dict[str, str]:
     return {key: value for key, value in instance.system_metadata.items()
             if key.startswith('image_')}
 
 
-def _image_id(instance, image_meta):
+def _image_id(instance: objects.Instance,
+              image_meta: objects.ImageMeta) -> str:
     return (image_meta.id if image_meta.obj_attr_is_set('id')
             else instance.image_ref)
 
 
-def _choose_bus(instance, image_meta):
+def _choose_bus(instance: objects.Instance,
+                image_meta: objects.ImageMeta) -> None:
     """The bus of the rescue disk, where the image does not name it.
 
     The one that the server itself would have such a disk on
@@ -126,7 +146,8 @@ def _choose_bus(instance, image_meta):
             properties.get('hw_rescue_device', 'disk'))
 
 
-def _refuse_unfit_bus(instance, image_meta):
+def _refuse_unfit_bus(instance: objects.Instance,
+                      image_meta: objects.ImageMeta) -> None:
     """Refuse a bus that the virt type or the machine type does not have.
 
     libvirt says so when the domain is defined, with the guest down.
@@ -156,7 +177,10 @@ def _refuse_unfit_bus(instance, image_meta):
                                    if other not in missing)})
 
 
-def _kernel_and_ramdisk(driver, context, instance, image_meta):
+def _kernel_and_ramdisk(driver: libvirt_driver.LibvirtDriver,
+                        context: nova_context.RequestContext,
+                        instance: objects.Instance,
+                        image_meta: objects.ImageMeta) -> tuple[str, str]:
     """The ids of the kernel and the ramdisk that the rescue boots with.
 
     From compute-rescue 1.1 those of the rescue image, not of the server.
@@ -178,7 +202,11 @@ def _kernel_and_ramdisk(driver, context, instance, image_meta):
         context, instance, driver._image_api, metadata, origin)
 
 
-def create_image(original, self, context, instance, *args, **kwargs):
+def create_image(original: nova_types.Original,
+                 self: libvirt_driver.LibvirtDriver,
+                 context: nova_context.RequestContext,
+                 instance: objects.Instance, *args: typing.Any,
+                 **kwargs: typing.Any) -> bool:
     """Download the operator's rescue image with the operator's rights."""
     if operation.Rescue.in_driver_of_this_thread(instance.uuid) is not None:
         images = kwargs.get('disk_images') or {}
@@ -188,7 +216,9 @@ def create_image(original, self, context, instance, *args, **kwargs):
     return original(context, instance, *args, **kwargs)
 
 
-def create_lvm_image(original, self, prepare_template, *args, **kwargs):
+def create_lvm_image(original: nova_types.Original, self: imagebackend.Lvm,
+                     prepare_template: typing.Callable[..., None],
+                     *args: typing.Any, **kwargs: typing.Any) -> None:
     """Read the key of an encrypted rescue disk with the caller's rights.
 
     It is the user's. The operator's rights serve for their image only.
@@ -200,15 +230,19 @@ def create_lvm_image(original, self, prepare_template, *args, **kwargs):
         return original(prepare_template, *args, **kwargs)
     context = kwargs.pop('context')
 
-    def prepare(*args, **kwargs):
+    def prepare(*args: typing.Any, **kwargs: typing.Any) -> None:
         return prepare_template(*args, **dict(kwargs, context=context))
 
     return original(prepare, *args, context=ours.context, **kwargs)
 
 
-def get_disk_info(original, virt_type, instance, image_meta,
-                  block_device_info=None, rescue=False,
-                  rescue_image_meta=None):
+def get_disk_info(
+        original: nova_types.Original, virt_type: str,
+        instance: objects.Instance, image_meta: objects.ImageMeta,
+        block_device_info: nova_types.BlockDeviceInfo | None = None,
+        rescue: bool = False,
+        rescue_image_meta: objects.ImageMeta | None = None
+) -> dict[str, typing.Any]:
     """Put the server's disks where they are in its own domain.
 
     Nova asks Glance for the server's image, which may have other properties by
@@ -221,7 +255,7 @@ def get_disk_info(original, virt_type, instance, image_meta,
                     rescue, rescue_image_meta)
 
 
-def _is_ours(instance):
+def _is_ours(instance: objects.Instance) -> bool:
     """Whether this thread rescues a server for a caller who opted in."""
     ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
     return (ours is not None
@@ -229,8 +263,12 @@ def _is_ours(instance):
                 instance, microversion.RESCUE))
 
 
-def get_guest_config(original, self, instance, network_info, image_meta,
-                     disk_info, *args, **kwargs):
+def get_guest_config(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        instance: objects.Instance, network_info: network_model.NetworkInfo,
+        image_meta: objects.ImageMeta, disk_info: dict[str, typing.Any],
+        *args: typing.Any,
+        **kwargs: typing.Any) -> libvirt_config.LibvirtConfigGuest:
     """The domain of a rescue: the server's own, with the rescue disk.
 
     The rescue disk is ready: from here on nobody else is at the guest, as Nova
@@ -255,7 +293,9 @@ def get_guest_config(original, self, instance, network_info, image_meta,
     return guest
 
 
-def _hardware_of_server(instance, rescue_image_meta, mapping):
+def _hardware_of_server(instance: objects.Instance,
+                        rescue_image_meta: objects.ImageMeta,
+                        mapping: dict[str, typing.Any]) -> objects.ImageMeta:
     """The server's recorded image, with what the rescue disk needs of its own.
 
     That is the model of its SCSI controller, if the server has none.
@@ -270,7 +310,9 @@ def _hardware_of_server(instance, rescue_image_meta, mapping):
     return image_meta
 
 
-def _boot_kernel_with_rescue_disk(guest, rescue_image_meta, mapping):
+def _boot_kernel_with_rescue_disk(guest: libvirt_config.LibvirtConfigGuest,
+                                  rescue_image_meta: objects.ImageMeta,
+                                  mapping: dict[str, typing.Any]) -> None:
     """Let a kernel take the rescue disk for its root, not the server's.
 
     :param guest: the LibvirtConfigGuest; changed in place
@@ -286,7 +328,8 @@ def _boot_kernel_with_rescue_disk(guest, rescue_image_meta, mapping):
         guest.os_cmdline)
 
 
-def destroy(original, self, instance):
+def destroy(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+            instance: objects.Instance) -> None:
     """Power the guest off cleanly now that the rescue disk is ready."""
     ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
     if ours is not None:
@@ -294,8 +337,11 @@ def destroy(original, self, instance):
     return original(instance)
 
 
-def get_guest_disk_config(original, self, instance, name, disk_mapping,
-                          *args, **kwargs):
+def get_guest_disk_config(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        instance: objects.Instance, name: str,
+        disk_mapping: dict[str, typing.Any], *args: typing.Any,
+        **kwargs: typing.Any) -> libvirt_config.LibvirtConfigGuestDisk | None:
     """Show a rescue system the config drive that was made for it.
 
     With stable devices Nova makes it, with the password that the caller was
@@ -316,8 +362,12 @@ def get_guest_disk_config(original, self, instance, name, disk_mapping,
         del disk_mapping[name]
 
 
-def resume_state_on_host_boot(original, self, context, instance,
-                              network_info, *args, **kwargs):
+def resume_state_on_host_boot(original: nova_types.Original,
+                              self: libvirt_driver.LibvirtDriver,
+                              context: nova_context.RequestContext,
+                              instance: objects.Instance,
+                              network_info: network_model.NetworkInfo,
+                              *args: typing.Any, **kwargs: typing.Any) -> None:
     """Bring a rescued server up in rescue after its host was rebooted.
 
     Stock Nova boots its own, broken disks (hazard: restart-in-rescue). The
@@ -338,7 +388,11 @@ def resume_state_on_host_boot(original, self, context, instance,
         vifs_already_plugged=True)
 
 
-def _with_volumes(driver, context, instance, block_device_info):
+def _with_volumes(driver: libvirt_driver.LibvirtDriver,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  block_device_info: nova_types.BlockDeviceInfo | None
+                  ) -> str:
     """The defined domain, with the sources of volumes as they are now."""
     domain = guests.read_domain(driver, instance)
     disks = {disk.findtext('serial'): disk
@@ -353,14 +407,18 @@ def _with_volumes(driver, context, instance, block_device_info):
     return etree.tostring(domain, encoding='unicode')
 
 
-def _renew_source(driver, instance, connection_info, disk):
+def _renew_source(driver: libvirt_driver.LibvirtDriver,
+                  instance: objects.Instance,
+                  connection_info: dict[str, typing.Any],
+                  disk: etree._Element) -> None:
     target = disk.find('target')
-    arguments = (connection_info, {'bus': target.get('bus'),
-                                   'dev': target.get('dev'),
-                                   'type': disk.get('device')})
-    if 'instance' in inspect.signature(driver._get_volume_config).parameters:
-        arguments = (instance, *arguments)  # Nova 29 and 30
-    volume = etree.fromstring(
-        driver._get_volume_config(*arguments).to_xml())
+    # Nova 29 and 30 take the instance, too.
+    takes_instance = 'instance' in inspect.signature(
+        driver._get_volume_config).parameters
+    config = driver._get_volume_config(
+        *([instance] if takes_instance else []), connection_info,
+        {'bus': target.get('bus'), 'dev': target.get('dev'),
+         'type': disk.get('device')})
+    volume = etree.fromstring(config.to_xml())
     disk.set('type', volume.get('type'))
     disk.replace(disk.find('source'), volume.find('source'))

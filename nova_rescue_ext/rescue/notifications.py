@@ -17,14 +17,25 @@ Nova notifies of its start and of its success. Billing and monitoring are not
 left with a start that is never closed.
 """
 
+from __future__ import annotations
+
+import typing
+
 from nova.compute import utils as compute_utils
+from nova import context as nova_context
+from nova import objects
 from nova.objects import fields
 from oslo_log import log as logging
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
 
 LOG = logging.getLogger(__name__)
 
 
-def close(manager, context, instance, image_id, error=None):
+def close(manager: compute_manager.ComputeManager,
+          context: nova_context.RequestContext, instance: objects.Instance,
+          image_id: str | None, error: Exception | None = None) -> None:
     """Notify of the end of a rescue. A failure to do so costs nothing else.
 
     :param manager: the ComputeManager
@@ -52,7 +63,10 @@ def close(manager, context, instance, image_id, error=None):
                     instance=instance)
 
 
-def _notify(manager, context, instance, image_id, phase, error=None):
+def _notify(manager: compute_manager.ComputeManager,
+            context: nova_context.RequestContext, instance: objects.Instance,
+            image_id: str | None, phase: str,
+            error: Exception | None = None) -> None:
     compute_utils.notify_about_instance_rescue_action(
         context, instance, manager.host, image_id, phase=phase,
         exception=error)

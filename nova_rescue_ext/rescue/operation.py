@@ -16,13 +16,17 @@
 Imported where the libvirt driver runs, and nowhere else.
 """
 
+from __future__ import annotations
+
 import contextlib
 import typing
 
 from nova.compute import instance_actions
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
+from nova import objects
 from oslo_log import log as logging
 
 from nova_rescue_ext import exception as ext_exception
@@ -35,6 +39,10 @@ from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.task import final_save
 from nova_rescue_ext.task import host_task
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+    from nova.virt.libvirt import driver as libvirt_driver
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +70,9 @@ class Rescue(host_task.HostTask):
     ACTION = instance_actions.RESCUE
     TASK_STATE = task_states.RESCUING
 
-    def __init__(self, manager, context, instance) -> None:
+    def __init__(self, manager: compute_manager.ComputeManager,
+                 context: nova_context.RequestContext,
+                 instance: objects.Instance) -> None:
         super().__init__(instance)
         self.manager = manager
         self.context = context
@@ -118,7 +128,8 @@ class Rescue(host_task.HostTask):
                 'volumes of an earlier rescue cannot be removed: %s. Ask the '
                 'operator to remove them.') % ', '.join(remaining))
 
-    def record(self, image_id, kernel_id, ramdisk_id, mode) -> None:
+    def record(self, image_id: str, kernel_id: str, ramdisk_id: str,
+               mode: str) -> None:
         """Record what the server is rescued with.
 
         Before the guest goes down: a nova-compute that is killed in the rescue
@@ -170,7 +181,8 @@ class Rescue(host_task.HostTask):
         return rescue if rescue and rescue.image_meta is not None else None
 
     @contextlib.contextmanager
-    def in_driver(self, image_meta) -> typing.Iterator[None]:
+    def in_driver(self,
+                  image_meta: objects.ImageMeta) -> typing.Iterator[None]:
         """The driver's part of the rescue, which is undone if it fails.
 
         :param image_meta: the ImageMeta of the rescue image
@@ -228,7 +240,7 @@ class Rescue(host_task.HostTask):
         return (self.instance.vm_state == vm_states.RESCUED
                 and ('launched_at' in unsaved or 'vm_state' not in unsaved))
 
-    def notify_of_end(self, image_id, error: Exception) -> None:
+    def notify_of_end(self, image_id: str | None, error: Exception) -> None:
         """Notify of the end of a rescue that Nova takes for failed.
 
         :param image_id: the id of the image that was asked for, or None
@@ -324,7 +336,7 @@ class Rescue(host_task.HostTask):
             if not self._is_still_in(fresh):
                 self._lose(fresh)
 
-    def _lose(self, fresh) -> None:
+    def _lose(self, fresh: objects.Instance) -> None:
         """Start no guest that its server is not to have.
 
         Whoever has the task, or gave the server its state, starts it if due.
@@ -341,7 +353,7 @@ class Rescue(host_task.HostTask):
                 or fresh.vm_state not in (vm_states.ACTIVE, vm_states.ERROR)):
             self.was_running = False
 
-    def _may_undo_in(self, fresh) -> bool:
+    def _may_undo_in(self, fresh: objects.Instance) -> bool:
         """Whether to undo the rescue of a server that has lost its task."""
         if fresh.vm_state == vm_states.RESCUED:
             # It was saved, and only the answer was lost.
@@ -364,7 +376,7 @@ class Rescue(host_task.HostTask):
                         {'task': fresh.task_state}, instance=self.instance)
         return False
 
-    def _tell_of_reset(self, fresh) -> None:
+    def _tell_of_reset(self, fresh: objects.Instance) -> None:
         if fresh.vm_state == vm_states.SOFT_DELETED:
             LOG.info('The server was soft deleted while it was rescued. The '
                      'rescue is rolled back, and the guest stays off.',
@@ -412,5 +424,5 @@ class Rescue(host_task.HostTask):
                 'reset or its unrescue failed. Hard reboot it first.'))
 
     @property
-    def _driver(self):
+    def _driver(self) -> libvirt_driver.LibvirtDriver:
         return self.manager.driver

@@ -16,13 +16,17 @@
 Imported where the libvirt driver runs, and nowhere else.
 """
 
+from __future__ import annotations
+
 import os
+import typing
 
 from nova.compute import instance_actions
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
@@ -37,10 +41,16 @@ from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.rescue import operation
 from nova_rescue_ext.unrescue import operation as unrescue_operation
 
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+    from nova.virt.libvirt import driver as libvirt_driver
+
 LOG = logging.getLogger(__name__)
 
 
-def recover(manager, context, instance):
+def recover(manager: compute_manager.ComputeManager,
+            context: nova_context.RequestContext,
+            instance: objects.Instance) -> bool:
     """End the task of a server.
 
     :param manager: the ComputeManager
@@ -74,13 +84,13 @@ def recover(manager, context, instance):
     return True
 
 
-def _remedy(instance):
+def _remedy(instance: objects.Instance) -> str:
     # Nova hard reboots no server in rescue, and unrescues no other.
     return ('unrescue' if instance.vm_state == vm_states.RESCUED
             else 'hard reboot')
 
 
-def _save_end(instance, task_state):
+def _save_end(instance: objects.Instance, task_state: str) -> None:
     # Not the power state: from that of before Nova sees whether the host was
     # rebooted, and the guest is to be started.
     instance.task_state = None
@@ -98,7 +108,9 @@ def _save_end(instance, task_state):
                      'task': instance.task_state}, instance=instance)
 
 
-def _recover_rescue(manager, context, instance):
+def _recover_rescue(manager: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance) -> None:
     """Finish the rescue if its guest runs, else put the server back."""
     image_id = instance_metadata.recorded_image_id(instance)
     with operation.Rescue(manager, context, instance) as rescue, rescue.turn():
@@ -119,7 +131,8 @@ def _recover_rescue(manager, context, instance):
     notifications.close(manager, context, instance, image_id, error)
 
 
-def _add_fault(context, instance, error):
+def _add_fault(context: nova_context.RequestContext,
+               instance: objects.Instance, error: Exception) -> None:
     try:
         compute_utils.add_instance_fault_from_exc(context, instance, error)
     except Exception:
@@ -128,7 +141,9 @@ def _add_fault(context, instance, error):
                       instance=instance)
 
 
-def _end_event(context, instance, action, error=None):
+def _end_event(context: nova_context.RequestContext,
+               instance: objects.Instance, action: str,
+               error: Exception | None = None) -> None:
     """End the event that the nova-compute which was stopped has begun."""
     context = context.elevated()
     try:
@@ -146,7 +161,7 @@ def _end_event(context, instance, action, error=None):
                   {'action': action, 'reason': exc}, instance=instance)
 
 
-def _finish(instance):
+def _finish(instance: objects.Instance) -> None:
     LOG.info('nova-compute was restarted after the rescue guest had been '
              'started: the rescue is finished.', instance=instance)
     instance.vm_state = vm_states.RESCUED
@@ -156,7 +171,9 @@ def _finish(instance):
         rescue_files.remove_stock_domain(instance)
 
 
-def roll_back(manager, context, instance):
+def roll_back(manager: compute_manager.ComputeManager,
+              context: nova_context.RequestContext,
+              instance: objects.Instance) -> None:
     """Put a server back whose rescue was interrupted.
 
     A guest that was not touched runs on.
@@ -184,7 +201,8 @@ def roll_back(manager, context, instance):
     rescue_files.remove_stock_domain(instance)
 
 
-def _is_untouched(driver, instance, ran):
+def _is_untouched(driver: libvirt_driver.LibvirtDriver,
+                  instance: objects.Instance, ran: bool | None) -> bool:
     if (not guests.exists(driver, instance)
             or guests.is_in_rescue(driver, instance)):
         return False
@@ -194,7 +212,9 @@ def _is_untouched(driver, instance, ran):
             or not os.path.exists(rescue_files.stock_domain_path(instance)))
 
 
-def _recover_unrescue(manager, context, instance):
+def _recover_unrescue(manager: compute_manager.ComputeManager,
+                      context: nova_context.RequestContext,
+                      instance: objects.Instance) -> None:
     """Unrescue again: nothing of it is done for good before its end."""
     with unrescue_operation.Unrescue(manager, instance) as unrescue:
         manager.driver.unrescue(context, instance)

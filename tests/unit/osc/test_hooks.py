@@ -100,6 +100,16 @@ class RescueTest(HookTestCase):
         self.assertNotIn('compute-rescue', ''.join(filter(
             None, self.asked())))
 
+    def test_wait_without_the_server_before(self):
+        """Reading it fails, the request and the wait do not."""
+        self.http.get(base.URL + '/servers/web', [
+            {'status_code': 503, 'headers': base.OPTED_IN},
+            {'json': {'server': {'id': 'web', 'status': 'RESCUE',
+                                 'OS-EXT-STS:task_state': None}},
+             'headers': base.OPTED_IN}])
+        self.answer({'adminPass': 'q2k8'})
+        self.rescue(arguments=['--wait'])
+
     def failed(self, events, server=None):
         self.server({}, server or {})
         self.answer({'adminPass': 'q2k8'})
@@ -179,6 +189,19 @@ class MigrateTest(HookTestCase):
         self.server({'status': 'RESCUE'})
         self.answer()
         self.fails_with('not migrated, and is RESCUE. No valid host',
+                        hooks.Migrate, '1.3', 'os-migrateLive', wait=True,
+                        live_migration=True)
+
+    def test_without_the_server_before(self):
+        """Whether it has moved cannot be told."""
+        self.http.get(base.URL + '/servers/web', [
+            {'status_code': 503, 'headers': base.OPTED_IN},
+            {'json': {'server': {'id': 'web', 'status': 'RESCUE',
+                                 'hostId': 'two',
+                                 'OS-EXT-STS:task_state': None}},
+             'headers': base.OPTED_IN}])
+        self.answer()
+        self.fails_with('not known whether it has moved. It is RESCUE',
                         hooks.Migrate, '1.3', 'os-migrateLive', wait=True,
                         live_migration=True)
 
