@@ -20,10 +20,13 @@ has the steps in their order. ``wsgi`` and ``api`` run in nova-api,
 ``database`` all that is written by hand.
 """
 
+from __future__ import annotations
+
 from nova.compute import vm_states
+from nova import objects
 
 
-def never_booted(instance):
+def never_booted(instance: objects.Instance) -> bool:
     """Whether a server's creation failed.
 
     :param instance: an Instance
@@ -32,7 +35,7 @@ def never_booted(instance):
             and instance.launched_at is None)
 
 
-def is_on_no_host(instance):
+def is_on_no_host(instance: objects.Instance) -> bool:
     """Whether no host has a never-booted server, or a guest of it.
 
     :param instance: an Instance

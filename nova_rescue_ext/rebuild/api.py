@@ -21,6 +21,8 @@ as the row is there no message was sent (hazard: crash-between-steps).
 
 from __future__ import annotations
 
+import typing
+
 from nova.compute import api as compute_api
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
@@ -35,6 +37,7 @@ from nova_rescue_ext.claims import ownership
 from nova_rescue_ext import exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
 from nova_rescue_ext import rebuild as feature
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
@@ -50,8 +53,11 @@ from nova_rescue_ext.rebuild import wsgi
 LOG = logging.getLogger(__name__)
 
 
-def rebuild(original, self, context, instance, image_href, admin_password,
-            files_to_inject=None, reimage_boot_volume=False, **kwargs):
+def rebuild(original: nova_types.Original, self: compute_api.API,
+            context: nova_context.RequestContext, instance: objects.Instance,
+            image_href: str, admin_password: str,
+            files_to_inject: list[typing.Any] | None = None,
+            reimage_boot_volume: bool = False, **kwargs: typing.Any) -> None:
     """Build a server that never booted again.
 
     Everything else is Nova's own rebuild.
@@ -82,7 +88,10 @@ def rebuild(original, self, context, instance, image_href, admin_password,
 @compute_api.check_instance_lock
 @compute_api.check_instance_state(vm_state=[vm_states.ERROR],
                                   must_have_launched=False)
-def _rebuild_never_booted(self, context, instance, request):
+def _rebuild_never_booted(self: compute_api.API,
+                          context: nova_context.RequestContext,
+                          instance: objects.Instance,
+                          request: rebuild_request.RebuildRequest) -> None:
     Rebuild(self, context, instance, request).run()
 
 

@@ -13,8 +13,12 @@
 
 """The block devices of a server that never booted, as they were asked for."""
 
-import collections
+from __future__ import annotations
 
+import collections
+import typing
+
+from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
 from nova import utils
@@ -26,11 +30,18 @@ from nova_rescue_ext.claims import ownership
 from nova_rescue_ext.claims import volumes as claimed_volumes
 from nova_rescue_ext import exception
 
+if typing.TYPE_CHECKING:
+    from nova.image import glance
+    from nova.volume import cinder
+
 # Nova makes these volumes when it builds the server.
 _MADE_BY_NOVA = ('image', 'snapshot', 'blank')
 
+_BlockDevices = list[objects.BlockDeviceMapping]
 
-def read(context, instance_uuid):
+
+def read(context: nova_context.RequestContext,
+         instance_uuid: str) -> _BlockDevices:
     """Read the block devices, whatever the failed build has done to them.
 
     :param context: a RequestContext that is targeted at the server's cell
@@ -49,7 +60,10 @@ def read(context, instance_uuid):
     return bdms
 
 
-def check_source(context, image_api, volume_api, instance, bdm, origin):
+def check_source(context: nova_context.RequestContext, image_api: glance.API,
+                 volume_api: cinder.API, instance: objects.Instance,
+                 bdm: objects.BlockDeviceMapping,
+                 origin: claims.Origin) -> None:
     """Check that a server may be given what a block device is made from.
 
     :param image_api: Nova's client of Glance
@@ -76,7 +90,9 @@ def check_source(context, image_api, volume_api, instance, bdm, origin):
             raise nova_exception.InvalidBDMVolume(id=volume_id)
 
 
-def check_sources(context, image_api, volume_api, instance, bdms):
+def check_sources(context: nova_context.RequestContext, image_api: glance.API,
+                  volume_api: cinder.API, instance: objects.Instance,
+                  bdms: typing.Iterable[objects.BlockDeviceMapping]) -> None:
     """Check what Nova makes volumes from when it builds the server.
 
     But for the root volume, which has been checked as the image was chosen.
@@ -90,7 +106,9 @@ def check_sources(context, image_api, volume_api, instance, bdms):
                          claims.Origin.SERVER)
 
 
-def kept_of(block_devices):
+def kept_of(
+        block_devices: objects.BlockDeviceMappingList | None
+) -> list[dict[str, typing.Any]]:
     """What is kept of block devices whose rows a failed build may delete.
 
     Deleted rows are archived and purged, and a build without one of them
@@ -104,7 +122,8 @@ def kept_of(block_devices):
             if bdm.is_volume and bdm.delete_on_termination]
 
 
-def _without_volume_made_by_nova(bdm):
+def _without_volume_made_by_nova(
+        bdm: objects.BlockDeviceMapping) -> objects.BlockDeviceMapping:
     copy = bdm.obj_clone()
     copy.attachment_id = None
     if copy.source_type in _MADE_BY_NOVA:
@@ -112,7 +131,8 @@ def _without_volume_made_by_nova(bdm):
     return copy
 
 
-def missing(rows, kept):
+def missing(rows: _BlockDevices,
+            kept: typing.Iterable[dict[str, typing.Any]]) -> _BlockDevices:
     """The block devices whose rows are gone.
 
     :param rows: what read() returned
@@ -133,14 +153,16 @@ def missing(rows, kept):
     return lost
 
 
-def _identity(bdm):
+def _identity(bdm: objects.BlockDeviceMapping) -> tuple[typing.Any, ...]:
     """What a build does not change."""
     return (bdm.source_type, bdm.destination_type, bdm.boot_index,
             bdm.image_id, bdm.snapshot_id, bdm.tag, bdm.guest_format,
             bdm.volume_id if bdm.source_type == 'volume' else None)
 
 
-def check(context, volume_api, instance, bdms):
+def check(context: nova_context.RequestContext, volume_api: cinder.API,
+          instance: objects.Instance,
+          bdms: typing.Iterable[objects.BlockDeviceMapping]) -> _BlockDevices:
     """See that each volume can be had.
 
     :param instance: the Instance
@@ -165,7 +187,9 @@ def check(context, volume_api, instance, bdms):
     return not_reserved
 
 
-def reserve(context, volume_api, instance, row, bdm):
+def reserve(context: nova_context.RequestContext, volume_api: cinder.API,
+            instance: objects.Instance, row: objects.BlockDeviceMapping,
+            bdm: objects.BlockDeviceMapping) -> None:
     """Reserve a volume for the server.
 
     It is written to the existing row at once, so that it is found again
@@ -187,7 +211,7 @@ def reserve(context, volume_api, instance, row, bdm):
             volume_api.attachment_delete(context, bdm.attachment_id)
 
 
-def _ask_for_new_volume(bdm):
+def _ask_for_new_volume(bdm: objects.BlockDeviceMapping) -> None:
     """The volume is gone: have it made again, if Nova had made it."""
     if bdm.source_type not in _MADE_BY_NOVA:
         raise exception.VolumeLost(volume=bdm.volume_id)
@@ -195,7 +219,8 @@ def _ask_for_new_volume(bdm):
         bdm.volume_id = bdm.attachment_id = None
 
 
-def _is_reserved(context, volume_api, bdm):
+def _is_reserved(context: nova_context.RequestContext, volume_api: cinder.API,
+                 bdm: objects.BlockDeviceMapping) -> bool:
     if not bdm.attachment_id:
         return False
     try:
@@ -205,7 +230,8 @@ def _is_reserved(context, volume_api, bdm):
     return True
 
 
-def _check_available(volume, bdm):
+def _check_available(volume: dict[str, typing.Any],
+                     bdm: objects.BlockDeviceMapping) -> None:
     if volume['status'] != 'available' and not (
             volume.get('multiattach') and volume['status'] == 'in-use'):
         raise exception.VolumeTaken(volume=bdm.volume_id,

@@ -19,11 +19,15 @@ start a second guest on the same volumes and ports. That is recorded with the
 server until the host is seen to have no guest.
 """
 
+from __future__ import annotations
+
+import typing
 import weakref
 
 from nova.compute import build_results
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.objects import fields
@@ -33,7 +37,12 @@ from oslo_utils import excutils
 from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.rebuild import notifications
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+    from nova.virt import driver as virt_driver
 
 LOG = logging.getLogger(__name__)
 
@@ -45,8 +54,12 @@ INTERVAL_AFTER_FAILURE = 60
 _last_look: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def cleanup_volumes(original, self, context, instance, bdms, raise_exc=True,
-                    detach=True):
+def cleanup_volumes(original: nova_types.Original,
+                    self: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance,
+                    bdms: objects.BlockDeviceMappingList,
+                    raise_exc: bool = True, detach: bool = True) -> None:
     """Clean up after an aborted build, or after a server that is deleted.
 
     Nova deletes volumes with delete_on_termination in both cases, which only
@@ -60,7 +73,8 @@ def cleanup_volumes(original, self, context, instance, bdms, raise_exc=True,
                     detach=detach)
 
 
-def _without_deletion(bdm):
+def _without_deletion(
+        bdm: objects.BlockDeviceMapping) -> objects.BlockDeviceMapping:
     """A copy of a BlockDeviceMapping, not to be saved."""
     copy = bdm.obj_clone()
     copy.delete_on_termination = False
@@ -68,11 +82,16 @@ def _without_deletion(bdm):
     return copy
 
 
-def do_build_and_run_instance(original, self, context, instance, image,
-                              request_spec, filter_properties, admin_password,
-                              injected_files, requested_networks,
-                              security_groups, block_device_mapping,
-                              *args, **kwargs):
+def do_build_and_run_instance(
+        original: nova_types.Original, self: compute_manager.ComputeManager,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        image: dict[str, typing.Any], request_spec: objects.RequestSpec,
+        filter_properties: dict[str, typing.Any], admin_password: str,
+        injected_files: list[typing.Any],
+        requested_networks: objects.NetworkRequestList | None,
+        security_groups: objects.SecurityGroupList,
+        block_device_mapping: objects.BlockDeviceMappingList,
+        *args: typing.Any, **kwargs: typing.Any) -> str:
     """Build a server, and tell what became of it if that was a rebuild."""
     result = original(context, instance, image, request_spec,
                       filter_properties, admin_password, injected_files,
@@ -87,7 +106,11 @@ def do_build_and_run_instance(original, self, context, instance, image,
     return result
 
 
-def shutdown_instance(original, self, context, instance, *args, **kwargs):
+def shutdown_instance(original: nova_types.Original,
+                      self: compute_manager.ComputeManager,
+                      context: nova_context.RequestContext,
+                      instance: objects.Instance, *args: typing.Any,
+                      **kwargs: typing.Any) -> typing.Any:
     """Destroy a guest, and record if that of a failed build may be left.
 
     Nova saves the instance when it sets it to ERROR.
@@ -106,12 +129,13 @@ def shutdown_instance(original, self, context, instance, *args, **kwargs):
                           instance=instance)
 
 
-def _is_being_built(instance):
+def _is_being_built(instance: objects.Instance) -> bool:
     return (instance.vm_state == vm_states.BUILDING
             and instance.task_state != task_states.DELETING)
 
 
-def _may_have_guest(driver, instance):
+def _may_have_guest(driver: virt_driver.ComputeDriver,
+                    instance: objects.Instance) -> bool:
     """Whether a host has a guest, or cannot tell.
 
     The one of Nova's methods may answer from a cache or not be there, the
@@ -128,8 +152,11 @@ def _may_have_guest(driver, instance):
         return True
 
 
-def update_available_resource_for_node(original, self, context, nodename,
-                                       startup=False):
+def update_available_resource_for_node(original: nova_types.Original,
+                                       self: compute_manager.ComputeManager,
+                                       context: nova_context.RequestContext,
+                                       nodename: str,
+                                       startup: bool = False) -> None:
     """Nova's periodic look at what is used on the host, also at its start."""
     original(context, nodename, startup=startup)
     try:
@@ -140,7 +167,8 @@ def update_available_resource_for_node(original, self, context, nodename,
                       'to be rebuilt until that succeeds.')
 
 
-def _look_for_guests(manager, context):
+def _look_for_guests(manager: compute_manager.ComputeManager,
+                     context: nova_context.RequestContext) -> None:
     """Look, but for all nodes of a host at once: it may have a thousand."""
     watch = _last_look.get(manager)
     if watch is not None and not watch.expired():
@@ -152,7 +180,8 @@ def _look_for_guests(manager, context):
     _last_look[manager] = timeutils.StopWatch(INTERVAL).start()
 
 
-def _left_servers(context, host):
+def _left_servers(context: nova_context.RequestContext,
+                  host: str) -> list[objects.Instance]:
     """Servers of failed builds that this host may have a guest of.
 
     :returns: a list of Instance
@@ -170,7 +199,8 @@ def _left_servers(context, host):
                if instance.launched_at is None])
 
 
-def _record_whether_there_is_a_guest(instance, host, has_guest):
+def _record_whether_there_is_a_guest(instance: objects.Instance, host: str,
+                                     has_guest: bool) -> None:
     lock = lockutils.internal_lock(instance.uuid)
     if not lock.acquire(blocking=False):
         return  # it is being built, or deleted

@@ -13,6 +13,10 @@
 
 """Builds in nova-conductor: what a rebuild needs of them."""
 
+from __future__ import annotations
+
+import typing
+
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -20,19 +24,30 @@ from nova.objects import fields
 from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
 
+from nova_rescue_ext import nova_types
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import notifications
 from nova_rescue_ext.rebuild import spec_extras
 
+if typing.TYPE_CHECKING:
+    from nova.conductor import manager as conductor_manager
+    from nova.scheduler.client import report
+
 LOG = logging.getLogger(__name__)
 
 
-def schedule_and_build_instances(original, self, context, build_requests,
-                                 request_specs, image, admin_password,
-                                 injected_files, requested_networks,
-                                 block_device_mapping, tags=None):
+def schedule_and_build_instances(
+        original: nova_types.Original,
+        self: conductor_manager.ComputeTaskManager,
+        context: nova_context.RequestContext,
+        build_requests: list[objects.BuildRequest],
+        request_specs: list[objects.RequestSpec], image: dict[str, typing.Any],
+        admin_password: str, injected_files: list[typing.Any],
+        requested_networks: objects.NetworkRequestList | None,
+        block_device_mapping: objects.BlockDeviceMappingList,
+        tags: objects.TagList | None = None) -> None:
     """Build servers, and keep what a rebuild needs if that fails.
 
     Here, as every build begins here and later failures are handled by
@@ -65,7 +80,8 @@ def schedule_and_build_instances(original, self, context, build_requests,
                 _try_to_finish(self.report_client, context, uuid, extras)
 
 
-def _already_in_a_cell(context, request_specs):
+def _already_in_a_cell(context: nova_context.RequestContext,
+                       request_specs: list[objects.RequestSpec]) -> set[str]:
     """The UUIDs of servers whose message is a doubled or late one.
 
     Every build comes by here: if it cannot be told, Nova goes on as ever.
@@ -81,7 +97,11 @@ def _already_in_a_cell(context, request_specs):
         return set()
 
 
-def _keep_extras(context, spec, requested_networks, block_device_mapping):
+def _keep_extras(
+        context: nova_context.RequestContext, spec: objects.RequestSpec,
+        requested_networks: objects.NetworkRequestList | None,
+        block_device_mapping: objects.BlockDeviceMappingList
+) -> spec_extras.Extras:
     """Keep what Nova forgets.
 
     :returns: all that is kept for the server
@@ -104,7 +124,9 @@ def _keep_extras(context, spec, requested_networks, block_device_mapping):
         return {}
 
 
-def _try_to_finish(report_client, context, uuid, extras):
+def _try_to_finish(report_client: report.SchedulerReportClient,
+                   context: nova_context.RequestContext, uuid: str,
+                   extras: spec_extras.Extras) -> None:
     """Finish, and never raise: it must not hide why a build failed."""
     try:
         finish_attempt(report_client, context, uuid, extras)
@@ -118,7 +140,9 @@ def _try_to_finish(report_client, context, uuid, extras):
                       'rebuild-interrupted".', instance_uuid=uuid)
 
 
-def finish_attempt(report_client, context, uuid, extras):
+def finish_attempt(report_client: report.SchedulerReportClient,
+                   context: nova_context.RequestContext, uuid: str,
+                   extras: spec_extras.Extras) -> None:
     """After an attempt to rebuild: history, and no leaked allocation.
 
     :param report_client: a client for placement
@@ -144,9 +168,16 @@ def finish_attempt(report_client, context, uuid, extras):
     spec_extras.end_attempt(context, uuid, attempt)
 
 
-def cleanup_build_artifacts(original, self, context, exc, instances,
-                            build_requests, request_specs,
-                            block_device_mappings, tags, cell_mapping_cache):
+def cleanup_build_artifacts(
+        original: nova_types.Original,
+        self: conductor_manager.ComputeTaskManager,
+        context: nova_context.RequestContext, exc: Exception,
+        instances: list[objects.Instance],
+        build_requests: list[objects.BuildRequest],
+        request_specs: list[objects.RequestSpec],
+        block_device_mappings: objects.BlockDeviceMappingList,
+        tags: objects.TagList | None,
+        cell_mapping_cache: dict[str, objects.CellMapping]) -> None:
     """Clean up after a failed build, but leave the RequestSpecs.
 
     Nova destroys them, even that of a server of the same request which runs
@@ -161,7 +192,8 @@ def cleanup_build_artifacts(original, self, context, exc, instances,
         _delete_allocations(self, context, request_specs)
 
 
-def _read_texts(context, request_specs):
+def _read_texts(context: nova_context.RequestContext,
+                request_specs: list[objects.RequestSpec]) -> dict[str, str]:
     uuids = [spec.instance_uuid for spec in request_specs]
     try:
         return spec_extras.read_texts(context, uuids)
@@ -173,7 +205,8 @@ def _read_texts(context, request_specs):
         return {}
 
 
-def _restore_texts(context, texts):
+def _restore_texts(context: nova_context.RequestContext,
+                   texts: dict[str, str]) -> None:
     if not texts:
         return
     try:
@@ -184,7 +217,8 @@ def _restore_texts(context, texts):
                       'deleted: %s', ', '.join(texts))
 
 
-def _is_none_asked_of_a_host(exc, request_specs):
+def _is_none_asked_of_a_host(exc: Exception,
+                             request_specs: list[objects.RequestSpec]) -> bool:
     """Whether no host has heard of a server of the request.
 
     The quota is checked before all. After that, Nova stops at the first server
@@ -194,7 +228,9 @@ def _is_none_asked_of_a_host(exc, request_specs):
         exc, (exception.TooManyInstances, limit_exceptions.ProjectOverLimit))
 
 
-def _delete_allocations(self, context, request_specs):
+def _delete_allocations(self: conductor_manager.ComputeTaskManager,
+                        context: nova_context.RequestContext,
+                        request_specs: list[objects.RequestSpec]) -> None:
     """Nova leaves them."""
     for spec in request_specs:
         try:

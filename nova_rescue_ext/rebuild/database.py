@@ -17,6 +17,12 @@ All is conditional: the writer finds the row as it was read, or changes
 nothing. A rebuild calls begin(), destroy_row() and mark_sent(), in this order.
 """
 
+from __future__ import annotations
+
+import datetime
+import typing
+
+from nova import context as nova_context
 from nova.db.api import api as api_db_api
 from nova.db.api import models as api_models
 from nova.db.main import api as main_db_api
@@ -30,8 +36,16 @@ import sqlalchemy as sa
 from nova_rescue_ext import exception
 from nova_rescue_ext.rebuild import spec_extras
 
+if typing.TYPE_CHECKING:
+    from sqlalchemy import orm
+
+    from nova_rescue_ext.rebuild import new_build
+
 # Actions that stay readable after a rebuild, the newest.
 HISTORY_LENGTH = 20
+
+# Instance actions with their events, as plain data.
+_History = list[dict[str, typing.Any]]
 
 
 # The databases of a cluster abort one of two transactions that meet. All of
@@ -42,7 +56,9 @@ _retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
 
 
 @_retried
-def begin(context, build, cell, created_at, extras):
+def begin(context: nova_context.RequestContext, build: new_build.NewBuild,
+          cell: objects.CellMapping, created_at: datetime.datetime,
+          extras: spec_extras.Extras) -> objects.BuildRequest:
     """From now on the BuildRequest is the server. All or nothing.
 
     Only one caller can have the BuildRequest: it is the lock of a rebuild.
@@ -75,7 +91,8 @@ def begin(context, build, cell, created_at, extras):
     return build_request
 
 
-def _mapping(context, instance_uuid):
+def _mapping(context: nova_context.RequestContext,
+             instance_uuid: str) -> orm.Query:
     """The mapping of a server that is not deleted."""
     mapping = api_models.InstanceMapping
     return context.session.query(mapping).filter(
@@ -85,7 +102,8 @@ def _mapping(context, instance_uuid):
 
 
 @_retried
-def undo_begin(context, instance_uuid, cell):
+def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
+               cell: objects.CellMapping) -> bool:
     """Undo begin(): the row in the cell is the server again.
 
     :param cell: the CellMapping that has the server's row
@@ -104,7 +122,8 @@ def undo_begin(context, instance_uuid, cell):
 
 
 @_retried
-def destroy_row(context, instance):
+def destroy_row(context: nova_context.RequestContext,
+                instance: objects.Instance) -> None:
     """Remove the failed server's row and all that hangs on it.
 
     A soft-deleted row would be archived later, and with it the mapping and the
@@ -130,7 +149,7 @@ def destroy_row(context, instance):
 
 
 @main_db_api.pick_context_manager_writer
-def has_row(context, instance_uuid):
+def has_row(context: nova_context.RequestContext, instance_uuid: str) -> bool:
     """Whether the server's row is in a cell.
 
     The lock waits for a transaction that is still about to remove it, even if
@@ -144,7 +163,9 @@ def has_row(context, instance_uuid):
 
 
 @_retried
-def mark_sent(context, instance_uuid, networks, named_ports=None):
+def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
+              networks: objects.NetworkRequestList | None,
+              named_ports: typing.Iterable[str] | None = None) -> bool:
     """Say that the message is going to be sent.
 
     From now on a row of the server, in whatever cell, is not the old one, and
@@ -170,7 +191,8 @@ def mark_sent(context, instance_uuid, networks, named_ports=None):
 
 
 @_retried
-def reclaim_from_conductor(context, instance_uuid):
+def reclaim_from_conductor(context: nova_context.RequestContext,
+                           instance_uuid: str) -> bool:
     """Make the BuildRequest the server again, whose building has not ended.
 
     Hosts hear of a server after its BuildRequest is gone: none has this one.
@@ -188,7 +210,8 @@ def reclaim_from_conductor(context, instance_uuid):
 
 
 @_retried
-def destroy_unfinished_row(context, instance_uuid):
+def destroy_unfinished_row(context: nova_context.RequestContext,
+                           instance_uuid: str) -> None:
     """Remove the row of a server that no host has heard of, if it is there.
 
     :param context: a RequestContext that is targeted at the row's cell
@@ -204,7 +227,8 @@ def destroy_unfinished_row(context, instance_uuid):
         pass
 
 
-def is_wanted(context, instance_uuid):
+def is_wanted(context: nova_context.RequestContext,
+              instance_uuid: str) -> bool:
     """Whether nobody has deleted the server since begin()."""
     with api_db_api.context_manager.reader.using(context):
         return context.session.query(api_models.BuildRequest.id).filter_by(
@@ -212,7 +236,8 @@ def is_wanted(context, instance_uuid):
 
 
 @_retried
-def remove_traces(context, instance_uuid):
+def remove_traces(context: nova_context.RequestContext,
+                  instance_uuid: str) -> None:
     """Remove what is left of a server that was deleted in between.
 
     Its row, if it has one in a cell, is not touched, and keeps its mapping.
@@ -227,7 +252,8 @@ def remove_traces(context, instance_uuid):
 
 
 @main_db_api.pick_context_manager_reader
-def read_history(context, instance_uuid):
+def read_history(context: nova_context.RequestContext,
+                 instance_uuid: str) -> _History:
     """A server's instance actions, which a hard delete takes away.
 
     :param context: a RequestContext that is targeted at the server's cell
@@ -243,7 +269,7 @@ def read_history(context, instance_uuid):
         newest, newest.c.id == action.id).outerjoin(
             event, event.action_id == action.id).order_by(
                 action.created_at, action.id, event.id).all()
-    history = {}
+    history: dict[int, dict[str, typing.Any]] = {}
     for an_action, an_event in rows:
         past = history.setdefault(an_action.id, dict(
             _plain(an_action), events=[]))
@@ -253,7 +279,8 @@ def read_history(context, instance_uuid):
 
 
 @main_db_api.pick_context_manager_writer
-def write_history(context, instance_uuid, history):
+def write_history(context: nova_context.RequestContext, instance_uuid: str,
+                  history: _History) -> None:
     """Write instance actions that the server does not have (yet).
 
     :param context: a RequestContext that is targeted at the server's cell
@@ -278,7 +305,7 @@ def write_history(context, instance_uuid, history):
 _NOT_COPIED = ('id', 'action_id', 'deleted', 'deleted_at')
 
 
-def _plain(row):
+def _plain(row: typing.Any) -> dict[str, typing.Any]:
     values = {column.key: getattr(row, column.key)
               for column in row.__table__.columns
               if column.key not in _NOT_COPIED}
@@ -286,7 +313,8 @@ def _plain(row):
             for key, value in values.items()}
 
 
-def _columns(model, values):
+def _columns(model: typing.Any,
+             values: dict[str, typing.Any]) -> dict[str, typing.Any]:
     columns = {}
     for column in model.__table__.columns:
         value = values.get(column.key)

@@ -13,18 +13,30 @@
 
 """DELETE in nova-api, while a server that never booted is rebuilt."""
 
+from __future__ import annotations
+
+import typing
+
+from nova import context as nova_context
 from nova import exception
+from nova import objects
 from oslo_log import log as logging
 
+from nova_rescue_ext import nova_types
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import spec_extras
 
+if typing.TYPE_CHECKING:
+    from nova.compute import api as compute_api
+
 LOG = logging.getLogger(__name__)
 
 
-def delete(original, self, context, instance, delete_type, cb,
-           **instance_attrs):
+def delete(original: nova_types.Original, self: compute_api.API,
+           context: nova_context.RequestContext, instance: objects.Instance,
+           delete_type: str, cb: typing.Callable[..., None],
+           **instance_attrs: typing.Any) -> None:
     """Delete the server, also if it was rebuilt since it was looked up.
 
     Nova takes a row that is gone for a server that is deleted, and answers
@@ -57,7 +69,7 @@ def delete(original, self, context, instance, delete_type, cb,
     original(context, again, delete_type, cb, **instance_attrs)
 
 
-def _forget_burial(context, uuid):
+def _forget_burial(context: nova_context.RequestContext, uuid: str) -> None:
     """Remove the BuildRequest of a burial that was interrupted.
 
     It is listed as long as it is there. That of a new server is Nova's.

@@ -13,7 +13,10 @@
 
 """May a server that never booted be built: the quota of its project."""
 
+from __future__ import annotations
+
 import nova.conf
+from nova import context as nova_context
 from nova.limit import placement as placement_limits
 from nova.limit import utils as limit_utils
 from nova import objects
@@ -22,7 +25,8 @@ from nova.scheduler import utils as scheduler_utils
 CONF = nova.conf.CONF
 
 
-def check(context, instance, request_spec):
+def check(context: nova_context.RequestContext, instance: objects.Instance,
+          request_spec: objects.RequestSpec) -> None:
     """Check the quota of the server's project and user, whoever calls.
 
     The server itself is counted as an instance already. Whether its cores and
@@ -42,7 +46,9 @@ def check(context, instance, request_spec):
         check_project_id=instance.project_id, check_user_id=instance.user_id)
 
 
-def _check_unified_limits(context, instance, request_spec):
+def _check_unified_limits(context: nova_context.RequestContext,
+                          instance: objects.Instance,
+                          request_spec: objects.RequestSpec) -> None:
     flavor = instance.flavor
     is_bfv = bool('is_bfv' in request_spec and request_spec.is_bfv)
     enforce = getattr(placement_limits, 'enforce_num_instances_and_resources',

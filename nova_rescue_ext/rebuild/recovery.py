@@ -24,6 +24,8 @@ Without the BuildRequest the server has been built or buried, and what is left
 is finished, or the conductor died before a host was asked.
 """
 
+from __future__ import annotations
+
 import datetime
 import typing
 
@@ -64,7 +66,8 @@ class Interrupted(typing.NamedTuple):
     reason: str = ''  # why it cannot
 
 
-def find(context, older_than):
+def find(context: nova_context.RequestContext,
+         older_than: float) -> list[Interrupted]:
     """Find rebuilds that have not ended.
 
     :param context: an admin RequestContext
@@ -89,7 +92,9 @@ def find(context, older_than):
 
 
 @api_db_api.context_manager.reader
-def _candidates(context, before):
+def _candidates(
+        context: nova_context.RequestContext,
+        before: datetime.datetime) -> list[tuple[str, str, datetime.datetime]]:
     """Servers that may have been interrupted before a time.
 
     First those that are in no cell, or have a BuildRequest in one: few. Then
@@ -115,7 +120,7 @@ def _candidates(context, before):
         tuple(row) for row in ended if row[0] not in seen]
 
 
-def _remedy(context, uuid):
+def _remedy(context: nova_context.RequestContext, uuid: str) -> str | None:
     """What to do, or None if there is nothing to be done."""
     try:
         extras = spec_extras.read(context, uuid)
@@ -142,7 +147,8 @@ def _remedy(context, uuid):
     return FAIL if _is_asked_of_no_host(row) else FINISH
 
 
-def _remedy_of_create(mapping, is_wanted):
+def _remedy_of_create(mapping: objects.InstanceMapping,
+                      is_wanted: bool) -> str | None:
     """What to do about a server that is created, not rebuilt.
 
     In no cell it waits for a conductor. In one, it has its BuildRequest for a
@@ -154,18 +160,20 @@ def _remedy_of_create(mapping, is_wanted):
     return DELETE if mapping.queued_for_delete else BURY
 
 
-def _is_asked_of_no_host(instance):
+def _is_asked_of_no_host(instance: objects.Instance) -> bool:
     return (instance.host is None
             and instance.vm_state == vm_states.BUILDING
             and instance.task_state == task_states.SCHEDULING)
 
 
-def _old_cell(context, extras):
+def _old_cell(context: nova_context.RequestContext,
+              extras: spec_extras.Extras) -> objects.CellMapping:
     return objects.CellMapping.get_by_uuid(
         context, extras['rebuild']['cell'])
 
 
-def remedy(context, interrupted):
+def remedy(context: nova_context.RequestContext,
+           interrupted: Interrupted) -> None:
     """Finish or undo one.
 
     Interrupted itself, it is found again.
@@ -175,13 +183,13 @@ def remedy(context, interrupted):
     _REMEDIES[interrupted.remedy](context, interrupted.instance_uuid)
 
 
-def _undo(context, uuid):
+def _undo(context: nova_context.RequestContext, uuid: str) -> None:
     if not database.undo_begin(context, uuid, _old_cell(
             context, spec_extras.read(context, uuid))):
         raise exception.BuildRequestNotFound(uuid=uuid)
 
 
-def _bury(context, uuid):
+def _bury(context: nova_context.RequestContext, uuid: str) -> None:
     build_request = objects.BuildRequest.get_by_instance_uuid(context, uuid)
     spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
     bdms = unsaved_objects.block_device_mappings(
@@ -201,7 +209,7 @@ def _bury(context, uuid):
     _finish(context, uuid)
 
 
-def _fail(context, uuid):
+def _fail(context: nova_context.RequestContext, uuid: str) -> None:
     task_manager = manager.ComputeTaskManager()
     mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
     with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
@@ -217,7 +225,8 @@ def _fail(context, uuid):
     _finish(context, uuid)
 
 
-def _check_hosts(context, task_manager, uuid):
+def _check_hosts(context: nova_context.RequestContext,
+                 task_manager: manager.ComputeTaskManager, uuid: str) -> None:
     """Refuse while the host that was chosen is down.
 
     It may have been asked, and would build the server when it comes back.
@@ -236,32 +245,33 @@ def _check_hosts(context, task_manager, uuid):
             raise exception.ComputeServiceUnavailable(host=node.host)
 
 
-def _finish(context, uuid):
+def _finish(context: nova_context.RequestContext, uuid: str) -> None:
     extras = spec_extras.read(context, uuid)
     if 'rebuild' in extras:
         conductor.finish_attempt(
             manager.ComputeTaskManager().report_client, context, uuid, extras)
 
 
-def _delete(context, uuid):
+def _delete(context: nova_context.RequestContext, uuid: str) -> None:
     _destroy_rows(context, uuid)
     manager.ComputeTaskManager().report_client.delete_allocation_for_instance(
         context, uuid, force=True)
     database.remove_traces(context, uuid)
 
 
-_REMEDIES = {UNDO: _undo, BURY: _bury, FAIL: _fail,
-             DELETE: _delete, FINISH: _finish}
+_REMEDIES: dict[str | None, typing.Callable[..., None]] = {
+    UNDO: _undo, BURY: _bury, FAIL: _fail, DELETE: _delete, FINISH: _finish}
 
 
-def _destroy_rows(context, uuid):
+def _destroy_rows(context: nova_context.RequestContext, uuid: str) -> None:
     """Remove what a conductor may have begun in any cell."""
     for cell in objects.CellMappingList.get_all(context):
         with nova_context.target_cell(context, cell) as cctxt:
             database.destroy_unfinished_row(cctxt, uuid)
 
 
-def _row(context, cell, uuid):
+def _row(context: nova_context.RequestContext, cell: objects.CellMapping,
+         uuid: str) -> objects.Instance | None:
     """The server's row in a cell, or None."""
     with nova_context.target_cell(context, cell) as cctxt:
         try:

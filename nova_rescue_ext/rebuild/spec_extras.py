@@ -19,8 +19,12 @@ under a key of our own, which stock Nova does not read. Nova writes the whole
 text anew with every ``save()``, so each carries the key over.
 """
 
-import copy
+from __future__ import annotations
 
+import copy
+import typing
+
+from nova import context as nova_context
 from nova.db.api import api as api_db_api
 from nova.db.api import models
 from nova import exception
@@ -28,7 +32,12 @@ from nova import objects
 from oslo_serialization import jsonutils
 from oslo_utils import uuidutils
 
+from nova_rescue_ext import nova_types
+
 KEY = 'nova_rescue_ext'
+
+# What is kept of one server: plain data.
+Extras = dict[str, typing.Any]
 
 # What is kept only while a server is rebuilt, in order not to be kept.
 _ENDED = {'rebuild': None, 'sent': None, 'history': None}
@@ -36,7 +45,7 @@ _ENDED = {'rebuild': None, 'sent': None, 'history': None}
 REBUILD_IN_TEXT = '"rebuild": {"cell": '
 
 
-def read(context, instance_uuid):
+def read(context: nova_context.RequestContext, instance_uuid: str) -> Extras:
     """What is kept for a server.
 
     :returns: a dict; empty if nothing is kept
@@ -46,7 +55,8 @@ def read(context, instance_uuid):
         return _of(_row(context, instance_uuid).spec)
 
 
-def read_with_spec(context, instance_uuid):
+def read_with_spec(context: nova_context.RequestContext,
+                   instance_uuid: str) -> tuple[objects.RequestSpec, Extras]:
     """Read both at once.
 
     :returns: the RequestSpec, and what is kept
@@ -57,7 +67,8 @@ def read_with_spec(context, instance_uuid):
     return spec._from_db_object(context, spec(), row), _of(row.spec)
 
 
-def keep(context, instance_uuid, **values):
+def keep(context: nova_context.RequestContext, instance_uuid: str,
+         **values: typing.Any) -> Extras:
     """Keep these as well.
 
     :param values: plain data; None removes a key
@@ -69,7 +80,8 @@ def keep(context, instance_uuid, **values):
         return _write(context, row, {**_of(row.spec), **values})
 
 
-def new_attempt(cell, older):
+def new_attempt(cell: objects.CellMapping,
+                older: list[typing.Any]) -> dict[str, typing.Any]:
     """What marks a server that is rebuilt, unlike any other attempt.
 
     :param cell: the CellMapping that the server is in
@@ -80,7 +92,8 @@ def new_attempt(cell, older):
             'attempt': uuidutils.generate_uuid()}
 
 
-def is_attempt(context, instance_uuid, attempt):
+def is_attempt(context: nova_context.RequestContext, instance_uuid: str,
+               attempt: dict[str, typing.Any]) -> bool:
     """Whether a server is still being rebuilt by this attempt.
 
     The lock waits for a transaction that is still about to begin one.
@@ -93,7 +106,8 @@ def is_attempt(context, instance_uuid, attempt):
         return _of(row.spec).get('rebuild') == attempt
 
 
-def end_attempt(context, instance_uuid, attempt):
+def end_attempt(context: nova_context.RequestContext, instance_uuid: str,
+                attempt: dict[str, typing.Any]) -> None:
     """An attempt has come to its end, unless there is another already.
 
     :raises: RequestSpecNotFound
@@ -105,7 +119,8 @@ def end_attempt(context, instance_uuid, attempt):
             _write(context, row, {**extras, **_ENDED})
 
 
-def cancel_attempt(context, instance_uuid):
+def cancel_attempt(context: nova_context.RequestContext,
+                   instance_uuid: str) -> None:
     """As if there had been no attempt, for a server that has its row again.
 
     :raises: RequestSpecNotFound
@@ -119,7 +134,8 @@ def cancel_attempt(context, instance_uuid):
             'history': extras.get('history', [])[:older] or None})
 
 
-def save_with_spec(context, request_spec, extras):
+def save_with_spec(context: nova_context.RequestContext,
+                   request_spec: objects.RequestSpec, extras: Extras) -> None:
     """Save a RequestSpec and what is kept, in one statement.
 
     Its changes are not reset, as the transaction may be repeated.
@@ -137,7 +153,8 @@ def save_with_spec(context, request_spec, extras):
             raise exception.RequestSpecNotFound(instance_uuid=uuid)
 
 
-def keep_in(context, row, **values):
+def keep_in(context: nova_context.RequestContext, row: models.RequestSpec,
+            **values: typing.Any) -> None:
     """Keep these as well, in a row that is locked.
 
     :param row: of the RequestSpec
@@ -146,7 +163,8 @@ def keep_in(context, row, **values):
     _write(context, row, {**_of(row.spec), **values})
 
 
-def _write(context, row, extras):
+def _write(context: nova_context.RequestContext, row: models.RequestSpec,
+           extras: Extras) -> Extras:
     """Write what is kept, unless it is there as it is.
 
     :param extras: None removes a key
@@ -159,14 +177,16 @@ def _write(context, row, extras):
     return _of(text)
 
 
-def _text(text, extras):
+def _text(text: str, extras: Extras) -> str:
     spec = jsonutils.loads(text)
     spec[KEY] = {key: value for key, value in extras.items()
                  if value is not None}
     return jsonutils.dumps(spec)
 
 
-def save_in_db(original, context, instance_uuid, updates):
+def save_in_db(original: nova_types.Original,
+               context: nova_context.RequestContext, instance_uuid: str,
+               updates: dict[str, typing.Any]) -> typing.Any:
     """RequestSpec._save_in_db, with what is kept carried over."""
     with api_db_api.context_manager.writer.using(context):
         extras = _of(_row(context, instance_uuid, lock=True).spec)
@@ -177,7 +197,8 @@ def save_in_db(original, context, instance_uuid, updates):
         return original(context, instance_uuid, updates)
 
 
-def read_texts(context, instance_uuids):
+def read_texts(context: nova_context.RequestContext,
+               instance_uuids: list[str]) -> dict[str, str]:
     """The texts of RequestSpecs.
 
     :returns: dict, instance UUID -> text
@@ -188,7 +209,8 @@ def read_texts(context, instance_uuids):
         return {row.instance_uuid: row.spec for row in rows}
 
 
-def restore_texts(context, specs):
+def restore_texts(context: nova_context.RequestContext,
+                  specs: dict[str, str]) -> None:
     """Put RequestSpecs back that were destroyed.
 
     :param specs: what read_texts() returned
@@ -201,7 +223,9 @@ def restore_texts(context, specs):
                                                    spec=specs[uuid]))
 
 
-def networks_to_primitive(requested_networks):
+def networks_to_primitive(
+        requested_networks: objects.NetworkRequestList | None
+) -> dict[str, typing.Any]:
     """Requested networks as plain data.
 
     :param requested_networks: a NetworkRequestList, or None
@@ -215,7 +239,7 @@ def networks_to_primitive(requested_networks):
     return {'networks': networks.obj_to_primitive()}
 
 
-def networks_of(extras):
+def networks_of(extras: Extras) -> objects.NetworkRequestList | None:
     """The requested networks.
 
     :param extras: what read() returned
@@ -228,7 +252,7 @@ def networks_of(extras):
         primitive)
 
 
-def named_ports(extras):
+def named_ports(extras: Extras) -> set[str] | None:
     """The ids of all ports that were named for the server.
 
     A rebuild may name others than the create: the earlier ones are still not
@@ -244,13 +268,14 @@ def named_ports(extras):
         if network.port_id}
 
 
-def destination_of(extras):
+def destination_of(extras: Extras) -> objects.Destination | None:
     """The host that was requested (compute 2.74), a Destination or None."""
     primitive = extras.get('destination')
     return primitive and objects.Destination.obj_from_primitive(primitive)
 
 
-def _row(context, instance_uuid, lock=False):
+def _row(context: nova_context.RequestContext, instance_uuid: str,
+         lock: bool = False) -> models.RequestSpec:
     query = context.session.query(models.RequestSpec).filter_by(
         instance_uuid=instance_uuid)
     row = (query.with_for_update() if lock else query).first()
@@ -259,6 +284,6 @@ def _row(context, instance_uuid, lock=False):
     return row
 
 
-def _of(text):
+def _of(text: str) -> Extras:
     # Most have nothing: do not parse them.
     return jsonutils.loads(text).get(KEY, {}) if KEY in text else {}

@@ -16,10 +16,26 @@
 The spec, rebuild-in-cell0, gives it a method.
 """
 
+from __future__ import annotations
 
-def rebuild_instance_in_cell0(self, context, build_request, request_spec,
-                              image, admin_password, injected_files,
-                              requested_networks, block_device_mapping, tags):
+import typing
+
+from nova import context as nova_context
+from nova import objects
+
+if typing.TYPE_CHECKING:
+    from nova.conductor import api as conductor_api
+
+
+def rebuild_instance_in_cell0(
+        self: conductor_api.ComputeTaskAPI,
+        context: nova_context.RequestContext,
+        build_request: objects.BuildRequest, request_spec: objects.RequestSpec,
+        image: dict[str, typing.Any], admin_password: str,
+        injected_files: list[typing.Any],
+        requested_networks: objects.NetworkRequestList | None,
+        block_device_mapping: objects.BlockDeviceMappingList,
+        tags: objects.TagList | None) -> None:
     """Have a server built that never booted. Never call it twice for one.
 
     Through the RPC that builds new servers, so that conductors and computes of

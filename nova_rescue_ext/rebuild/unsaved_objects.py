@@ -16,9 +16,14 @@
 Nova's builder takes objects that were never saved, with every field changed.
 """
 
+from __future__ import annotations
+
+import typing
+
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova.network import model as network_model
 from nova import objects
 
@@ -42,7 +47,8 @@ _OF_THE_ROW = {'id', 'uuid', 'created_at', 'updated_at', 'deleted',
                'deleted_at', 'instance'}
 
 
-def instance(context, old, availability_zone):
+def instance(context: nova_context.RequestContext, old: objects.Instance,
+             availability_zone: str | None) -> objects.Instance:
     """A new Instance that is what its owner asked for.
 
     :param old: the Instance, with ATTRIBUTES and its metadata loaded
@@ -67,7 +73,10 @@ def instance(context, old, availability_zone):
     return new
 
 
-def block_device_mappings(context, bdms):
+def block_device_mappings(
+        context: nova_context.RequestContext,
+        bdms: typing.Iterable[objects.BlockDeviceMapping]
+) -> objects.BlockDeviceMappingList:
     """New BlockDeviceMappings.
 
     With an id, a DELETE while the server is built would lose half of it, and
@@ -77,7 +86,8 @@ def block_device_mappings(context, bdms):
         context, objects=[_bdm(context, bdm) for bdm in bdms])
 
 
-def _bdm(context, old):
+def _bdm(context: nova_context.RequestContext,
+         old: objects.BlockDeviceMapping) -> objects.BlockDeviceMapping:
     new = objects.BlockDeviceMapping(context)
     for field in old.fields:
         if field not in _OF_THE_ROW and old.obj_attr_is_set(field):
@@ -86,7 +96,8 @@ def _bdm(context, old):
     return new
 
 
-def tags(context, old):
+def tags(context: nova_context.RequestContext,
+         old: objects.Instance) -> objects.TagList:
     """New Tags of a server.
 
     :param old: the Instance

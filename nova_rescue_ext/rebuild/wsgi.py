@@ -21,12 +21,19 @@ request.
 
 from __future__ import annotations
 
+import typing
+
 from nova.api.openstack import api_version_request
 from nova import objects
 
 from nova_rescue_ext import exception
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import operation
+
+if typing.TYPE_CHECKING:
+    from nova.api.openstack.compute import servers
+    from nova.api.openstack import wsgi
 
 # Nova's schema wants an image; the compute API does not look at this one.
 _NO_IMAGE = '00000000-0000-0000-0000-000000000000'
@@ -76,7 +83,9 @@ def check_for_nova(instance: objects.Instance) -> None:
         raise exception.LeftToNova()
 
 
-def dispatch(original, self, method, request, action_args):
+def dispatch(original: nova_types.Original, self: wsgi.Resource,
+             method: typing.Callable[..., typing.Any], request: wsgi.Request,
+             action_args: dict[str, typing.Any]) -> typing.Any:
     """Let a rebuild request of a server that never booted pass.
 
     Only the compute API knows whether the server is one. If it is not, Nova
@@ -92,7 +101,8 @@ def dispatch(original, self, method, request, action_args):
                                            wanted.pop('security_groups'))
     if ('networks' in wanted
             and api_version_request.is_supported(request, '2.37')):
-        networks = _networks(method.__self__, request, wanted.pop('networks'))
+        networks = _networks(method.__self__,  # type: ignore[attr-defined]
+                             request, wanted.pop('networks'))
     wanted.setdefault('imageRef', _NO_IMAGE)
     adjusted = dict(action_args, body=dict(action_args['body'],
                                            rebuild=wanted))
@@ -104,7 +114,9 @@ def dispatch(original, self, method, request, action_args):
         return original(method, request, action_args)
 
 
-def _wanted(method, request, action_args):
+def _wanted(
+        method: typing.Callable[..., typing.Any], request: wsgi.Request,
+        action_args: dict[str, typing.Any]) -> dict[str, typing.Any] | None:
     """What a rebuild request of a caller who opted in asks for.
 
     :returns: a dict, a copy of the caller's, or None if it is another request
@@ -121,7 +133,8 @@ def _wanted(method, request, action_args):
     return dict(wanted)
 
 
-def _networks(controller, request, networks):
+def _networks(controller: servers.ServersController, request: wsgi.Request,
+              networks: typing.Any) -> objects.NetworkRequestList | None:
     """Requested networks, by the schema of server create.
 
     :raises: ValidationError, HTTPBadRequest
@@ -130,7 +143,8 @@ def _networks(controller, request, networks):
     return controller._get_requested_networks(networks)
 
 
-def _security_groups(request, security_groups):
+def _security_groups(request: wsgi.Request,
+                     security_groups: typing.Any) -> list[str]:
     """Requested security groups, by the schema of server create.
 
     :returns: a list of names or ids
@@ -140,7 +154,8 @@ def _security_groups(request, security_groups):
     return [group['name'] for group in security_groups]
 
 
-def _validate_as_create(request, **parameters):
+def _validate_as_create(request: wsgi.Request,
+                        **parameters: typing.Any) -> None:
     # Nova's API modules import this one's target: late.
     from nova.api.openstack.compute.schemas import servers as schemas
     from nova.api.validation import validators
