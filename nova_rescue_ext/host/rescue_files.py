@@ -155,10 +155,10 @@ def remaining_volumes(instance: objects.Instance) -> list[str]:
     """
     if CONF.libvirt.images_type != 'rbd':
         return []
-    pool = rbd_utils.RBDDriver()
+    exists = rbd_utils.RBDDriver().exists
     names = ('%s_%s' % (instance.uuid, disk)
              for disk in ('disk' + SUFFIX, 'disk.config' + SUFFIX))
-    return [name for name in names if pool.exists(name)]
+    return [name for name in names if exists(name)]
 
 
 def _forget_formats(directory: str) -> None:

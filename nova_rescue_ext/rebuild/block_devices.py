@@ -37,7 +37,8 @@ if typing.TYPE_CHECKING:
 # Nova makes these volumes when it builds the server.
 _MADE_BY_NOVA = ('image', 'snapshot', 'blank')
 
-_BlockDevices = list[objects.BlockDeviceMapping]
+# Quoted: the class is there when Nova has registered its objects.
+_BlockDevices: typing.TypeAlias = 'list[objects.BlockDeviceMapping]'
 
 
 def read(context: nova_context.RequestContext,

@@ -98,7 +98,8 @@ def _already_in_a_cell(context: nova_context.RequestContext,
 
 
 def _keep_extras(
-        context: nova_context.RequestContext, spec: objects.RequestSpec,
+        context: nova_context.RequestContext,
+        request_spec: objects.RequestSpec,
         requested_networks: objects.NetworkRequestList | None,
         block_device_mapping: objects.BlockDeviceMappingList
 ) -> spec_extras.Extras:
@@ -106,11 +107,11 @@ def _keep_extras(
 
     :returns: all that is kept for the server
     """
-    destination = ('requested_destination' in spec
-                   and spec.requested_destination)
+    destination = ('requested_destination' in request_spec
+                   and request_spec.requested_destination)
     try:
         return spec_extras.keep(
-            context, spec.instance_uuid,
+            context, request_spec.instance_uuid,
             requested=spec_extras.networks_to_primitive(requested_networks),
             block_devices=block_devices.kept_of(block_device_mapping) or None,
             destination=destination and destination.obj_to_primitive() or None)
@@ -120,7 +121,7 @@ def _keep_extras(
         # No reason not to build the server.
         LOG.exception('The requested networks are not kept. If this build '
                       'fails, a rebuild will have to name them.',
-                      instance_uuid=spec.instance_uuid)
+                      instance_uuid=request_spec.instance_uuid)
         return {}
 
 
