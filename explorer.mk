@@ -3,21 +3,24 @@
 #
 # make explore            look for what is lost, for SECONDS
 # make explore-all        everything; writes the page of what was explored
+# make explore-sequences  operations one after the other
 # make explore-mutations  the proof that it finds what is there to be found
 #
 #   SECONDS=600       how long "make explore" looks
 #   SEED=             what it chooses; by default that of the day
 #   SCHEDULE=         one schedule, or some, to be replayed
 #   OPERATIONS=       names of operations; all if empty
+#   SEQUENCES=100     how many
 #   JOBS=             how many of them at once; by default one for each CPU
 
 SECONDS ?= 600
 SEED ?= $(shell date +%Y%m%d)
 SCHEDULE ?=
 OPERATIONS ?=
+SEQUENCES ?= 100
 JOBS ?= $(shell nproc)
 
-.PHONY: explore explore-all explore-mutations
+.PHONY: explore explore-all explore-sequences explore-mutations
 
 explore: venv
 	@python -m tests.explorer $(if $(SCHEDULE), \
@@ -28,6 +31,9 @@ explore: venv
 explore-all: venv
 	@python -m tests.explorer all --seed $(SEED) --jobs $(JOBS) \
 		--operations '$(OPERATIONS)'
+
+explore-sequences: venv
+	@python -m tests.explorer sequences --seed $(SEED) --several $(SEQUENCES)
 
 explore-mutations: venv
 	@python -m tests.explorer mutations

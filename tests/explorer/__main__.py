@@ -36,10 +36,12 @@ _MOST_BESIDE = 40
 def _arguments(argv):
     parser = argparse.ArgumentParser(prog='python -m tests.explorer')
     parser.add_argument(
-        'what', choices=('some', 'all', 'replay', 'mutations', 'page'),
+        'what', choices=('some', 'all', 'replay', 'sequences', 'mutations',
+                         'page'),
         help='some: what there is time for; all: everything; replay: the '
-        'schedules named; mutations: the proof that it works; page: only '
-        'write the page of the results that are there')
+        'schedules named; sequences: of operations, one after the other; '
+        'mutations: the proof that it works; page: only write the page of '
+        'the results that are there')
     parser.add_argument('schedules', nargs='*', metavar='SCHEDULE')
     parser.add_argument('--seconds', type=int, default=600,
                         help='how long; with mutations, for each')
@@ -51,7 +53,7 @@ def _arguments(argv):
                         help='names, separated by commas; all if empty')
     parser.add_argument('--several', type=int, default=None,
                         help='how many schedules with several happenings, '
-                        'in each operation')
+                        'in each operation; or how many sequences')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(),
                         help='how many operations at the same time')
     parser.add_argument('--stock', action='store_true',
@@ -215,6 +217,11 @@ def main(argv=None):
         return _all(arguments, seed)
     if arguments.what == 'replay':
         return _replay(arguments)
+    if arguments.what == 'sequences':
+        print('make explore-sequences SEED=%s' % seed, flush=True)
+        # That only names the cloud.
+        return _explore(['migrate-running'], 1, seed=seed,
+                        sequences=arguments.several or 100)
     if arguments.what == 'page':
         return _write_page()
     from tests.explorer import mutations

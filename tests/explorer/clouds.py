@@ -27,6 +27,7 @@ from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client as api_client
+from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext.cmd import manage
@@ -35,6 +36,8 @@ from tests.explorer import doubles
 from tests.functional import base
 from tests.functional import migration_base
 from tests.functional import rebuild_base
+
+LOG = logging.getLogger(__name__)
 
 # The fixtures nest others in it.
 _TEMPDIR = tempfile.gettempdir()
@@ -99,6 +102,18 @@ class Cloud:
         current = self.actors.current()
         return self.actors.acting(self.actors.actor(
             host, current.lineage if current else 'check'))
+
+    def kill_and_restart(self, service):
+        """End what runs in a service, and start it again."""
+        self.actors.crash(service)
+        self.actors.spawn(self.actors.actor(service, 'restart'),
+                          self._try_to_restart, service)
+
+    def _try_to_restart(self, service):
+        try:
+            self.restart(service)
+        except Exception:
+            LOG.exception('%s does not come up.', service)
 
     def log(self):
         return self.stdlog.logger.output

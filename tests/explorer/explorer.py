@@ -48,6 +48,7 @@ _BUDGET = 60
 class Explorer:
     """Runs schedules in one cloud.
 
+    :ivar path: of the file that results are added to
     :ivar schedule: the Schedule of this process, which is a child; else None
     :ivar seen: the Boundaries that the operation has reached
     """
@@ -64,7 +65,7 @@ class Explorer:
         self.actors = actors.Actors()
         self.schedule = None
         self.seen = []
-        self._results = results
+        self.path = results
         self._stop_at = stop_at
         self._stopped = results + '.stopped'  # a file, as processes share it
         with contextlib.suppress(FileNotFoundError):
@@ -87,7 +88,7 @@ class Explorer:
 
         :returns: a list of Boundary
         """
-        path = self._results + '.seen'
+        path = self.path + '.seen'
         child = fork.Child(self.cloud.directories, _BUDGET * 10)
         if child.fork(self._give_up):
             self._run({})
@@ -113,10 +114,10 @@ class Explorer:
             self._run(by_key)
             missed = [each for rest in self._plan.values() for each in rest]
             if missed and not self.is_over(until):
-                self._write(dict(schedule=str(missed[0]), missed=len(missed),
-                                 violations=['harness: %d schedules name a '
-                                             'boundary that is not reached'
-                                             % len(missed)]))
+                self.write(dict(schedule=str(missed[0]), missed=len(missed),
+                                violations=['harness: %d schedules name a '
+                                            'boundary that is not reached'
+                                            % len(missed)]))
             fork.leave()
 
     def is_over(self, until):
@@ -133,13 +134,14 @@ class Explorer:
         self.cloud.answers.clear()
         self._operation = self.actors.spawn(
             self.actors.actor(actors.API, actors.OPERATION),
-            self._call, self.cloud.operate)
+            self.call, self.cloud.operate)
         rest = self._wait_for_rest()
         if self.schedule is not None:  # a child comes out of it here, too
             self._finish(rest)
         self._active = False
 
-    def _call(self, function):
+    def call(self, function):
+        """Call a function; what it raises is noted."""
         try:
             return function()
         except Exception as exc:
@@ -224,7 +226,7 @@ class Explorer:
                 self.cloud.answers.clear()
                 return schedule.happening
             if child.status:
-                self._write(dict(schedule=str(schedule), violations=[
+                self.write(dict(schedule=str(schedule), violations=[
                     'harness: the child ended with status %s'
                     % child.status]))
         return failures.NONE
@@ -255,10 +257,7 @@ class Explorer:
         return failures.NONE
 
     def _crash(self, actor):
-        self.actors.crash(actor.service)
-        self.actors.spawn(
-            self.actors.actor(actor.service, 'restart'), self._call,
-            lambda: self.cloud.restart(actor.service))
+        self.cloud.kill_and_restart(actor.service)
         self.actors.stop_here()
 
     def _wait_while_others_work(self, actor):
@@ -273,7 +272,7 @@ class Explorer:
         return {actors.OPERATION, 'restart'} | set(intruders.ALL)
 
     def _intrude(self, name):
-        self.actors.spawn(self.actors.actor(actors.API, name), self._call,
+        self.actors.spawn(self.actors.actor(actors.API, name), self.call,
                           lambda: intruders.ALL[name].act(self.cloud))
         waited = 0.0
         while waited < _INTRUDER_IS_WAITED_FOR and not (
@@ -321,7 +320,7 @@ class Explorer:
             happened=self._happened, unreached=len(self._steps),
             answers=[each for each in self.cloud.answers if each[0] >= 400],
             seconds=round(clock.real_time() - began, 2))
-        self._write(result)
+        self.write(result)
         if self._stop_at and any(re.search(self._stop_at, each)
                                  for each in violations):
             with open(self._stopped, 'w'):
@@ -330,14 +329,15 @@ class Explorer:
             self._keep_log(result)
         fork.leave()
 
-    def _write(self, result):
-        descriptor = _os.open(self._results, os.O_WRONLY | os.O_APPEND
+    def write(self, result):
+        """Add a line to the results."""
+        descriptor = _os.open(self.path, os.O_WRONLY | os.O_APPEND
                               | os.O_CREAT, 0o644)
         _os.write(descriptor, json.dumps(result).encode() + b'\n')
         _os.close(descriptor)
 
     def _keep_log(self, result):
-        directory = self._results + '.logs'
+        directory = self.path + '.logs'
         os.makedirs(directory, exist_ok=True)
         name = str(self.schedule).replace('/', '_')[:200]
         with open(os.path.join(directory, name + '.log'), 'w') as file:

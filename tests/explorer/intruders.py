@@ -79,6 +79,11 @@ def _stop(cloud):
     return cloud.act({'os-stop': None})
 
 
+@_intruder('the owner starts it')
+def _start(cloud):
+    return cloud.act({'os-start': None})
+
+
 @_intruder('the owner rebuilds it')
 def _rebuild(cloud):
     return cloud.ask_rebuild()

@@ -91,6 +91,14 @@ def check_libvirt(cloud, explorer):
     return found
 
 
+def violations(cloud):
+    """What is violated now, with nothing tried.
+
+    :param cloud: a clouds.LibvirtCloud
+    """
+    return _violations(cloud, cloud.state()) + _rights(cloud)
+
+
 def _short(state):
     return '%s/%s on %s, guests %s' % (state['status'], state['task'],
                                        state['host'], state['guests'])

@@ -26,6 +26,7 @@ from tests.explorer import fork
 from tests.explorer import mutations
 from tests.explorer import operations
 from tests.explorer import schedules
+from tests.explorer import sequences
 
 # How many schedules one run of the operation serves. With little time these
 # are few, as a run that is cut off has seen the operation's beginning only.
@@ -48,10 +49,12 @@ class Work:
     :ivar stock: whether to leave the package off
     :ivar stop_at: a regular expression: a violation that matches it is the
         last
+    :ivar sequences: how many sequences of operations; all else is left out
     """
 
     def __init__(self, operation, results, replay=(), seed='0', seconds=None,
-                 several=0, only=(), stock=False, stop_at=None):
+                 several=0, only=(), stock=False, stop_at=None,
+                 sequences=None):
         self.operation = operation
         self.results = results
         self.replay = list(replay)
@@ -61,6 +64,7 @@ class Work:
         self.only = list(only)
         self.stock = stock
         self.stop_at = stop_at
+        self.sequences = sequences
 
 
 class _NotActive(fixtures.Fixture):
@@ -105,6 +109,9 @@ def _explore(cloud, work):
     boundaries.install(found)
     fork.prepare()
     clock.VirtualClock()
+    if work.sequences:
+        sequences.run(found, work.seed, work.sequences)
+        return
     until = work.seconds and clock.real_time() + work.seconds
     seen = found.record()
     for chunk in _chunks(_choose(work, seen, cls=type(cloud)),
