@@ -16,6 +16,7 @@ Each sentence of a violation begins with what is violated, so that equal ones
 can be counted.
 """
 
+import collections
 import contextlib
 
 from nova.compute import task_states
@@ -32,6 +33,9 @@ _ALLOWED_METADATA = ('rescue_ext_version', 'rescue_ext_offered_image',
                      instance_metadata.TRANSFERRED)
 
 _FAILURES = {failures.FAIL, failures.LOST, failures.LATE, failures.CRASH}
+
+# Who is killed ends nothing, nor does Nova for a server that is gone.
+_TELLS_NOBODY = {failures.CRASH, 'delete', 'force_delete'}
 
 
 class Before:
@@ -85,6 +89,7 @@ def check_libvirt(cloud, explorer):
         found += ['after the periodic tasks: ' + each
                   for each in _violations(cloud, after)]
     found += _bad_answers(cloud, explorer) + _rights(cloud)
+    found += _notifications(cloud, explorer, 'rescue')
     if after['status'] != 404 and not found:
         # Whoever is at fault already, cannot be asked for a way out.
         found += _ways_out(cloud, explorer, after)
@@ -306,6 +311,20 @@ def _rights(cloud):
         for call in cloud.audit.violations]
 
 
+def _notifications(cloud, explorer, action):
+    """Who was told that it begins is told that it is over."""
+    if _happened(explorer) & _TELLS_NOBODY:
+        return
+    phases = collections.Counter(
+        notification['event_type'].rpartition('.')[2]
+        for notification in cloud.notifier.versioned_notifications
+        if notification['event_type'].startswith('instance.%s.' % action))
+    if phases['start'] != phases['end'] + phases['error']:
+        yield 'notifications of the %s: %s' % (
+            action, ', '.join('%d %s' % (number, phase) for phase, number
+                              in sorted(phases.items())))
+
+
 def _quota(cloud, number):
     used = cloud.api.api_get('/limits').body['limits']['absolute'][
         'totalInstancesUsed']
@@ -354,6 +373,7 @@ def check_rebuild(cloud, explorer):
         found.append('periodic tasks change it: %s, then %s' % (
             _short(before), _short(after)))
     found += _bad_answers(cloud, explorer) + _rights(cloud)
+    found += _notifications(cloud, explorer, 'rebuild')
     if after['status'] == 'BUILD' and _happened(explorer) & _FAILURES:
         # The documented way, after a crash or without an answer.
         cloud.finish_interrupted()

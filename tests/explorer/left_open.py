@@ -45,6 +45,10 @@ ALL = (
           '^(after an hour: )?an event is open',
           'The database fails just when Nova writes the begin or the end of '
           'an event, which it does once, as in stock Nova.'),
+    Entry(r'^rescue[\w-]*@compute1/db\.action_event_finish#\d+=(fail|lost)$',
+          '^notifications of the rescue: 2 end, 1 start',
+          'The same, outside of what Nova calls the rescue: that it is over '
+          'is told twice rather than not at all.'),
     Entry(r'@api/rpc\.cast\.(un)?rescue_instance#\d+=doubled$',
           '^an event is open',
           'A message that comes twice begins a second event of the same name, '
