@@ -18,12 +18,12 @@ import datetime
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
 
 _DIRECTORY = '.explorer'
-_BESIDE = os.path.join(_DIRECTORY, 'stock')
 _PAGE = 'doc/source/contributor/explored.rst'
 # A cloud takes some seconds to come up; fewer would not pay.
 _SECONDS_OF_AN_OPERATION = 60
@@ -58,8 +58,6 @@ def _arguments(argv):
                         help='how many operations at the same time')
     parser.add_argument('--stock', action='store_true',
                         help='the same with the package off')
-    parser.add_argument('--beside', action='store_true',
-                        help='what is violated, also with the package off')
     return parser.parse_intermixed_args(argv)
 
 
@@ -91,49 +89,40 @@ def _work(operation, directory=_DIRECTORY, limit=None, environ=None, **work):
     return report.read(path), came_up, time.monotonic() - began
 
 
-def _stock_beside(name, results):
-    """Let stock Nova run what was violated.
+def _work_and_compare(name, stock=False, **work):
+    """Let a worker do something, and stock Nova what is violated then.
 
-    :returns: {schedule: violations}; what it lacks is not in it
+    :returns: as _work()
     """
     from tests.explorer import operations
+    from tests.explorer import report
 
-    # New ones first.
-    violated = sorted((result for result in results if result.violations),
-                      key=lambda result: not result.is_new)
-    stocks = operations.ALL[name].BESIDE
-    if stocks is None or not violated:
-        return {}
-    beside, _, _ = _work(
-        stocks, directory=_BESIDE, stock=True,
-        replay=[_renamed(result.schedule, stocks)
-                for result in violated[:_MOST_BESIDE]])
-    return {_renamed(result.schedule, name): result.violations
-            for result in beside if not result.missed}
-
-
-def _renamed(schedule, operation):
-    from tests.explorer import schedules
-
-    return str(schedules.parse(schedule)._replace(operation=operation))
+    directory = os.path.join(_DIRECTORY, name + '.stock')
+    shutil.rmtree(directory, ignore_errors=True)
+    results, came_up, seconds = _work(name, stock=stock, **work)
+    beside = operations.ALL[name].BESIDE
+    new = [result.schedule for result in results
+           if result.is_new and result.is_schedule]
+    if beside and new and not stock:
+        _work(beside, directory=directory, stock=True,
+              replay=[report.renamed(each, beside)
+                      for each in new[:_MOST_BESIDE]])
+        results = report.read(os.path.join(_DIRECTORY, name))
+    return results, came_up, seconds
 
 
-def _explore(names, jobs, beside=False, **work):
-    """Explore operations.
-
-    :param beside: whether stock Nova runs what is violated, too
-    :returns: the exit code
-    """
+def _explore(names, jobs, **work):
+    """:returns: the exit code"""
     from tests.explorer import report
 
     new = down = 0
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(_work, name, limit=work.get('seconds'),
-                               **work): name for name in names}
+        running = {pool.submit(_work_and_compare, name,
+                               limit=work.get('seconds'), **work): name
+                   for name in names}
         for each in concurrent.futures.as_completed(running):
             name, (results, came_up, seconds) = running[each], each.result()
-            new += report.say(name, results, seconds, _stock_beside(
-                name, results) if beside else None)
+            new += report.say(name, results, seconds)
             if not came_up:
                 down += 1
                 print('%s: the cloud did not come up, or the worker has '
@@ -156,7 +145,7 @@ def _some(arguments, seed):
         names, arguments.jobs, seed=seed,
         seconds=arguments.seconds * arguments.jobs // len(names),
         several=arguments.several, only=_split(arguments.happenings),
-        stock=arguments.stock, beside=arguments.beside)
+        stock=arguments.stock)
 
 
 def _all(arguments, seed):
@@ -166,8 +155,7 @@ def _all(arguments, seed):
                     arguments.jobs, seed=seed,
                     several=400 if arguments.several is None
                     else arguments.several,
-                    only=_split(arguments.happenings), stock=arguments.stock,
-                    beside=arguments.beside)
+                    only=_split(arguments.happenings), stock=arguments.stock)
     if not arguments.stock:
         _write_page()
     return code
@@ -189,8 +177,7 @@ def _replay(arguments):
     for text in arguments.schedules:
         by_operation.setdefault(schedules.parse(text).operation,
                                 []).append(text)
-    return max(_explore([name], 1, replay=texts, stock=arguments.stock,
-                        beside=arguments.beside)
+    return max(_explore([name], 1, replay=texts, stock=arguments.stock)
                for name, texts in by_operation.items())
 
 

@@ -349,13 +349,19 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
     follow_answers_with_mock = Cloud.follow_answers
 
     def fail_to_boot(self):
-        request = dict(networks=[{'port': self.PORT}])
-        if self.BFV:
-            request['bdms'] = [
-                {'boot_index': 0, 'uuid': self.VOLUME,
-                 'source_type': 'volume', 'destination_type': 'volume',
-                 'delete_on_termination': True}]
-        return self.create_failed(**request)
+        return self.create_failed(networks=[{'port': self.PORT}],
+                                  **self.from_volume('bdms'))
+
+    def from_volume(self, name='block_device_mapping_v2'):
+        """What a request for a server says of its volume.
+
+        :param name: of the parameter
+        """
+        if not self.BFV:
+            return {}
+        return {name: [
+            {'boot_index': 0, 'uuid': self.VOLUME, 'source_type': 'volume',
+             'destination_type': 'volume', 'delete_on_termination': True}]}
 
     def instance(self):
         """The Instance in whatever cell; InstanceNotFound is raised."""

@@ -101,7 +101,8 @@ class RescueKernel(RescueLegacy):
             container_format='aki', disk_format='aki')}
 
 
-@_operation('rescue-bfv', 'rescue of a server that boots from a volume')
+@_operation('rescue-bfv', 'rescue of a server that boots from a volume',
+            beside='rescue-bfv')
 class RescueBfv(RescueStable):
 
     BFV = True
@@ -118,7 +119,8 @@ class Unrescue(_OnLibvirt):
         return self.act({'unrescue': None})
 
 
-@_operation('unrescue-bfv', 'unrescue of a server that boots from a volume')
+@_operation('unrescue-bfv', 'unrescue of a server that boots from a volume',
+            beside='unrescue-bfv')
 class UnrescueBfv(Unrescue):
 
     BFV = True
@@ -167,20 +169,36 @@ class Migrate(_Migration):
 
 
 @_operation('migrate-running', 'live migration of a running server',
-            beside='migrate-running', explored=False)
+            explored=False)
 class MigrateRunning(_Migration):
 
     def prepare(self):
-        self._make_raw()
+        if not self.SHARED:
+            self._make_raw()
 
 
-@_operation('migrate-shared', 'live migration in rescue, on shared storage')
+@_operation('migrate-running-shared', 'the same, on shared storage',
+            explored=False)
+class MigrateRunningShared(MigrateRunning):
+
+    SHARED = True
+
+
+@_operation('migrate-running-bfv', 'the same, from a volume', explored=False)
+class MigrateRunningBfv(MigrateRunning):
+
+    BFV = True
+
+
+@_operation('migrate-shared', 'live migration in rescue, on shared storage',
+            beside='migrate-running-shared')
 class MigrateShared(_Migration):
 
     SHARED = True
 
 
-@_operation('migrate-bfv', 'live migration in rescue, from a volume')
+@_operation('migrate-bfv', 'live migration in rescue, from a volume',
+            beside='migrate-running-bfv')
 class MigrateBfv(_Migration):
 
     BFV = True
@@ -189,7 +207,8 @@ class MigrateBfv(_Migration):
         return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
 
 
-@_operation('rebuild-cell0', 'rebuild of a server that found no host')
+@_operation('rebuild-cell0', 'rebuild of a server that found no host',
+            beside='create')
 class RebuildCell0(clouds.RebuildCloud):
 
     INTRUDERS = ('delete', 'force_delete', 'rebuild', 'reset_active',
@@ -208,14 +227,35 @@ class RebuildCell0(clouds.RebuildCloud):
         return invariants.check_rebuild(self, explorer)
 
 
-@_operation('rebuild-bfv', 'the same, of one that boots from a volume')
+@_operation('rebuild-bfv', 'the same, of one that boots from a volume',
+            beside='create-bfv')
 class RebuildBfv(RebuildCell0):
 
     BFV = True
 
 
+@_operation('create', 'a new server', explored=False)
+class Create(RebuildCell0):
+
+    def fail_to_boot(self):
+        return {'id': None}
+
+    def operate(self):
+        body = dict({'name': 'web', 'flavorRef': '1', 'imageRef': self.IMAGE,
+                     'networks': [{'port': self.PORT}]}, **self.from_volume())
+        if self.BFV:
+            del body['imageRef']
+        self.server = self.api.post_server({'server': body})
+
+
+@_operation('create-bfv', 'a new server from a volume', explored=False)
+class CreateBfv(Create):
+
+    BFV = True
+
+
 @_operation('rebuild-reserved', 'the same, when its volume is no longer '
-            'reserved')
+            'reserved', beside='create-bfv')
 class RebuildReserved(RebuildBfv):
 
     INTRUDERS = RebuildBfv.INTRUDERS + ('transfer',)
@@ -226,7 +266,7 @@ class RebuildReserved(RebuildBfv):
 
 
 @_operation('rebuild-cell', 'rebuild of a server whose builds failed on all '
-            'hosts')
+            'hosts', beside='create')
 class RebuildCell(RebuildCell0):
 
     def setUp(self):

@@ -65,7 +65,22 @@ class Result:
         self.where = values.get('where', ())
         self.happened = values.get('happened', ())
         self.seconds = values.get('seconds', 0)
+        self.stock = None
         self.reasons = left_open.reason_of(self.schedule, self.violations)
+
+    def compare(self, stock):
+        """See what stock Nova does in the same moment.
+
+        :param stock: its violations, or None if it has no such moment
+        """
+        self.stock = stock
+        self.reasons = left_open.reason_of(self.schedule, self.violations,
+                                           stock or ())
+
+    @property
+    def is_schedule(self):
+        """Whether it can be replayed."""
+        return '@' in self.schedule
 
     @property
     def has_several(self):
@@ -89,7 +104,23 @@ def read(path):
     if not os.path.exists(path):
         return []
     with open(path) as file:
-        return [Result(line) for line in file]
+        results = [Result(line) for line in file]
+    name = os.path.basename(path)
+    stock = {}
+    if name in operations.ALL and operations.ALL[name].BESIDE:
+        stock = {renamed(result.schedule, name): result.violations
+                 for result in read(os.path.join(
+                     path + '.stock', operations.ALL[name].BESIDE))
+                 if result.is_schedule and not result.missed}
+    for result in results:
+        if result.schedule in stock:
+            result.compare(stock[result.schedule])
+    return results
+
+
+def renamed(schedule, operation):
+    """The text of a schedule in another operation."""
+    return str(schedules.parse(schedule)._replace(operation=operation))
 
 
 def _boundaries(path):
@@ -101,10 +132,9 @@ def _boundaries(path):
         return [boundaries.Boundary(**each) for each in json.load(file)]
 
 
-def say(operation, results, seconds, beside=None):
+def say(operation, results, seconds):
     """Print what became of an operation.
 
-    :param beside: {schedule: violations} of stock Nova, or None
     :returns: how many schedules ended in a violation that is new
     """
     new = [result for result in results if result.is_new]
@@ -119,18 +149,12 @@ def say(operation, results, seconds, beside=None):
                   result.schedule,
                   '\n'.join('    ' + each for each in result.violations),
                   ' < '.join(result.where[:3]), result.schedule), flush=True)
-        if beside is not None:
-            print('    stock Nova: ' + _of_stock(beside, result.schedule),
-                  flush=True)
+        if result.stock is not None:
+            print('    stock Nova: %s' % (
+                '; '.join(result.stock) or 'nothing is violated'), flush=True)
     if len(new) > 20:
         print('\n  and %d more: see the logs' % (len(new) - 20))
     return len(new)
-
-
-def _of_stock(beside, schedule):
-    if schedule not in beside:
-        return 'has no such operation or moment'
-    return '; '.join(beside[schedule]) or 'nothing is violated'
 
 
 def write(path, directory, nova):
