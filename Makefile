@@ -15,6 +15,7 @@
 #   NOVA=34             the Nova series in it (29 to 34)
 #   DEMO=               stories for "make demo", all if empty
 #   TESTS=              for unit and functional: a regular expression
+#   NATIVE=             1: functional tests on native threads (Nova 34)
 #   WORKERS=            of the functional tests; they wait half of the time
 #   CLIENTS=            for test-client: releases of OpenStackClient, all if
 #                       empty
@@ -27,6 +28,7 @@ NOVA ?= 34
 VENV ?= .venv
 DEMO ?=
 TESTS ?=
+NATIVE ?=
 CLIENTS ?=
 SELECT ?= quick
 RELEASES ?= bookworm trixie
@@ -75,6 +77,9 @@ digests: venv
 unit: venv
 	OS_TEST_PATH=./tests/unit stestr run '$(TESTS)'
 
+ifneq ($(NATIVE),)
+functional: export OS_NOVA_DISABLE_EVENTLET_PATCHING = true
+endif
 functional: venv
 	OS_TEST_PATH=./tests/functional stestr run --concurrency $(WORKERS) '$(TESTS)'
 

@@ -22,6 +22,20 @@ import fixtures
 nightly = unittest.skipUnless(
     os.environ.get('TEST_NIGHTLY'), 'only in make test-nightly')
 
+
+def need_eventlet():
+    """Skip a module of tests that work with green threads themselves.
+
+    Call it before eventlet is imported, which Nova does not allow on native
+    threads.
+
+    :raises: SkipTest
+    """
+    variable = os.environ.get('OS_NOVA_DISABLE_EVENTLET_PATCHING', '')
+    if variable.lower() in ('1', 'true', 'yes'):
+        raise unittest.SkipTest('not on native threads')
+
+
 API_PASTE_VARIABLE = 'OS_WSGI__API_PASTE_CONFIG'
 
 

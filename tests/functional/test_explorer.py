@@ -18,6 +18,10 @@ import unittest
 
 from oslo_messaging.rpc import client as rpc_client
 
+from tests import fixtures as tests_fixtures
+
+tests_fixtures.need_eventlet()
+
 from tests.explorer import actors
 from tests.explorer import boundaries
 from tests.explorer import failures

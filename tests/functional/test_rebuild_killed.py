@@ -27,6 +27,10 @@ import signal
 import traceback
 from unittest import mock
 
+from tests import fixtures as tests_fixtures
+
+tests_fixtures.need_eventlet()
+
 import eventlet
 from nova import exception
 from nova.objects import base as objects_base
