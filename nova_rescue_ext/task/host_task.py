@@ -43,7 +43,7 @@ class HostTask(operation.Operation):
     ACTION = ''  # as in the server's actions
     TASK_STATE = ''  # that the server has meanwhile
 
-    def __init__(self, instance: objects.Instance) -> None:
+    def __init__(self, instance: 'objects.Instance') -> None:
         super().__init__(instance.uuid)
         self.instance = instance
         self.is_lost = False
@@ -107,13 +107,13 @@ class HostTask(operation.Operation):
             self.is_lost = True
             raise ext_exception.TaskEnded(action=self.ACTION)
 
-    def _is_still_in(self, fresh: objects.Instance) -> bool:
+    def _is_still_in(self, fresh: 'objects.Instance') -> bool:
         # Reset and evacuated, it may have the same task on another host.
         self._has_moved = fresh.host != self.instance.host
         return (fresh.task_state == self.TASK_STATE
                 and not self._has_moved)
 
-    def _read(self) -> objects.Instance:
+    def _read(self) -> 'objects.Instance':
         return objects.Instance.get_by_uuid(self.instance._context,
                                             self.instance_uuid)
 
