@@ -25,6 +25,7 @@ from nova.compute import vm_states
 from nova import conf
 from nova import context as nova_context
 from nova import objects
+from nova.virt import driver as virt_driver
 from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import utils as libvirt_utils
@@ -272,25 +273,33 @@ def get_guest_config(
     """The domain of a rescue: the server's own, with the rescue disk.
 
     The rescue disk is ready: from here on nobody else is at the guest, as Nova
-    connects the server's volumes next.
+    connects the server's volumes in here.
     """
     ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
     # The own domain of a server that has none is made first, to go back to.
     if ours is None or 'disk.rescue' not in disk_info['mapping']:
         return original(instance, network_info, image_meta, disk_info, *args,
                         **kwargs)
-    ours.take_turn()
-    if not _is_ours(instance):
-        return original(instance, network_info, image_meta, disk_info, *args,
-                        **kwargs)
-    if hardware.check_hw_rescue_props(ours.image_meta):
+    is_ours = _is_ours(instance)
+    if is_ours and hardware.check_hw_rescue_props(ours.image_meta):
         image_meta = _hardware_of_server(instance, ours.image_meta,
                                          disk_info['mapping'])
-    guest = original(instance, network_info, image_meta, disk_info, *args,
-                     **kwargs)
-    _boot_kernel_with_rescue_disk(guest, ours.image_meta,
-                                  disk_info['mapping'])
+    with ours.connecting(_volumes(original, instance, network_info, image_meta,
+                                  disk_info, *args, **kwargs)):
+        guest = original(instance, network_info, image_meta, disk_info, *args,
+                         **kwargs)
+    if is_ours:
+        _boot_kernel_with_rescue_disk(guest, ours.image_meta,
+                                      disk_info['mapping'])
     return guest
+
+
+def _volumes(get_guest_config: nova_types.Original,
+             *args: typing.Any, **kwargs: typing.Any) -> list[typing.Any]:
+    """The volumes that Nova connects for a domain, as its driver has them."""
+    return virt_driver.block_device_info_get_mapping(
+        inspect.signature(get_guest_config).bind(
+            *args, **kwargs).arguments.get('block_device_info'))
 
 
 def _hardware_of_server(instance: objects.Instance,
@@ -397,7 +406,7 @@ def _with_volumes(driver: libvirt_driver.LibvirtDriver,
     domain = guests.read_domain(driver, instance)
     disks = {disk.findtext('serial'): disk
              for disk in domain.findall('devices/disk')}
-    for bdm in (block_device_info or {}).get('block_device_mapping', []):
+    for bdm in virt_driver.block_device_info_get_mapping(block_device_info):
         disk = disks.get(bdm['connection_info'].get('serial'))
         if disk is None:
             continue  # not in a rescue without stable devices

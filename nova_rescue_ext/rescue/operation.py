@@ -28,6 +28,7 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
+from oslo_serialization import jsonutils
 
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.host import guests
@@ -52,10 +53,10 @@ class Rescue(host_task.HostTask):
 
     Nova's own rescue powers the guest off, prepares all there is to prepare,
     destroys the guest, and starts the rescue guest. Here the guest stays up
-    until all is prepared. The lock of the instance is held while files of an
-    earlier rescue are removed, and again from when all is prepared until the
-    rescue guest is up; not during a download, which a DELETE must not wait
-    for.
+    until the disk is prepared. The lock of the instance is held while files of
+    an earlier rescue are removed, and again from when the disk is prepared
+    until the rescue guest is up; not during a download, which a DELETE must
+    not wait for.
 
     Whatever fails, the server is put back as it was before (roll_back()).
 
@@ -86,6 +87,7 @@ class Rescue(host_task.HostTask):
         self._is_recorded = False
         self._is_switched = False
         self._is_guest_touched = False
+        self._are_volumes_in_doubt = False
         self._rescue_guest_runs = False
         self._way_back_is_taken = False
         self._is_rolled_back = False
@@ -153,6 +155,43 @@ class Rescue(host_task.HostTask):
             # forgotten.
             self.instance.obj_reset_changes(['system_metadata'])
             raise
+
+    @contextlib.contextmanager
+    def connecting(self, volumes) -> typing.Iterator[None]:
+        """The disk is prepared, and volumes of the server are connected.
+
+        To no guest that has them open: when it fails, Nova and os-brick
+        disconnect them.
+
+        :param volumes: those that the driver connects, DriverBlockDevices
+        :raises: TaskEnded, InstanceNotFound; InstanceNotRescuable
+        """
+        self.take_turn()
+        if volumes:
+            self._refuse_replaced(volumes)
+            self.switch_guests()
+            self._are_volumes_in_doubt = True
+        yield
+        self._are_volumes_in_doubt = False
+
+    def _refuse_replaced(self, volumes) -> None:
+        """Refuse volumes that were replaced since the driver was called.
+
+        A migration of a volume changes no task of the server. The connection
+        of before may be that of somebody else's volume by now.
+
+        :raises: InstanceNotRescuable
+        """
+        now = {bdm.volume_id: _connection(bdm.connection_info)
+               for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
+                   self.context, self.instance_uuid) if bdm.is_volume}
+        for volume in volumes:
+            if (volume.volume_id not in now
+                    or now[volume.volume_id]
+                    != volume['connection_info'].get('data')):
+                image.refuse(self.instance, _(
+                    'its volume %s was replaced while the rescue disk was '
+                    'prepared. Rescue it again.') % volume.volume_id)
 
     def switch_guests(self) -> None:
         """All is prepared: power the server's guest off.
@@ -388,10 +427,12 @@ class Rescue(host_task.HostTask):
                         fresh.vm_state, instance=self.instance)
 
     def _restore_guest(self) -> None:
-        if self._has_shares and self.was_running:
-            # It mounts them.
-            hard_reboot.HardReboot(self.manager, self.instance,
-                                   leave_off=False).run(self.context)
+        if self._are_volumes_in_doubt or (
+                self._has_shares and self.was_running):
+            # It connects and mounts them.
+            hard_reboot.HardReboot(
+                self.manager, self.instance,
+                leave_off=not self.was_running).run(self.context)
         elif self._is_switched:
             rescue_files.restore_stock_domain(
                 self._driver, self.context, self.instance,
@@ -426,3 +467,8 @@ class Rescue(host_task.HostTask):
     @property
     def _driver(self) -> libvirt_driver.LibvirtDriver:
         return self.manager.driver
+
+
+def _connection(connection_info: str | None):
+    """What tells a volume's target, of what the database has of it."""
+    return jsonutils.loads(connection_info or '{}').get('data')

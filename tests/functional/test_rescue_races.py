@@ -21,6 +21,7 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova import utils
+from oslo_serialization import jsonutils
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import operation
@@ -236,6 +237,9 @@ class ResetTest(RaceTestCase):
             self.assertIn('disk.rescue', self.disk_names(self.server))
             self.reset()
         self.wait_for_end()
+        # What comes last, after the end of the event.
+        test_rescue_failure.wait_until(
+            lambda: not self.rescue_files(self.server))
         self.assertEqual(['disk'], self.disk_names(self.server))
         self.assertTrue(self.is_running(self.server))
         self.assertEqual([], self.rescue_files(self.server))
@@ -283,6 +287,33 @@ class ResetTest(RaceTestCase):
         act()
         self.wait_for_end()
         self.assertEqual(['disk'], self.disk_names(self.server))
+
+
+class ReplacedVolumeTest(RaceTestCase):
+    """A volume is migrated during the download, which changes no task."""
+
+    def test_is_not_connected(self):
+        server = self.create_bfv_server()
+        before = self.driver._host.get_guest(self.instance(server)).id
+        gate = self.gate(DRIVER + '_create_image')
+        self.rescue_opted_in(server)
+        with gate.held():
+            root, = objects.BlockDeviceMappingList.get_by_instance_uuid(
+                self.context, server['id'])
+            info = jsonutils.loads(root.connection_info)
+            info['data'] = {'target_lun': 7}
+            root.connection_info = jsonutils.dumps(info)
+            root.save()
+            connected = self.record(DRIVER + '_connect_volume')
+        self._wait_for_instance_action_event(
+            server, 'rescue', 'compute_rescue_instance', 'error')
+        fault = objects.InstanceFault.get_latest_for_instance(
+            self.context, server['id'])
+        self.assertIn('was replaced while', fault.message)
+        self.assertEqual([], connected)
+        self.assertEqual(before, self.driver._host.get_guest(
+            self.instance(server)).id)
+        self.assertEqual([], self.rescue_files(server))
 
 
 class SoftDeletedTest(RaceTestCase):
@@ -408,16 +439,18 @@ class UnrescueTest(RaceTestCase):
         self.assertTrue(self.is_running(self.server))
 
     def test_the_next_hard_reboot_starts_the_guest(self):
-        """What an unrescue wanted of its thread ends with it."""
-        self.reset('stopped')
-        self._reboot_server(self.server, hard=True)
-        self.api.post_server_action(self.server['id'], {'os-stop': None})
-        self._wait_for_state_change(self.server, 'SHUTOFF')
-        self.rescued()
-        with self.opted_in():
-            self.unrescue()
-        self._wait_for_state_change(self.server, 'SHUTOFF')
-        self._reboot_server(self.server, hard=True)
+        """What an unrescue wants ends with it: threads are used again."""
+        manager = self.computes['compute1'].manager
+        instance = self.instance(self.server)
+        instance.system_metadata['rescue_ext_vm_state'] = 'stopped'
+        instance_metadata.request_previous_state(instance, True)
+        instance.task_state = 'unrescuing'
+        instance.save()
+        manager.unrescue_instance(self.context, instance)
+        self.assertFalse(self.is_running(self.server))
+        instance.task_state = 'rebooting_hard'
+        instance.save()
+        manager.reboot_instance(self.context, instance, None, 'HARD')
         self.assertTrue(self.is_running(self.server))
 
 
@@ -465,7 +498,7 @@ class SecondRescueTest(RaceTestCase):
 
     def test_with_shares(self):
         """The guest does not even go down."""
-        self.patch('nova_rescue_ext.rescue.compute._has_shares',
+        self.patch('nova_rescue_ext.rescue.compute.has_shares',
                    lambda instance: True)
         self.reset()
         self._assert_refused()
