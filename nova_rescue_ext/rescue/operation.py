@@ -406,8 +406,10 @@ class Rescue(host_task.HostTask):
         if fresh.task_state == task_states.SOFT_DELETING:
             LOG.info('The server is being soft deleted, and was being '
                      'rescued. Its guest, that of the rescue, is left to the '
-                     'soft delete, which powers it off. Restored, the server '
-                     'starts from its own disks.', instance=self.instance)
+                     'soft delete. Restored, the server starts from its own '
+                     'disks.', instance=self.instance)
+            # Its own power off may have come before the guest was started.
+            self._driver.power_off(self.instance)
         elif fresh.task_state != task_states.DELETING:
             LOG.warning('The server is %(task)s, although it was being '
                         'rescued: its state was reset meanwhile. Its guest '

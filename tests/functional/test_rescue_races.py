@@ -356,6 +356,17 @@ class SoftDeletedTest(RaceTestCase):
                       self.stdlog.logger.output)
         self.assertNotIn('was reset', self.stdlog.logger.output)
 
+    def test_its_power_off_comes_too_early(self):
+        """It found the guest off, and is not saved yet."""
+        gate = self.gate('nova.compute.utils.notify_usage_exists')
+        self.rescue_opted_in(self.server)
+        with gate.held():
+            self.set(self.server, task_state='soft-deleting')
+        test_rescue_failure.wait_until(
+            lambda: 'is being soft deleted' in self.stdlog.logger.output)
+        test_rescue_failure.wait_until(
+            lambda: not self.is_running(self.server))
+
     def test_in_an_unrescue(self):
         self.rescued()
         gate = self.gate(GUEST + 'launch')
