@@ -54,6 +54,7 @@ CALLABLES = (
     # The rescue disk is prepared before the guest goes down, and the way back.
     'nova.compute.manager:reverts_task_state',
     'nova.compute.manager:ComputeManager._notify_about_instance_usage',
+    'nova.compute.utils:notify_about_instance_action',
     'nova.compute.utils:notify_about_instance_rescue_action',
     'nova.compute.manager:ComputeManager._error_out_instance_on_exception',
     'nova.compute.manager:ComputeManager._resume_guests_state',
@@ -63,14 +64,17 @@ CALLABLES = (
     # A message that comes too late is told by its event only.
     'nova.compute.utils:EventReporter.__init__',
     'nova.compute.utils:EventReporter.__exit__',
+    'nova.objects.instance_action:InstanceAction.get_by_request_id',
     'nova.objects.instance_action:InstanceActionEvent'
     '.event_finish_with_failure',
+    'nova.objects.instance_action:InstanceActionEventList.get_by_action',
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown',
     'nova.virt.libvirt.driver:LibvirtDriver._create_configdrive',
     'nova.virt.libvirt.driver:LibvirtDriver.destroy',
     'nova.virt.libvirt.guest:Guest.get_xml_desc',
+    'nova.virt.libvirt.guest:Guest.get_power_state',
     'nova.virt.libvirt.guest:Guest.is_active',
     'nova.virt.libvirt.host:Host.get_guest',
     'nova.objects.block_device:BlockDeviceMapping.save',

@@ -41,6 +41,19 @@ def is_running(driver: libvirt_driver.LibvirtDriver,
         return False
 
 
+def state(driver: libvirt_driver.LibvirtDriver,
+          instance: objects.Instance) -> int:
+    """The state of a server's guest, of nova.compute.power_state.
+
+    A guest that waits for its network to be plugged is paused, and is_running.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    :raises: InstanceNotFound
+    """
+    return driver._host.get_guest(instance).get_power_state(driver._host)
+
+
 def exists(driver: libvirt_driver.LibvirtDriver,
            instance: objects.Instance) -> bool:
     """Whether a server has a domain, running or not.

@@ -64,10 +64,21 @@ class HardReboot(operation.Operation):
 
         :param context: the RequestContext of the caller, not elevated
         """
-        driver, instance = self._manager.driver, self._instance
-        _repair_machine_type(instance)
+        _repair_machine_type(self._instance)
         with self:
             self._reboot(context)
+        self._finish(context)
+
+    def finish(self, context: nova_context.RequestContext) -> None:
+        """Do what is left of one whose process has ended.
+
+        :param context: the RequestContext of the caller, not elevated
+        """
+        _repair_machine_type(self._instance)
+        self._finish(context)
+
+    def _finish(self, context: nova_context.RequestContext) -> None:
+        driver, instance = self._manager.driver, self._instance
         # Nova 29 and 30 leave that of the rescue (hazard: device-metadata).
         instance.device_metadata = driver._build_device_metadata(
             context, instance)

@@ -138,7 +138,7 @@ def power_off_instance(original: nova_types.Original,
     if rescue is None:
         return original(*args, **kwargs)
     rescue.power_off_when_ready(lambda: original(*args, **kwargs),
-                                _has_shares(instance))
+                                has_shares(instance))
 
 
 def _rescue_of_this_thread(
@@ -155,7 +155,7 @@ def _rescue_of_this_thread(
     return operation.Rescue.of_this_thread(instance.uuid)
 
 
-def _has_shares(instance: objects.Instance) -> bool:
+def has_shares(instance: objects.Instance) -> bool:
     return bool(objects.ShareMappingList.get_by_instance_uuid(
         instance._context, instance.uuid))
 

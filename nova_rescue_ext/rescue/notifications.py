@@ -11,10 +11,10 @@
 # under the License.
 
 
-"""The notifications of a rescue that does not end as Nova expects.
+"""The notifications of what does not end as Nova expects.
 
-Nova notifies of its start and of its success. Billing and monitoring are not
-left with a start that is never closed.
+Nova notifies of the start of a rescue or an unrescue, and of its success.
+Billing and monitoring are not left with a start that is never closed.
 """
 
 from __future__ import annotations
@@ -60,6 +60,29 @@ def close(manager: compute_manager.ComputeManager,
                     fields.NotificationPhase.ERROR, error)
     except Exception as exc:
         LOG.warning('The end of a rescue was not notified of: %s', exc,
+                    instance=instance)
+
+
+def close_unrescue(manager: compute_manager.ComputeManager,
+                   context: nova_context.RequestContext,
+                   instance: objects.Instance) -> None:
+    """Notify of the end of an unrescue that Nova has notified of the start of.
+
+    A failure to do so costs nothing else.
+
+    :param manager: the ComputeManager
+    :param context: a RequestContext
+    :param instance: the Instance
+    """
+    try:
+        manager._notify_about_instance_usage(context, instance,
+                                             'unrescue.end')
+        compute_utils.notify_about_instance_action(
+            context, instance, manager.host,
+            action=fields.NotificationAction.UNRESCUE,
+            phase=fields.NotificationPhase.END)
+    except Exception as exc:
+        LOG.warning('The end of an unrescue was not notified of: %s', exc,
                     instance=instance)
 
 

@@ -157,7 +157,8 @@ class Rescue(host_task.HostTask):
             raise
 
     @contextlib.contextmanager
-    def connecting(self, volumes) -> typing.Iterator[None]:
+    def connecting(
+            self, volumes: list[typing.Any]) -> typing.Iterator[None]:
         """The disk is prepared, and volumes of the server are connected.
 
         To no guest that has them open: when it fails, Nova and os-brick
@@ -174,7 +175,7 @@ class Rescue(host_task.HostTask):
         yield
         self._are_volumes_in_doubt = False
 
-    def _refuse_replaced(self, volumes) -> None:
+    def _refuse_replaced(self, volumes: list[typing.Any]) -> None:
         """Refuse volumes that were replaced since the driver was called.
 
         A migration of a volume changes no task of the server. The connection
@@ -471,6 +472,6 @@ class Rescue(host_task.HostTask):
         return self.manager.driver
 
 
-def _connection(connection_info: str | None):
+def _connection(connection_info: str | None) -> typing.Any:
     """What tells a volume's target, of what the database has of it."""
     return jsonutils.loads(connection_info or '{}').get('data')

@@ -37,6 +37,7 @@ from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import compute
 from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.rescue import operation
 from nova_rescue_ext.unrescue import operation as unrescue_operation
@@ -119,16 +120,35 @@ def _recover_rescue(manager: compute_manager.ComputeManager,
             _finish(instance)
             error = None
         else:
-            error = exception.InstanceNotRescuable(
-                instance_id=instance.uuid,
-                reason=_('nova-compute was restarted. The server is as it '
-                         'was before; rescue it again.'))
-            roll_back(manager, context, instance)
-            LOG.warning('nova-compute was restarted during the rescue, which '
-                        'was rolled back.', instance=instance)
+            error = _undo(manager, context, instance)
             _add_fault(context, instance, error)
     _end_event(context, instance, instance_actions.RESCUE, error)
     notifications.close(manager, context, instance, image_id, error)
+
+
+def _undo(manager: compute_manager.ComputeManager,
+          context: nova_context.RequestContext,
+          instance: objects.Instance) -> exception.InstanceNotRescuable:
+    """Put the server back, or into ERROR if that fails, as at other times.
+
+    :returns: the InstanceNotRescuable that tells the user
+    """
+    try:
+        roll_back(manager, context, instance)
+    except Exception:
+        LOG.exception('nova-compute was restarted during the rescue, and the '
+                      'server could not be put back. No disk of it was '
+                      'changed: hard reboot it.', instance=instance)
+        instance.vm_state = vm_states.ERROR
+        reason = _('nova-compute was restarted, and the server could not be '
+                   'put back. Hard reboot it.')
+    else:
+        LOG.warning('nova-compute was restarted during the rescue, which '
+                    'was rolled back.', instance=instance)
+        reason = _('nova-compute was restarted. The server is as it was '
+                   'before; rescue it again.')
+    return exception.InstanceNotRescuable(instance_id=instance.uuid,
+                                          reason=reason)
 
 
 def _add_fault(context: nova_context.RequestContext,
@@ -136,9 +156,8 @@ def _add_fault(context: nova_context.RequestContext,
     try:
         compute_utils.add_instance_fault_from_exc(context, instance, error)
     except Exception:
-        LOG.exception('The server is as it was before its rescue, but its '
-                      'fault, which tells the user so, is not saved.',
-                      instance=instance)
+        LOG.exception('The fault of the server, which tells the user what '
+                      'became of it, is not saved.', instance=instance)
 
 
 def _end_event(context: nova_context.RequestContext,
@@ -156,7 +175,8 @@ def _end_event(context: nova_context.RequestContext,
             context, instance.uuid, 'compute_%s_instance' % action,
             exc_val=error, exc_tb=None if error is None else '',
             want_result=False)
-    except (StopIteration, exception.NotFound) as exc:
+    except (StopIteration, exception.InstanceActionNotFound,
+            exception.InstanceActionEventNotFound) as exc:
         LOG.debug('No event of the %(action)s is open: %(reason)s',
                   {'action': action, 'reason': exc}, instance=instance)
 
@@ -197,8 +217,7 @@ def roll_back(manager: compute_manager.ComputeManager,
         hard_reboot.HardReboot(manager, instance,
                                leave_off=not ran).run(context)
     instance_metadata.forget_rescue(instance)
-    rescue_files.remove(driver, instance)
-    rescue_files.remove_stock_domain(instance)
+    rescue_files.remove_all(driver, instance)
 
 
 def _is_untouched(driver: libvirt_driver.LibvirtDriver,
@@ -208,16 +227,31 @@ def _is_untouched(driver: libvirt_driver.LibvirtDriver,
         return False
     return (not ran
             or guests.is_running(driver, instance)
-            # Made before anything else is.
-            or not os.path.exists(rescue_files.stock_domain_path(instance)))
+            # Made before anything else is, but the power off that unmounts
+            # shares.
+            or not (os.path.exists(rescue_files.stock_domain_path(instance))
+                    or compute.has_shares(instance)))
 
 
 def _recover_unrescue(manager: compute_manager.ComputeManager,
                       context: nova_context.RequestContext,
                       instance: objects.Instance) -> None:
-    """Unrescue again: nothing of it is done for good before its end."""
-    with unrescue_operation.Unrescue(manager, instance) as unrescue:
-        manager.driver.unrescue(context, instance)
+    """Unrescue again, but for a guest that is on its own disks again.
+
+    Its user may have begun to work with it.
+    """
+    try:
+        with unrescue_operation.Unrescue(manager, instance) as unrescue:
+            if _is_unrescued(manager.driver, instance, unrescue.leaves_off):
+                with unrescue.turn():
+                    hard_reboot.HardReboot(
+                        manager, instance, unrescue.leaves_off).finish(context)
+            else:
+                manager.driver.unrescue(context, instance)
+    except Exception as exc:
+        _add_fault(context, instance, exc)
+        _end_event(context, instance, instance_actions.UNRESCUE, exc)
+        raise
     instance.vm_state = vm_states.ACTIVE
     if unrescue.leaves_off:
         instance.vm_state = vm_states.STOPPED
@@ -226,3 +260,13 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
     LOG.info('nova-compute was restarted during the unrescue, which is '
              'finished.', instance=instance)
     _end_event(context, instance, instance_actions.UNRESCUE)
+    notifications.close_unrescue(manager, context, instance)
+
+
+def _is_unrescued(driver: libvirt_driver.LibvirtDriver,
+                  instance: objects.Instance, leaves_off: bool) -> bool:
+    if (not guests.exists(driver, instance)
+            or guests.is_in_rescue(driver, instance)):
+        return False
+    return guests.state(driver, instance) == (
+        power_state.SHUTDOWN if leaves_off else power_state.RUNNING)

@@ -77,6 +77,11 @@ def act_in_time(
         # None: no database for ten minutes. Nova's own way to fail is known.
         if fresh is None or fresh.task_state == task_state:
             return act()
+        if _has_ended(instance, action):
+            # Nova would write the end of this one to the event of the first.
+            LOG.info('The message to %s the server came when that had ended: '
+                     'nothing is left to do.', action, instance=instance)
+            return None
         if is_done is not None and is_done(fresh):
             LOG.info('The message to %s the server came when that had been '
                      'done: nothing is left to do.', action,
@@ -94,6 +99,20 @@ def act_in_time(
     return one_after_the_other()
 
 
+def _has_ended(instance: objects.Instance, action: str) -> bool:
+    """Whether an action, in the request that a message is of, has an end."""
+    asked = objects.InstanceAction.get_by_request_id(
+        instance._context, instance.uuid, instance._context.request_id)
+    return asked is not None and any(
+        event.finish_time is not None and event.event == _event(action)
+        for event in objects.InstanceActionEventList.get_by_action(
+            instance._context, asked.id))
+
+
+def _event(action: str) -> str:
+    return 'compute_%s_instance' % action
+
+
 def _end_event(manager: compute_manager.ComputeManager,
                instance: objects.Instance, action: str,
                done: bool = False) -> None:
@@ -102,7 +121,7 @@ def _end_event(manager: compute_manager.ComputeManager,
     with contextlib.suppress(
             ext_exception.TaskEnded,
             exception.InstanceActionNotFound), compute_utils.EventReporter(
-                instance._context, 'compute_%s_instance' % action,
-                manager.host, instance.uuid):
+                instance._context, _event(action), manager.host,
+                instance.uuid):
         if not done:
             raise ext_exception.TaskEnded(action=action)

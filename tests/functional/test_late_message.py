@@ -13,11 +13,13 @@
 
 """A message that comes when a restart has ended the task of its server."""
 
+import contextlib
 import threading
 import time
 
 import fixtures
 from nova.compute import rpcapi
+from nova import utils
 
 from tests.functional import test_rescue_failure
 
@@ -116,6 +118,27 @@ class RescueTest(LateMessageTestCase):
     def wait_until_logged(self, line):
         while line not in self.stdlog.logger.output:  # the test's time-out
             time.sleep(0.1)
+
+    def test_doubled(self):
+        """What was done stays done, in the event, too."""
+        server = self.create_server()
+        deliver = self.hold_back('rescue', server)
+        deliver()
+        self._wait_for_state_change(server, 'RESCUE')
+        self.wait_for_event(server, 'rescue', 'success')
+        deliver()
+        self.wait_until_logged('came when that had ended')
+        with utils.synchronized('rescue_ext-' + server['id'])(
+                contextlib.nullcontext)():
+            pass
+        action, = [action for action
+                   in self.api.get_instance_actions(server['id'])
+                   if action['action'] == 'rescue']
+        self.assertIsNone(action['message'])
+        event, = self.api.api_get('/servers/%s/os-instance-actions/%s' % (
+            server['id'], action['request_id'])).body[
+                'instanceAction']['events']
+        self.assertEqual('Success', event['result'])
 
     def test_two_messages_at_once(self):
         """One rescue for one task, whichever message it is."""

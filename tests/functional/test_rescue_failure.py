@@ -94,11 +94,12 @@ class RescueHostTestCase(base.RescueTestCase):
             for path in glob.glob(os.path.join(self.directory(server),
                                                pattern)))
 
-    def phases(self):
-        """The phases of rescues that were notified of."""
+    def phases(self, action='rescue'):
+        """The phases of rescues, or unrescues, that were notified of."""
         return [notification['event_type'].rpartition('.')[2]
                 for notification in self.notifier.versioned_notifications
-                if notification['event_type'].startswith('instance.rescue.')]
+                if notification['event_type'].startswith(
+                    'instance.%s.' % action)]
 
     def rescue_opted_in(self, server):
         with self.opted_in():
@@ -134,10 +135,25 @@ class OrderTest(RescueHostTestCase):
         self.assertEqual(['prepare, guest up', 'shut down, guest up'],
                          self._events(self.create_server()))
 
+    def test_volumes(self):
+        """A failure to connect them disconnects them."""
+        server = self.create_bfv_server()
+        states = []
+        connect = resolve(DRIVER + '_connect_volume')
+
+        def connect_and_note(*args, **kwargs):
+            states.append(self.is_running(server))
+            return connect(*args, **kwargs)
+
+        self.patch(DRIVER + '_connect_volume', connect_and_note)
+        with self.opted_in():
+            self.assert_rescued(server, self.rescue(server, self.image))
+        self.assertEqual([0], states)
+
     def test_server_with_shares(self):
         """Powering off unmounts its shares, so that it comes first."""
         server = self.create_server()
-        self.patch('nova_rescue_ext.rescue.compute._has_shares',
+        self.patch('nova_rescue_ext.rescue.compute.has_shares',
                    lambda instance: True)
         self.assertEqual(['shut down, guest up', 'prepare, guest down'],
                          self._events(server))
@@ -253,7 +269,16 @@ class FailureTest(FailureTestCase):
         self._test(DRIVER + '_create_image', stopped=True)
 
     def test_volume(self):
+        """It is connected again: Nova has disconnected it."""
         server = self.create_bfv_server()
+        connect = resolve(DRIVER + '_connect_volume')
+        connected = []
+
+        def note(*args, **kwargs):
+            connected.append(args)
+            return connect(*args, **kwargs)
+
+        self.patch(DRIVER + '_connect_volume', note)
         self._fail(DRIVER + '_connect_volume')
         self.rescue_opted_in(server)
         self._wait_for_server_parameter(
@@ -262,6 +287,7 @@ class FailureTest(FailureTestCase):
             server, 'rescue', 'compute_rescue_instance')
         self.assertTrue(self.is_running(server))
         self.assertEqual([], self.rescue_files(server))
+        self.assertEqual(1, len(connected))
 
     def test_what_a_user_is_told(self):
         """The reason, if a policy lets the user see details."""
@@ -456,6 +482,15 @@ class RestartTest(RestartTestCase):
         self.restart()
         self.assert_rolled_back(server)
 
+    def test_shares_were_unmounted(self):
+        """The guest goes down first, before anything is recorded."""
+        server = self.create_server()
+        self.patch('nova_rescue_ext.rescue.compute.has_shares',
+                   lambda instance: True)
+        self._interrupted(server, saved_domain=False).poweroff()
+        self.restart()
+        self.assert_rolled_back(server)
+
     def test_while_the_disk_was_prepared(self):
         """The guest was not touched, and is not now."""
         server = self.create_server()
@@ -639,6 +674,40 @@ class KilledTest(RestartTestCase):
         self._wait_for_instance_action_event(
             server, 'rescue', 'compute_rescue_instance', 'Error')
 
+    def test_the_way_back_fails(self):
+        """The server says so, and the rescue has an end all the same."""
+        server = self.create_server()
+        self._rescue_and_kill(server, GUEST + 'launch')
+        with self._failing(DRIVER + '_hard_reboot'):
+            self.restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ERROR'})
+        self._wait_for_instance_action_event(
+            server, 'rescue', 'compute_rescue_instance', 'Error')
+        self.assertEqual(['start', 'error'], self.phases())
+        fault = objects.InstanceFault.get_latest_for_instance(
+            self.context, server['id'])
+        self.assertIn('Hard reboot it', fault.message)
+        self._reboot_server(server, hard=True)
+        self.assertEqual([], self.rescue_files(server))
+
+    def _failing(self, name):
+        def fail(*args, **kwargs):
+            raise Injected('Injected')
+
+        return fixtures.MonkeyPatch(name, fail)
+
+    def test_files_that_cannot_be_removed(self):
+        """They cost nothing else."""
+        server = self.create_server()
+        self._rescue_and_kill(server, GUEST + 'launch')
+        with self._failing('nova_rescue_ext.host.rescue_files.remove'):
+            self.restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
+        self.assertTrue(self.is_running(server))
+        self.assertEqual(['start', 'error'], self.phases())
+
     def test_server_in_error_whose_guest_ran(self):
         """It runs again, and the server is in ERROR as before."""
         server = self.create_server()
@@ -699,7 +768,7 @@ class KilledTest(RestartTestCase):
 class KilledInUnrescueTest(RestartTestCase):
     """It is finished when nova-compute is started again."""
 
-    def _test(self, name):
+    def _kill(self, name):
         server = self.create_server()
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'RESCUE')
@@ -708,6 +777,14 @@ class KilledInUnrescueTest(RestartTestCase):
             self.api.post_server_action(server['id'], {'unrescue': None})
             self.wait_until_killed()
         self.assertEqual('unrescuing', self.instance(server).task_state)
+        return server
+
+    def _guest_id(self, server):
+        return self.driver._host.get_guest(self.instance(server)).id
+
+    def _test(self, name, guest_stays=False):
+        server = self._kill(name)
+        before = self._guest_id(server) if guest_stays else None
         self.restart()
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'ACTIVE'})
@@ -718,6 +795,24 @@ class KilledInUnrescueTest(RestartTestCase):
             key for key in self.instance(server).system_metadata
             if key.startswith('rescue_ext_') and key not in (
                 'rescue_ext_version',)])
+        self._wait_for_instance_action_event(
+            server, 'unrescue', 'compute_unrescue_instance', 'Success')
+        self.assertEqual(['start', 'end'], self.phases('unrescue'))
+        if guest_stays:
+            self.assertEqual(before, self._guest_id(server))
+
+    def test_fails_again(self):
+        """Its event has an end all the same."""
+        def fail(*args, **kwargs):
+            raise Injected('Injected')
+
+        server = self._kill(GUEST + 'poweroff')
+        with fixtures.MonkeyPatch(DRIVER + 'unrescue', fail):
+            self.restart()
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        self._wait_for_instance_action_event(
+            server, 'unrescue', 'compute_unrescue_instance', 'Error')
 
     def test_before_the_rescue_guest_is_destroyed(self):
         self._test(GUEST + 'poweroff')
@@ -729,10 +824,12 @@ class KilledInUnrescueTest(RestartTestCase):
         self._test(GUEST + 'launch')
 
     def test_before_the_files_are_removed(self):
-        self._test('nova_rescue_ext.host.rescue_files.remove')
+        """Its user may have begun to work with the guest."""
+        self._test('nova_rescue_ext.host.rescue_files.remove',
+                   guest_stays=True)
 
     def test_before_it_is_saved(self):
-        self._test(MANAGER + '_get_power_state')
+        self._test(MANAGER + '_get_power_state', guest_stays=True)
 
 
 class HostBootTest(RescueHostTestCase):

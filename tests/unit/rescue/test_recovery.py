@@ -32,6 +32,7 @@ class RecoveryTestCase(testtools.TestCase):
         self.manager = mock.Mock()
         self.patch('recovery._end_event')
         self.patch('recovery.notifications.close')
+        self.patch('recovery.notifications.close_unrescue')
         self.useFixture(fixtures.MonkeyPatch('nova.objects.Instance.save',
                                              mock.Mock()))
 
@@ -59,6 +60,7 @@ class UnrescueTest(RecoveryTestCase):
             'nova.objects.Instance.obj_load_attr', self._load))
         instance = objects.Instance(uuid=uuids.instance, vm_state='rescued',
                                     task_state='unrescuing')
+        self.patch('recovery.guests.exists', lambda *args: False)
         seen = []
         self.manager.driver.unrescue = lambda context, instance: seen.append(
             operation.Unrescue.of_this_thread(instance.uuid).leaves_off)
