@@ -17,6 +17,8 @@ An operator's rights never become a user's: Nova's policies and the quota of
 the server's project decide, as for everybody.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import itertools
@@ -29,7 +31,14 @@ import prettytable
 
 from nova_rescue_ext import microversion
 
+if typing.TYPE_CHECKING:
+    from keystoneauth1 import adapter
+    import requests
+
 PAGE = 200
+
+# A server as the compute API shows it.
+Server = dict[str, typing.Any]
 
 # What passes while nova-api or its proxy is restarted is asked again, for
 # half a minute. A request that changes something is not.
@@ -49,7 +58,7 @@ class Result(typing.NamedTuple):
     reason: str
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments by which a command finds the API, and servers there."""
     parser.add_argument('--os-cloud', metavar='NAME',
                         help='of clouds.yaml; default: the environment, as '
@@ -61,12 +70,12 @@ def add_arguments(parser):
                         help='only of this project')
 
 
-def positive(number):
+def positive(number: type[int] | type[float]) -> typing.Callable[[str], float]:
     """The type of an argument that is more than zero.
 
     :param number: int or float
     """
-    def parse(text):
+    def parse(text: str) -> float:
         try:
             value = number(text)
         except ValueError:
@@ -79,7 +88,7 @@ def positive(number):
     return parse
 
 
-def connect(cloud):
+def connect(cloud: str | None) -> adapter.Adapter:
     """An adapter for the compute API of a cloud.
 
     :param cloud: a name in clouds.yaml, or None for the environment
@@ -104,7 +113,9 @@ class Client:
         takes for its default
     """
 
-    def __init__(self, adapter, compute_version, rescue_version):
+    def __init__(
+            self, adapter: adapter.Adapter, compute_version: str,
+            rescue_version: microversion_parse.Version | str | None) -> None:
         self._adapter = adapter
         versions = 'compute %s' % compute_version
         if rescue_version:
@@ -112,7 +123,7 @@ class Client:
                                      rescue_version)
         self._headers = {'OpenStack-API-Version': versions}
 
-    def list_servers(self, **filters):
+    def list_servers(self, **filters: typing.Any) -> typing.Iterator[Server]:
         """Yield the servers of all projects that match, with details."""
         filters = {name: value for name, value in filters.items() if value}
         query = dict(filters, all_tenants=1, limit=PAGE)
@@ -123,7 +134,10 @@ class Client:
                 return
             query['marker'] = page[-1]['id']
 
-    def get(self, url, query=None):
+    def get(
+            self, url: str,
+            query: dict[str, typing.Any] | None = None
+    ) -> dict[str, typing.Any]:
         """What is at an address.
 
         :raises: Refused; keystoneauth1's NotFound, ClientException
@@ -134,10 +148,11 @@ class Client:
         except (ks_exc.Forbidden, ks_exc.BadRequest,
                 ks_exc.NotAcceptable) as exc:
             raise Refused('The compute API refuses GET %s: %s' % (
-                url, words(exc.response)))
+                url, str(exc) if exc.response is None
+                else words(exc.response)))
         return response.json()
 
-    def check_version(self, version):
+    def check_version(self, version: microversion_parse.Version) -> None:
         """See that the compute API has a version of compute-rescue.
 
         :param version: of nova_rescue_ext.microversion
@@ -154,7 +169,7 @@ class Client:
                 'nova-rescue-ext on in nova-api.' % (
                     version, offered or 'none'))
 
-    def show(self, server_id):
+    def show(self, server_id: str) -> Server | None:
         """A server, or None if it was deleted.
 
         :raises: keystoneauth1's ClientException
@@ -164,7 +179,8 @@ class Client:
         except ks_exc.NotFound:
             return None
 
-    def act(self, server_id, action, parameters):
+    def act(self, server_id: str, action: str,
+            parameters: dict[str, typing.Any] | None) -> str | None:
         """Ask for an action.
 
         :returns: the reason of a refusal, or None
@@ -175,7 +191,9 @@ class Client:
             return str(exc)
         return None if response.ok else words(response)
 
-    def request_action(self, server_id, action, parameters):
+    def request_action(
+            self, server_id: str, action: str,
+            parameters: dict[str, typing.Any] | None) -> requests.Response:
         """Ask for an action.
 
         :returns: the answer, a requests.Response, also that of a refusal
@@ -185,7 +203,7 @@ class Client:
             '/servers/%s/action' % server_id, json={action: parameters},
             headers=self._headers, raise_exc=False)
 
-    def why(self, server_id, request_id):
+    def why(self, server_id: str, request_id: str) -> str:
         """Why an action on a server has failed, in words.
 
         :param request_id: that of the request for the action
@@ -203,7 +221,7 @@ class Client:
         return details[-1] if details else ''
 
 
-def words(response):
+def words(response: requests.Response) -> str:
     """The reason of a refusal, without Nova's JSON around it."""
     try:
         fault, = response.json().values()
@@ -213,12 +231,13 @@ def words(response):
         return response.text or 'HTTP %d' % response.status_code
 
 
-def reason(server):
+def reason(server: Server) -> str:
     """Why a server failed, in words."""
     return server.get('fault', {}).get('message', '')
 
 
-def table(columns, rows):
+def table(columns: list[str],
+          rows: typing.Iterable[list[typing.Any]]) -> prettytable.PrettyTable:
     """A table for people."""
     result = prettytable.PrettyTable(columns)
     result.align = 'l'
@@ -227,7 +246,7 @@ def table(columns, rows):
     return result
 
 
-def report(results, wanted):
+def report(results: list[Result], wanted: str) -> int:
     """Print what became of servers.
 
     :param results: a list of Result
@@ -244,7 +263,8 @@ def report(results, wanted):
 
 
 @contextlib.contextmanager
-def progress(label, total):
+def progress(label: str,
+             total: int) -> typing.Iterator[typing.Callable[[], None]]:
     """A progress bar, or a line for each where nothing can draw one."""
     try:
         from rich import console

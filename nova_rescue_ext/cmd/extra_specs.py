@@ -12,16 +12,21 @@
 
 """Extra specs of flavors, as Nova's scheduler reads them, without Nova."""
 
+from __future__ import annotations
+
 import operator
+import typing
 
-_NUMERIC = {'=': operator.ge, '==': operator.eq, '!=': operator.ne,
-            '>=': operator.ge, '<=': operator.le}
-_TEXTUAL = {'s==': operator.eq, 's!=': operator.ne, 's<': operator.lt,
-            's<=': operator.le, 's>': operator.gt, 's>=': operator.ge,
-            '<in>': operator.contains}
+_NUMERIC: dict[str, typing.Callable[[float, float], bool]] = {
+    '=': operator.ge, '==': operator.eq, '!=': operator.ne,
+    '>=': operator.ge, '<=': operator.le}
+_TEXTUAL: dict[str, typing.Callable[[str, str], bool]] = {
+    's==': operator.eq, 's!=': operator.ne, 's<': operator.lt,
+    's<=': operator.le, 's>': operator.gt, 's>=': operator.ge,
+    '<in>': operator.contains}
 
 
-def match(value, spec):
+def match(value: str, spec: str) -> bool:
     """Whether the metadata of a host aggregate meets an extra spec.
 
     :param value: of the metadata, a text

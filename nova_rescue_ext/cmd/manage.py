@@ -17,6 +17,8 @@
 Nova's databases; the others are clients of the compute API.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 
@@ -30,7 +32,7 @@ from nova_rescue_ext.cmd import rebuild_release
 from nova_rescue_ext.cmd import settle_migration
 
 
-def rebuild_interrupted(arguments):
+def rebuild_interrupted(arguments: argparse.Namespace) -> int:
     """Finish or undo rebuilds that a crash has interrupted.
 
     Run where nova-conductor runs: it needs both databases.
@@ -58,7 +60,7 @@ def rebuild_interrupted(arguments):
                 continue
             reason = one.reason
         except Exception as exc:  # the others are not to wait for it
-            reason = exc
+            reason = str(exc)
         failed += 1
         print('%s: not done (%s). Run the command again.' % (
             one.instance_uuid, reason))
@@ -66,7 +68,7 @@ def rebuild_interrupted(arguments):
     return int(bool(failed))
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='nova-rescue-ext-manage',
         description='Rebuild servers that never booted, finish or undo '
@@ -96,7 +98,7 @@ def _parser():
     return parser
 
 
-def _start_as_nova(config_files):
+def _start_as_nova(config_files: list[str] | None) -> None:
     """Read Nova's configuration, which activates the package.
 
     :raises: SystemExit if it does not
@@ -115,7 +117,7 @@ def _start_as_nova(config_files):
         sys.exit(activation.summary())
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command.
 
     :param argv: arguments, those of the process if None

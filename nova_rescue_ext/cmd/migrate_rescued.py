@@ -13,6 +13,9 @@
 
 """``nova-rescue-ext-manage migrate-rescued``: drain a host."""
 
+from __future__ import annotations
+
+import argparse
 import time
 import typing
 
@@ -34,7 +37,8 @@ class _Running(typing.NamedTuple):
     watch: timeutils.StopWatch
 
 
-def add_parser(commands):
+def add_parser(
+        commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to those of the program."""
     parser = commands.add_parser(
         'migrate-rescued',
@@ -58,7 +62,7 @@ def add_parser(commands):
     return parser
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Migrate the servers in rescue of a host to others.
 
     :returns: the exit code: 0, or 1 if one has not moved
@@ -81,12 +85,15 @@ def run(arguments):
         _migrate_all(client, servers, arguments), 'moved')
 
 
-def _migrate_all(client, servers, arguments):
+def _migrate_all(client: compute_api.Client, servers: list[compute_api.Server],
+                 arguments: argparse.Namespace) -> list[compute_api.Result]:
     """Migrate servers and wait for what becomes of them.
 
     :returns: a list of compute_api.Result
     """
-    results, running, waiting = [], [], list(servers)
+    results: list[compute_api.Result] = []
+    running: list[_Running] = []
+    waiting = list(servers)
     with compute_api.progress('Migrating', len(servers)) as advance:
         while waiting or running:
             while waiting and len(running) < arguments.at_once:
@@ -109,7 +116,8 @@ def _migrate_all(client, servers, arguments):
     return results
 
 
-def _begin(client, server_id, arguments):
+def _begin(client: compute_api.Client, server_id: str,
+           arguments: argparse.Namespace) -> compute_api.Result | None:
     """Ask for a migration, unless it goes on since the last time.
 
     Hours may have passed since the servers were listed.
@@ -129,10 +137,11 @@ def _begin(client, server_id, arguments):
             server_id, 'skipped', 'no longer in rescue: ' + server['status'])
     refusal = client.act(server_id, 'os-migrateLive', {
         'host': arguments.to, 'block_migration': 'auto'})
-    return refusal and compute_api.Result(server_id, 'refused', refusal)
+    return (None if refusal is None
+            else compute_api.Result(server_id, 'refused', refusal))
 
 
-def _moved(server):
+def _moved(server: compute_api.Server) -> compute_api.Result:
     """What to say of a server that is on another host."""
     host = server['OS-EXT-SRV-ATTR:host']
     if server['status'] == 'ERROR':
@@ -141,7 +150,8 @@ def _moved(server):
     return compute_api.Result(server['id'], 'moved', 'to ' + host)
 
 
-def _result(client, running, source):
+def _result(client: compute_api.Client, running: _Running,
+            source: str) -> compute_api.Result | None:
     """What became of a server, or None as long as it migrates."""
     server_id = running.server_id
     server = client.show(server_id)
@@ -159,7 +169,7 @@ def _result(client, running, source):
         _reason(client, server_id))
 
 
-def _reason(client, server_id):
+def _reason(client: compute_api.Client, server_id: str) -> str:
     """Why the last migration of a server has failed, in words."""
     url = '/servers/%s/os-instance-actions' % server_id
     request_id = next(

@@ -13,8 +13,11 @@
 
 """``nova-rescue-ext-manage rebuild-failed``: servers that never booted."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
+import datetime
 import os
 import sys
 import time
@@ -43,7 +46,7 @@ class Aggregate(typing.NamedTuple):
     zones: set  # names
     metadata: dict
 
-    def takes(self, server):
+    def takes(self, server: compute_api.Server) -> bool:
         """Whether the scheduler may choose a host of it for a server.
 
         By the requested zone and by what the metadata says, as Nova's filters
@@ -62,7 +65,8 @@ class Aggregate(typing.NamedTuple):
                     for key, value in wanted.items()))
 
 
-def add_parser(commands):
+def add_parser(
+        commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to those of the program."""
     parser = commands.add_parser(
         'rebuild-failed', help='rebuild servers that never booted')
@@ -104,7 +108,7 @@ def add_parser(commands):
     return parser
 
 
-def _time(text):
+def _time(text: str) -> datetime.datetime:
     try:
         return timeutils.normalize_time(timeutils.parse_isotime(text))
     except ValueError:
@@ -113,7 +117,7 @@ def _time(text):
             'unless it says otherwise)' % text)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Find servers that never booted, and rebuild them.
 
     :returns: the exit code: 0, or 1 if one was refused or failed again
@@ -151,7 +155,7 @@ def run(arguments):
     return compute_api.report(results, 'ACTIVE')
 
 
-def _check_compute_version(version):
+def _check_compute_version(version: str) -> None:
     """Refuse versions that do not say what is asked about each server.
 
     :raises: Refused
@@ -169,7 +173,8 @@ def _check_compute_version(version):
             % _OLDEST_COMPUTE_VERSION.minor)
 
 
-def _open_password_file(path):
+def _open_password_file(
+        path: str | None) -> typing.ContextManager[typing.TextIO | None]:
     """A new file that only its owner can read, or nothing.
 
     :raises: Refused
@@ -183,7 +188,9 @@ def _open_password_file(path):
         raise compute_api.Refused('--password-file: %s' % exc)
 
 
-def _list_failed(client, project_id):
+def _list_failed(
+        client: compute_api.Client,
+        project_id: str | None) -> typing.Iterator[compute_api.Server]:
     """Yield the servers that never booted."""
     for server in client.list_servers(status='ERROR', project_id=project_id):
         if server.get('OS-SRV-USG:launched_at'):
@@ -193,7 +200,7 @@ def _list_failed(client, project_id):
                else client.show(server['id']) or server)
 
 
-def _aggregate(client, name):
+def _aggregate(client: compute_api.Client, name: str) -> Aggregate:
     """An aggregate, with the zones of its hosts.
 
     :param name: of the aggregate, or its id
@@ -214,7 +221,8 @@ def _aggregate(client, name):
          if hosts & set(zone['hosts'] or ())}, metadata)
 
 
-def _matches(server, filters, before, aggregate):
+def _matches(server: compute_api.Server, filters: argparse.Namespace,
+             before: datetime.datetime, aggregate: Aggregate | None) -> bool:
     """Whether a server is one that the operator means.
 
     :param filters: the arguments of the command
@@ -235,7 +243,9 @@ def _matches(server, filters, before, aggregate):
         and (aggregate is None or aggregate.takes(server)))
 
 
-def _rebuild_all(client, servers, rate, timeout, passwords):
+def _rebuild_all(client: compute_api.Client, servers: list[compute_api.Server],
+                 rate: float, timeout: float,
+                 passwords: typing.TextIO | None) -> list[compute_api.Result]:
     """Rebuild servers and wait for what becomes of them.
 
     With Ctrl-C no further server is rebuilt or waited for.
@@ -254,7 +264,7 @@ def _rebuild_all(client, servers, rate, timeout, passwords):
                 results[server['id']] = compute_api.Result(
                     server['id'], 'BUILD', 'still being built')
                 refusal = _rebuild(client, server['id'], passwords)
-                if refusal:
+                if refusal is not None:
                     results[server['id']] = compute_api.Result(
                         server['id'], 'refused', refusal)
                     advance()
@@ -265,7 +275,8 @@ def _rebuild_all(client, servers, rate, timeout, passwords):
     return list(results.values())
 
 
-def _rebuild(client, server_id, passwords):
+def _rebuild(client: compute_api.Client, server_id: str,
+             passwords: typing.TextIO | None) -> str | None:
     """Ask for a rebuild.
 
     :returns: the reason of a refusal, or None
@@ -283,7 +294,8 @@ def _rebuild(client, server_id, passwords):
     return None
 
 
-def _await(client, results, timeout, advance):
+def _await(client: compute_api.Client, results: dict[str, compute_api.Result],
+           timeout: float, advance: typing.Callable[[], None]) -> None:
     """Wait for servers that are being built, and note what becomes of them.
 
     :param results: server id -> Result; changed in place
@@ -304,7 +316,8 @@ def _await(client, results, timeout, advance):
             time.sleep(1)
 
 
-def _result(server_id, server):
+def _result(server_id: str,
+            server: compute_api.Server | None) -> compute_api.Result:
     if server is None:
         return compute_api.Result(server_id, 'deleted', '')
     return compute_api.Result(server_id, server['status'],

@@ -13,10 +13,15 @@
 
 """``nova-rescue-ext-manage rebuild-release``: take a server off its host."""
 
+from __future__ import annotations
+
+import argparse
+
 from nova_rescue_ext.cmd import compute_api
 
 
-def add_parser(commands):
+def add_parser(
+        commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to those of the program."""
     parser = commands.add_parser(
         'rebuild-release',
@@ -32,7 +37,7 @@ def add_parser(commands):
     return parser
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Take a server off the host that has not given it up.
 
     :returns: the exit code, 0

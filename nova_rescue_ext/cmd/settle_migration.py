@@ -17,6 +17,8 @@ For a server in rescue that keeps the task of a live migration that nobody runs
 any more, where nova-compute cannot tell by itself.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 import typing
@@ -24,6 +26,9 @@ import typing
 from nova_rescue_ext.cmd import compute_api
 
 if typing.TYPE_CHECKING:
+    from nova import context as nova_context
+    from nova import objects
+
     from nova_rescue_ext.live_migration import recovery
 
 
@@ -31,7 +36,8 @@ class _Refused(Exception):
     """Nothing is done, for a reason in words."""
 
 
-def add_parser(commands) -> argparse.ArgumentParser:
+def add_parser(
+        commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """Add the command to those of the program."""
     parser = commands.add_parser(
         'settle-migration',
@@ -74,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _settle(context, arguments: argparse.Namespace) -> None:
+def _settle(context: nova_context.RequestContext,
+            arguments: argparse.Namespace) -> None:
     from nova import objects
 
     from nova_rescue_ext.live_migration import recovery
@@ -102,7 +109,8 @@ def _settle(context, arguments: argparse.Namespace) -> None:
     print('%s is in rescue on %s.' % (instance.uuid, host))
 
 
-def _check_stuck(instance, migration, older_than: int) -> None:
+def _check_stuck(instance: objects.Instance,
+                 migration: objects.Migration | None, older_than: int) -> None:
     from nova.compute import task_states
     from nova.compute import vm_states
     from oslo_utils import timeutils
@@ -163,8 +171,9 @@ def _decide(answers: dict[str, bool | None], runs_on: str | None) -> str:
     return running[0]
 
 
-def _finish(services: 'recovery.Services', context, instance, migration,
-            answers: bool | None) -> None:
+def _finish(services: 'recovery.Services',
+            context: nova_context.RequestContext, instance: objects.Instance,
+            migration: objects.Migration, answers: bool | None) -> None:
     from nova_rescue_ext.live_migration import recovery
 
     if answers:
