@@ -89,8 +89,9 @@ def _settle(context: nova_context.RequestContext,
     instance = objects.Instance.get_by_uuid(
         context, arguments.server,
         expected_attrs=['flavor', 'info_cache', 'system_metadata'])
-    migration = recovery.to_settle(context, instance.uuid)
-    _check_stuck(instance, migration, arguments.older_than)
+    migration = _check_stuck(
+        instance, recovery.to_settle(context, instance.uuid),
+        arguments.older_than)
     services = _services()
     answers = {host: recovery.runs_on(services, context, instance, host)
                for host in (instance.host, migration.dest_compute)}
@@ -110,7 +111,13 @@ def _settle(context: nova_context.RequestContext,
 
 
 def _check_stuck(instance: objects.Instance,
-                 migration: objects.Migration | None, older_than: int) -> None:
+                 migration: objects.Migration | None,
+                 older_than: int) -> objects.Migration:
+    """Refuse a migration that somebody may be at work on.
+
+    :returns: the migration
+    :raises: _Refused
+    """
     from nova.compute import task_states
     from nova.compute import vm_states
     from oslo_utils import timeutils
@@ -128,6 +135,7 @@ def _check_stuck(instance: objects.Instance,
     if age < older_than:
         raise _Refused('Something has happened %d seconds ago: somebody may '
                        'be at work. Wait, or use --older-than.' % age)
+    return migration
 
 
 def _services() -> 'recovery.Services':

@@ -13,11 +13,15 @@
 
 """Live migration of rescued servers in nova-api."""
 
+from __future__ import annotations
+
 import contextlib
+import typing
 
 from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import objects
 import oslo_messaging as messaging
 from oslo_utils import excutils
@@ -29,6 +33,7 @@ from nova_rescue_ext import host_names
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
 from nova_rescue_ext import policies
 from nova_rescue_ext.task import conflict
 
@@ -43,8 +48,11 @@ class _AsActive(wrapt.ObjectProxy):
     vm_state = vm_states.ACTIVE
 
 
-def live_migrate(original, self, context, instance, block_migration,
-                 disk_over_commit, host_name, force=None, async_=False):
+def live_migrate(original: nova_types.Original, self: compute_api.API,
+                 context: nova_context.RequestContext,
+                 instance: objects.Instance, block_migration: bool | None,
+                 disk_over_commit: bool | None, host_name: str | None,
+                 force: bool | None = None, async_: bool = False) -> None:
     """Migrate a rescued server, too, from LIVE_MIGRATE_RESCUED.
 
     :raises: NodeCannotMigrateRescued, answered with 400;
@@ -62,7 +70,8 @@ def live_migrate(original, self, context, instance, block_migration,
 
 
 @contextlib.contextmanager
-def _task_is_taken_back(context, instance):
+def _task_is_taken_back(context: nova_context.RequestContext,
+                        instance: objects.Instance) -> typing.Iterator[None]:
     """In here, a request that fails leaves the server without its task."""
     try:
         yield
@@ -80,7 +89,8 @@ def _task_is_taken_back(context, instance):
 # answers 409 whatever its compute node is like.
 @compute_api.check_instance_lock
 @compute_api.check_instance_state(vm_state=[vm_states.RESCUED])
-def _check(self, context, instance, host_name):
+def _check(self: compute_api.API, context: nova_context.RequestContext,
+           instance: objects.Instance, host_name: str | None) -> None:
     policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
     _check_node(
         context, 'source', objects.ComputeNode.get_by_host_and_nodename(
@@ -91,7 +101,8 @@ def _check(self, context, instance, host_name):
             _check_node(context, 'destination', node)
 
 
-def _check_node(context, role, node):
+def _check_node(context: nova_context.RequestContext, role: str,
+                node: objects.ComputeNode) -> None:
     if not capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED):
         raise ext_exception.NodeCannotMigrateRescued(
             role=role,
@@ -99,8 +110,11 @@ def _check_node(context, role, node):
             version=microversion.LIVE_MIGRATE_RESCUED)
 
 
-def live_migrate_force_complete(original, self, context, instance,
-                                migration_id):
+def live_migrate_force_complete(original: nova_types.Original,
+                                self: compute_api.API,
+                                context: nova_context.RequestContext,
+                                instance: objects.Instance,
+                                migration_id: int) -> None:
     """The same for the end of such a migration; Nova accepts ACTIVE only."""
     if _is_ours(context, instance):
         policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
@@ -108,7 +122,9 @@ def live_migrate_force_complete(original, self, context, instance,
     return original(context, instance, migration_id)
 
 
-def delete(original, self, context, instance):
+def delete(original: nova_types.Original, self: compute_api.API,
+           context: nova_context.RequestContext,
+           instance: objects.Instance) -> None:
     """Do not delete a rescued server while it migrates.
 
     Hazard: delete-in-migration.
@@ -127,7 +143,9 @@ def delete(original, self, context, instance):
 
 
 @compute_api.check_instance_lock
-def _refuse_while_migrating(self, context, instance):
+def _refuse_while_migrating(self: compute_api.API,
+                            context: nova_context.RequestContext,
+                            instance: objects.Instance) -> None:
     # The migration may have been asked for since the server was looked up.
     fresh = objects.Instance.get_by_uuid(context, instance.uuid)
     if (fresh.vm_state == vm_states.RESCUED
@@ -138,7 +156,8 @@ def _refuse_while_migrating(self, context, instance):
         raise ext_exception.RescuedServerMigrates(instance_uuid=instance.uuid)
 
 
-def _is_ours(context, instance):
+def _is_ours(context: nova_context.RequestContext,
+             instance: objects.Instance) -> bool:
     return (instance.vm_state == vm_states.RESCUED and
             microversion.is_requested(context,
                                       microversion.LIVE_MIGRATE_RESCUED))

@@ -17,10 +17,15 @@ In each case stock Nova would lose data, or start a guest on the destination
 that differs from the one that runs.
 """
 
-import contextlib
+from __future__ import annotations
 
+import contextlib
+import typing
+
+from lxml import etree
 from nova import conf
 from nova import exception
+from nova import objects
 from nova.virt import hardware
 from oslo_log import log as logging
 
@@ -29,11 +34,14 @@ from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import manifest
 
+if typing.TYPE_CHECKING:
+    from nova.virt.libvirt import driver as libvirt_driver
+
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 
-def refuse(reason):
+def refuse(reason: str) -> typing.NoReturn:
     """Refuse a live migration (the server stays as it is).
 
     :param reason: a sentence that says what to do
@@ -43,7 +51,7 @@ def refuse(reason):
 
 
 @contextlib.contextmanager
-def harmless():
+def harmless() -> typing.Iterator[None]:
     """Whatever goes wrong in here is a refusal.
 
     nova-conductor sets the server to ERROR for anything else
@@ -60,7 +68,9 @@ def harmless():
                % {'type': type(exc).__name__, 'error': exc})
 
 
-def check(driver, instance, migrate_data, domain):
+def check(driver: libvirt_driver.LibvirtDriver, instance: objects.Instance,
+          migrate_data: objects.LibvirtLiveMigrateData,
+          domain: etree._Element) -> None:
     """Refuse a rescued server that cannot be migrated safely.
 
     :param driver: the LibvirtDriver of the source
@@ -76,7 +86,8 @@ def check(driver, instance, migrate_data, domain):
     _check_vifs(driver, instance, domain)
 
 
-def check_vouched_for(checked):
+def check_vouched_for(checked: instance_metadata.Checked | None
+                      ) -> instance_metadata.Checked:
     """Refuse a migration whose destination no conductor has checked.
 
     A host without the package would fetch the server's image and keep it
@@ -84,15 +95,18 @@ def check_vouched_for(checked):
     not unrescue the server (hazard: unchecked-destination).
 
     :param checked: what the conductor says that it has checked, or None
+    :returns: the same, which is not None
     :raises: MigrationPreCheckError
     """
     if checked is None:
         refuse(_('nova-conductor has no nova-rescue-ext, or an older one, and '
                  'nobody has checked the destination. Install it in '
                  'nova-conductor, or unrescue the server first'))
+    return checked
 
 
-def check_no_rescue_runs(instance, domain):
+def check_no_rescue_runs(instance: objects.Instance,
+                         domain: etree._Element) -> None:
     """Refuse a server that is not in rescue and whose rescue system runs.
 
     :param instance: the Instance
@@ -109,14 +123,14 @@ def check_no_rescue_runs(instance, domain):
                % {'state': instance.vm_state})
 
 
-def _check_record(instance):
+def _check_record(instance: objects.Instance) -> None:
     if instance_metadata.rescue_of(instance) is None:
         refuse(_('the server was rescued before nova-rescue-ext was '
                  'installed on its host, and nobody knows with which image. '
                  'Unrescue it, and rescue it again if need be'))
 
 
-def _check_images_type(migrate_data):
+def _check_images_type(migrate_data: objects.LibvirtLiveMigrateData) -> None:
     """The clean-up deletes volumes by their prefix.
 
     Hazards: differing-images-type, lvm.
@@ -133,7 +147,8 @@ def _check_images_type(migrate_data):
                % {'source': source, 'destination': destination})
 
 
-def _check_uefi_variables(instance, domain):
+def _check_uefi_variables(instance: objects.Instance,
+                          domain: etree._Element) -> None:
     """Nothing carries the variables of a guest that is not UEFI.
 
     Hazard: uefi-variables.
@@ -148,13 +163,14 @@ def _check_uefi_variables(instance, domain):
                  'hw_firmware_type=uefi'))
 
 
-def _is_stateless(properties):
+def _is_stateless(properties: objects.ImageMetaProps) -> bool:
     # A property that Nova has since 32 only.
     return ('hw_firmware_stateless' in properties.fields
             and properties.get('hw_firmware_stateless'))
 
 
-def _check_serial_ports(instance, domain):
+def _check_serial_ports(instance: objects.Instance,
+                        domain: etree._Element) -> None:
     """The destination reserves the ports of the server's image.
 
     Hazard: serial-ports.
@@ -172,7 +188,8 @@ def _check_serial_ports(instance, domain):
                  'first') % {'found': found, 'expected': expected})
 
 
-def _check_vifs(driver, instance, domain):
+def _check_vifs(driver: libvirt_driver.LibvirtDriver,
+                instance: objects.Instance, domain: etree._Element) -> None:
     """The destination builds VIFs for the server's image.
 
     Hazard: vif-model.
@@ -195,11 +212,11 @@ def _check_vifs(driver, instance, domain):
                      'same') % {'mac': vif['address']})
 
 
-def _model(interface):
+def _model(interface: etree._Element) -> tuple[str | None, int]:
     model, driver = interface.find('model'), interface.find('driver')
     return (model.get('type') if model is not None else None,
             _number(driver.get('queues') if driver is not None else None))
 
 
-def _number(text):
+def _number(text: str | None) -> int:
     return int(text or 0)

@@ -13,9 +13,14 @@
 
 """Live migration of rescued servers in nova-compute's manager."""
 
+from __future__ import annotations
+
+import typing
+
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
@@ -24,11 +29,27 @@ from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import nova_types
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+    from nova.compute import rpcapi as compute_rpcapi
+    from nova import manager as nova_manager
+    from nova.network import model as network_model
+    from nova.network import neutron
+    from nova.virt import driver as virt_driver
+    from nova.virt import imagecache
+
+    from nova_rescue_ext.live_migration import source as live_migration_source
 
 LOG = logging.getLogger(__name__)
 
 
-def check_source(original, self, ctxt, instance, dest_check_data):
+def check_source(
+        original: nova_types.Original, self: compute_rpcapi.ComputeAPI,
+        ctxt: nova_context.RequestContext, instance: objects.Instance,
+        dest_check_data: objects.LibvirtLiveMigrateData
+) -> objects.LibvirtLiveMigrateData:
     """Check on the destination what the source wants to have copied.
 
     As soon as the source has answered: what Nova claims after that for the
@@ -49,8 +70,12 @@ def check_source(original, self, ctxt, instance, dest_check_data):
     return migrate_data
 
 
-def do_live_migration(original, self, context, dest, instance,
-                      block_migration, migration, migrate_data):
+def do_live_migration(original: nova_types.Original,
+                      self: compute_manager.ComputeManager,
+                      context: nova_context.RequestContext, dest: str,
+                      instance: objects.Instance, block_migration: bool,
+                      migration: objects.Migration,
+                      migrate_data: objects.LibvirtLiveMigrateData) -> None:
     """Have an object that knows what may be done to a rescued server."""
     if instance.vm_state != vm_states.RESCUED:
         return original(context, dest, instance, block_migration, migration,
@@ -79,7 +104,10 @@ def do_live_migration(original, self, context, dest, instance,
             self._notify_live_migrate_abort_end(context, instance)
 
 
-def _may_begin(manager, context, instance, migration):
+def _may_begin(manager: compute_manager.ComputeManager,
+               context: nova_context.RequestContext,
+               instance: objects.Instance,
+               migration: objects.Migration) -> bool:
     """Whether a migration is the one that the server's task belongs to.
 
     Its message may have waited until the task was taken back.
@@ -100,8 +128,12 @@ def _may_begin(manager, context, instance, migration):
         if other.id != migration.id)
 
 
-def call_pre_live_migration(original, self, ctxt, instance, block_migration,
-                            disk, host, migrate_data):
+def call_pre_live_migration(
+        original: nova_types.Original, self: compute_rpcapi.ComputeAPI,
+        ctxt: nova_context.RequestContext, instance: objects.Instance,
+        block_migration: bool, disk: str | None, host: str,
+        migrate_data: objects.LibvirtLiveMigrateData
+) -> objects.LibvirtLiveMigrateData:
     """Prepare the files on the source before the destination is called.
 
     Here, as what fails in here makes Nova roll the migration back.
@@ -116,8 +148,12 @@ def call_pre_live_migration(original, self, ctxt, instance, block_migration,
                     migrate_data)
 
 
-def pre_live_migration(original, self, context, instance, disk,
-                       migrate_data):
+def pre_live_migration(
+        original: nova_types.Original, self: compute_manager.ComputeManager,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        disk: str | None,
+        migrate_data: objects.LibvirtLiveMigrateData
+) -> objects.LibvirtLiveMigrateData:
     """Prepare this host for a rescued server, unless it is too late.
 
     :raises: MigrationError if this migration may do nothing any more
@@ -138,8 +174,11 @@ def pre_live_migration(original, self, context, instance, disk,
                 'the migration was given up or aborted meanwhile'))
 
 
-def rollback_live_migration_at_destination(original, self, context, instance,
-                                           destroy_disks, migrate_data):
+def rollback_live_migration_at_destination(
+        original: nova_types.Original, self: compute_manager.ComputeManager,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        destroy_disks: bool,
+        migrate_data: objects.LibvirtLiveMigrateData) -> None:
     """Do not destroy a guest that another migration has brought here."""
     if (instance.vm_state == vm_states.RESCUED
             and _is_on(self.host, context, instance)):
@@ -152,7 +191,8 @@ def rollback_live_migration_at_destination(original, self, context, instance,
     return original(context, instance, destroy_disks, migrate_data)
 
 
-def _is_on(host, context, instance):
+def _is_on(host: str, context: nova_context.RequestContext,
+           instance: objects.Instance) -> bool:
     try:
         return objects.Instance.get_by_uuid(
             context, instance.uuid).host == host
@@ -160,14 +200,19 @@ def _is_on(host, context, instance):
         return False
 
 
-def _end_pending_task(manager, instance):
+def _end_pending_task(manager: compute_manager.ComputeManager,
+                      instance: objects.Instance) -> None:
     """No longer let a stop of nova-compute wait for it, from Nova 34 on."""
     end = getattr(manager, '_end_pending_dest_live_migration_task', None)
     if end is not None:
         end(instance.uuid)
 
 
-def live_migration_abort(original, self, context, instance, migration_id):
+def live_migration_abort(original: nova_types.Original,
+                         self: compute_manager.ComputeManager,
+                         context: nova_context.RequestContext,
+                         instance: objects.Instance,
+                         migration_id: int) -> None:
     """Tell the destination, too, which may be copying files."""
     if (not instance.obj_attr_is_set('vm_state')  # in tests of Nova's
             or instance.vm_state != vm_states.RESCUED):
@@ -186,8 +231,11 @@ def live_migration_abort(original, self, context, instance, migration_id):
         return original(context, instance, migration_id)
 
 
-def post_live_migration(original, self, ctxt, instance, dest, *args,
-                        **kwargs):
+def post_live_migration(original: nova_types.Original,
+                        self: compute_manager.ComputeManager,
+                        ctxt: nova_context.RequestContext,
+                        instance: objects.Instance, dest: str,
+                        *args: typing.Any, **kwargs: typing.Any) -> None:
     """Never set a server to ERROR that is whole on its destination.
 
     What is left to do is done by the periodic look.
@@ -203,7 +251,10 @@ def post_live_migration(original, self, ctxt, instance, dest, *args,
                       'end.', {'dest': dest}, instance=instance)
 
 
-def migrate_instance_start(original, self, context, instance, migration):
+def migrate_instance_start(original: nova_types.Original, self: neutron.API,
+                           context: nova_context.RequestContext,
+                           instance: objects.Instance,
+                           migration: objects.Migration) -> None:
     """Do not leave the source as it is if Neutron fails after the move.
 
     The destination binds the ports again when it takes the server over.
@@ -219,7 +270,8 @@ def migrate_instance_start(original, self, context, instance, migration):
                       {'dest': migration.dest_compute}, instance=instance)
 
 
-def _source_of_this_thread(instance):
+def _source_of_this_thread(
+        instance: objects.Instance) -> live_migration_source.Migration | None:
     if instance.vm_state != vm_states.RESCUED:
         return None
     from nova_rescue_ext.live_migration import source
@@ -227,7 +279,10 @@ def _source_of_this_thread(instance):
     return source.Migration.of_this_thread(instance.uuid)
 
 
-def reset_live_migration(original, self, context, instance):
+def reset_live_migration(original: nova_types.Original,
+                         self: compute_manager.ComputeManager,
+                         context: nova_context.RequestContext,
+                         instance: objects.Instance) -> None:
     """Take the task from a server only if its guest runs here.
 
     nova-compute was restarted. If the guest has moved, a second one on the
@@ -259,7 +314,11 @@ def reset_live_migration(original, self, context, instance):
                           instance=instance)
 
 
-def resume_guests_state(original, self, context, instance, net_info):
+def resume_guests_state(original: nova_types.Original,
+                        self: compute_manager.ComputeManager,
+                        context: nova_context.RequestContext,
+                        instance: objects.Instance,
+                        net_info: network_model.NetworkInfo) -> None:
     """Do not start a guest that may run on the other host."""
     if (instance.vm_state == vm_states.RESCUED
             and instance.task_state == task_states.MIGRATING):
@@ -267,7 +326,9 @@ def resume_guests_state(original, self, context, instance, net_info):
     return original(context, instance, net_info)
 
 
-def periodic_tasks(original, self, context, raise_on_error=False):
+def periodic_tasks(original: nova_types.Original, self: nova_manager.Manager,
+                   context: nova_context.RequestContext,
+                   raise_on_error: bool = False) -> float:
     """Have nova-compute look for migrations that nobody runs.
 
     :returns: what Nova returns: the seconds until it is to be called again
@@ -280,7 +341,8 @@ def periodic_tasks(original, self, context, raise_on_error=False):
     return idle_for
 
 
-def is_live_migrating(original, instance):
+def is_live_migrating(original: nova_types.Original,
+                      instance: objects.Instance) -> bool:
     """Count a rescued server's migration at the destination.
 
     Hazard: uncounted-migration.
@@ -293,7 +355,8 @@ def is_live_migrating(original, instance):
         instance.task_state == task_states.MIGRATING)
 
 
-def capabilities_as_traits(original, self):
+def capabilities_as_traits(original: nova_types.Original,
+                           self: virt_driver.ComputeDriver) -> dict[str, bool]:
     """Report the capability to placement, and take it back.
 
     Spec: live-migrate-rescued.
@@ -304,7 +367,10 @@ def capabilities_as_traits(original, self):
     return traits
 
 
-def list_running_instances(original, self, context, all_instances):
+def list_running_instances(
+        original: nova_types.Original, self: imagecache.ImageCacheManager,
+        context: nova_context.RequestContext,
+        all_instances: objects.InstanceList) -> dict[str, typing.Any]:
     """Count the images of rescues as used (hazard: image-cache)."""
     running = original(context, all_instances)
     for instance in all_instances:

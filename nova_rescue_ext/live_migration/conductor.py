@@ -13,9 +13,13 @@
 
 """Live migration of rescued servers in nova-conductor."""
 
+from __future__ import annotations
+
 import contextlib
+import typing
 
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
@@ -27,8 +31,13 @@ from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import final_save
 from nova_rescue_ext.task import operation
+
+if typing.TYPE_CHECKING:
+    from nova.conductor import manager as conductor_manager
+    from nova.conductor.tasks import live_migrate as live_migrate_task
 
 LOG = logging.getLogger(__name__)
 
@@ -57,18 +66,20 @@ class Search(operation.Operation):
     :ivar refusals: what each destination said that was tried, by host
     """
 
-    def __init__(self, instance_uuid):
+    def __init__(self, instance_uuid: str) -> None:
         super().__init__(instance_uuid)
-        self.refusals = {}
+        self.refusals: dict[str, str] = {}
 
 
-def execute(original, self):
+def execute(original: nova_types.Original,
+            self: live_migrate_task.LiveMigrationTask) -> typing.Any:
     """Remember, during the search, what destinations say."""
     with Search(self.instance.uuid):
         return _execute(original, self)
 
 
-def _execute(original, self):
+def _execute(original: nova_types.Original,
+             self: live_migrate_task.LiveMigrationTask) -> typing.Any:
     """Whatever goes wrong before a host has begun is a refusal.
 
     Hazard: error-for-a-refusal.
@@ -95,7 +106,11 @@ def _execute(original, self):
             % {'type': type(exc).__name__, 'error': exc})
 
 
-def live_migrate(original, self, context, instance, *args, **kwargs):
+def live_migrate(original: nova_types.Original,
+                 self: conductor_manager.ComputeTaskManager,
+                 context: nova_context.RequestContext,
+                 instance: objects.Instance, *args: typing.Any,
+                 **kwargs: typing.Any) -> None:
     """Leave no task behind if not even a migration could be made."""
     try:
         return original(context, instance, *args, **kwargs)
@@ -106,7 +121,10 @@ def live_migrate(original, self, context, instance, *args, **kwargs):
                 recovery.take_back_task(context, instance)
 
 
-def get_request_spec(original, self, attempted_hosts=None):
+def get_request_spec(
+        original: nova_types.Original,
+        self: live_migrate_task.LiveMigrationTask,
+        attempted_hosts: list[str] | None = None) -> objects.RequestSpec:
     """Have the scheduler choose among the hosts that can receive it."""
     request_spec = original(attempted_hosts)
     if self.instance.vm_state == vm_states.RESCUED:
@@ -116,7 +134,10 @@ def get_request_spec(original, self, attempted_hosts=None):
     return request_spec
 
 
-def call_checks_on_host(original, self, destination, provider_mapping):
+def call_checks_on_host(original: nova_types.Original,
+                        self: live_migrate_task.LiveMigrationTask,
+                        destination: str,
+                        provider_mapping: dict[str, list[str]]) -> None:
     """Check both hosts, also when the destination is forced.
 
     Hazard: host-without-the-package.
@@ -144,7 +165,8 @@ def call_checks_on_host(original, self, destination, provider_mapping):
 
 
 @contextlib.contextmanager
-def _vouching(task, destination):
+def _vouching(task: live_migrate_task.LiveMigrationTask,
+              destination: str) -> typing.Iterator[None]:
     """Send an instance that says that the destination was checked.
 
     The task's own is not touched: it is sent, and saved, later.
@@ -158,7 +180,8 @@ def _vouching(task, destination):
         task.instance = instance
 
 
-def _check_node(task, role, node):
+def _check_node(task: live_migrate_task.LiveMigrationTask, role: str,
+                node: objects.ComputeNode) -> None:
     if not _can_migrate_rescued(node):
         raise exception.MigrationPreCheckError(reason=_(
             'the %(role)s compute node%(node)s does not support live '
@@ -168,11 +191,14 @@ def _check_node(task, role, node):
                 'version': microversion.LIVE_MIGRATE_RESCUED})
 
 
-def _can_migrate_rescued(node):
+def _can_migrate_rescued(node: objects.ComputeNode) -> bool:
     return capabilities.host_can(node, microversion.LIVE_MIGRATE_RESCUED)
 
 
-def find_destination(original, self):
+def find_destination(
+        original: nova_types.Original,
+        self: live_migrate_task.LiveMigrationTask
+) -> tuple[str, str, dict[str, typing.Any] | None]:
     """Say why no host can take a rescued server.
 
     Nova keeps what the hosts say in the debug log.
@@ -190,7 +216,8 @@ def find_destination(original, self):
         raise known(reason=_why_no_host(self, exc))
 
 
-def _why_no_host(task, exc):
+def _why_no_host(task: live_migrate_task.LiveMigrationTask,
+                 exc: exception.NoValidHost) -> str:
     nodes = [node for node in objects.ComputeNodeList.get_all(task.context)
              if node.host != task.source and _can_migrate_rescued(node)]
     if not nodes:

@@ -23,6 +23,8 @@ destination. So before each step the destination asks the database whether the
 migration is still the one that may do something (hazard: late-copy).
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -30,6 +32,7 @@ import typing
 
 from nova.compute import task_states
 from nova import conf
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.virt.libvirt import utils as libvirt_utils
@@ -53,7 +56,7 @@ LOG = logging.getLogger(__name__)
 _PREFIX = 'rescue_ext_arrival'
 
 
-def log_superseded(instance) -> None:
+def log_superseded(instance: objects.Instance) -> None:
     """Say that a migration has come to nothing on this host."""
     LOG.warning('A live migration of the server to this host goes no further: '
                 'it was aborted, or the source has given it up, for example '
@@ -61,7 +64,9 @@ def log_superseded(instance) -> None:
                 'What was copied is removed.', instance=instance)
 
 
-def check(instance, migrate_data, manifest: manifests.Manifest) -> None:
+def check(instance: objects.Instance,
+          migrate_data: objects.LibvirtLiveMigrateData,
+          manifest: manifests.Manifest) -> None:
     """Check on the destination that all can be copied.
 
     Copies what goes together, so a host that cannot copy from the source
@@ -120,7 +125,7 @@ def _fetch_folder(folder: str, manifest: manifests.Manifest) -> None:
         raise
 
 
-def remove_left(context) -> None:
+def remove_left(context: nova_context.RequestContext) -> None:
     """Remove what waits for a migration that has ended, or never began.
 
     :param context: a RequestContext
@@ -155,11 +160,14 @@ class Arrival(operation.Operation):
     :param migrate_data: the LibvirtLiveMigrateData, as the source has sent it
     """
 
-    def __init__(self, context, instance, migrate_data) -> None:
+    def __init__(self, context: nova_context.RequestContext,
+                 instance: objects.Instance,
+                 migrate_data: objects.LibvirtLiveMigrateData) -> None:
         super().__init__(instance.uuid)
         self._context = context
         self._instance = instance
-        self._attempt = instance_metadata.attempt_of(instance)
+        # Without one, nothing may be done: '' is no attempt of the server.
+        self._attempt = instance_metadata.attempt_of(instance) or ''
         self._manifest = manifests.received(migrate_data)
         self._directory = libvirt_utils.get_instance_path_at_destination(
             instance, migrate_data)
@@ -171,20 +179,21 @@ class Arrival(operation.Operation):
             ProcessExecutionError: nothing has moved then, and Nova rolls the
             migration back
         """
-        if self._manifest is None or not self._manifest.entries:
+        manifest = self._manifest
+        if manifest is None or not manifest.entries:
             return
         try:
             with self.late_failures_are_superseded():
-                self._fetch()
+                self._fetch(manifest)
         except BaseException:
             self.forget()
             raise
 
-    def _fetch(self) -> None:
-        folder = _folder(self._directory, self._manifest)
+    def _fetch(self, manifest: manifests.Manifest) -> None:
+        folder = _folder(self._directory, manifest)
         if not os.path.exists(folder):  # it was made at the check
-            _fetch_folder(folder, self._manifest)
-        alone = [entry for entry in self._manifest.entries
+            _fetch_folder(folder, manifest)
+        alone = [entry for entry in manifest.entries
                  if entry.way != manifests.TOGETHER]
         shown = progress.Progress(self._context, self._attempt,
                                   sum(entry.size for entry in alone))
@@ -193,29 +202,33 @@ class Arrival(operation.Operation):
                      '%(size)d bytes, which QEMU does not copy, from '
                      '%(host)s.', dict(
                          entry._asdict(), number=number, count=len(alone),
-                         host=self._manifest.address),
+                         host=manifest.address),
                      instance=self._instance)
             with stoppable.process(self._is_current) as on_execute:
                 libvirt_utils.copy_image(
-                    src=self._source(entry), dest=self._waiting(entry),
-                    host=self._manifest.address, receive=True,
+                    src=self._source(manifest, entry),
+                    dest=self._waiting(manifest, entry),
+                    host=manifest.address, receive=True,
                     on_execute=on_execute,
                     # As in a cold migration.
                     compression=entry.format != 'qcow2')
             shown.add(entry.size)
-        for entry in self._manifest.entries:
-            self._check_size(entry)
+        for entry in manifest.entries:
+            self._check_size(manifest, entry)
 
-    def _source(self, entry: manifests.Entry) -> str:
+    def _source(self, manifest: manifests.Manifest,
+                entry: manifests.Entry) -> str:
         folder = staging.FOLDER if entry.is_flattened else ''
-        return os.path.join(self._manifest.directory, folder, entry.name)
+        return os.path.join(manifest.directory, folder, entry.name)
 
-    def _waiting(self, entry: manifests.Entry) -> str:
-        return os.path.join(_folder(self._directory, self._manifest),
+    def _waiting(self, manifest: manifests.Manifest,
+                 entry: manifests.Entry) -> str:
+        return os.path.join(_folder(self._directory, manifest),
                             staging.FOLDER, entry.name)
 
-    def _check_size(self, entry: manifests.Entry) -> None:
-        size = os.path.getsize(self._waiting(entry))
+    def _check_size(self, manifest: manifests.Manifest,
+                    entry: manifests.Entry) -> None:
+        size = os.path.getsize(self._waiting(manifest, entry))
         if size != entry.size:
             raise exception.MigrationError(reason=_(
                 '%(name)s has %(found)d bytes on the destination and had '
@@ -270,15 +283,15 @@ class Arrival(operation.Operation):
         """
         if self._manifest is None:
             return
-        self._place(self._manifest.entries)
+        self._place(self._manifest)
         self._record()
 
-    def _place(self, entries: list[manifests.Entry]) -> None:
-        for entry in entries:
-            os.rename(self._waiting(entry),
+    def _place(self, manifest: manifests.Manifest) -> None:
+        for entry in manifest.entries:
+            os.rename(self._waiting(manifest, entry),
                       os.path.join(self._directory, entry.name))
         disk_info.add(self._directory, {
-            entry.name: entry.format for entry in entries
+            entry.name: entry.format for entry in manifest.entries
             if entry.name.startswith('disk')})
 
     def _record(self) -> None:
@@ -301,7 +314,7 @@ class Arrival(operation.Operation):
     def _is_current(self) -> bool:
         return self._read() is not None
 
-    def _read(self):
+    def _read(self) -> objects.Instance | None:
         """The instance as the database has it, None if we are superseded."""
         try:
             fresh = objects.Instance.get_by_uuid(

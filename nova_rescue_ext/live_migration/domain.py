@@ -13,10 +13,13 @@
 
 """What a running domain says of its files."""
 
+from __future__ import annotations
+
 import os
 
 from lxml import etree
 from nova import exception
+from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
 
 # libvirt's VIR_DOMAIN_SHUTOFF_MIGRATED; Nova's double of it lacks the name.
@@ -28,7 +31,8 @@ def parse(xml: str) -> etree._Element:
     return etree.fromstring(xml)
 
 
-def read(driver, instance) -> etree._Element:
+def read(driver: libvirt_driver.LibvirtDriver,
+         instance: objects.Instance) -> etree._Element:
     """The running domain of a server.
 
     :param driver: the LibvirtDriver
@@ -38,7 +42,8 @@ def read(driver, instance) -> etree._Element:
     return parse(driver._host.get_guest(instance).get_xml_desc())
 
 
-def is_left_behind(driver, instance) -> bool:
+def is_left_behind(driver: libvirt_driver.LibvirtDriver,
+                   instance: objects.Instance) -> bool:
     """Whether the domain is here, off, and has not gone to another host.
 
     :param driver: the LibvirtDriver

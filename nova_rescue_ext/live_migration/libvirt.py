@@ -13,13 +13,17 @@
 
 """Live migration of rescued servers in the libvirt driver."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import os
+import typing
 
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova.console import serial as serial_console
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.virt import block_device as driver_block_device
@@ -43,19 +47,30 @@ from nova_rescue_ext.live_migration import manifest as manifests
 from nova_rescue_ext.live_migration import source
 from nova_rescue_ext.live_migration import staging
 from nova_rescue_ext import microversion
+from nova_rescue_ext import nova_types
+
+if typing.TYPE_CHECKING:
+    from nova.network import model as network_model
+    from nova.virt.libvirt import config as libvirt_config
+    from nova.virt.libvirt import guest as libvirt_guest
 
 LOG = logging.getLogger(__name__)
 
 
-def init_host(original, self, host):
+def init_host(original: nova_types.Original,
+              self: libvirt_driver.LibvirtDriver, host: str) -> None:
     """Have the capability, as far as it is offered."""
     original(host)
     self.capabilities[capabilities.LIVE_MIGRATE_RESCUED] = (
         microversion.MAX_VERSION >= microversion.LIVE_MIGRATE_RESCUED)
 
 
-def check_source(original, self, context, instance, dest_check_data,
-                 block_device_info=None):
+def check_source(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        dest_check_data: objects.LibvirtLiveMigrateData,
+        block_device_info: nova_types.BlockDeviceInfo | None = None
+) -> objects.LibvirtLiveMigrateData:
     """Refuse what is not safe, and list what QEMU will not copy.
 
     :raises: MigrationPreCheckError
@@ -69,7 +84,8 @@ def check_source(original, self, context, instance, dest_check_data,
                               dest_check_data, block_device_info)
 
 
-def _check_no_rescue_runs(driver, instance):
+def _check_no_rescue_runs(driver: libvirt_driver.LibvirtDriver,
+                          instance: objects.Instance) -> None:
     """Refuse a server that only the database says is not in rescue.
 
     Nova would move what the rescue system shows, and delete the other disks
@@ -82,10 +98,14 @@ def _check_no_rescue_runs(driver, instance):
     checks.check_no_rescue_runs(instance, running)
 
 
-def _check_rescued(original, driver, context, instance, dest_check_data,
-                   block_device_info):
-    checked = instance_metadata.take_checked_destination(instance)
-    checks.check_vouched_for(checked)
+def _check_rescued(
+        original: nova_types.Original, driver: libvirt_driver.LibvirtDriver,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        dest_check_data: objects.LibvirtLiveMigrateData,
+        block_device_info: nova_types.BlockDeviceInfo | None
+) -> objects.LibvirtLiveMigrateData:
+    checked = checks.check_vouched_for(
+        instance_metadata.take_checked_destination(instance))
     running = domain.read(driver, instance)
     checks.check(driver, instance, dest_check_data, running)
     result = original(context, instance, dest_check_data,
@@ -101,7 +121,8 @@ def _check_rescued(original, driver, context, instance, dest_check_data,
     return result
 
 
-def _check_not_tunnelled(driver, migrate_data):
+def _check_not_tunnelled(driver: libvirt_driver.LibvirtDriver,
+                         migrate_data: objects.LibvirtLiveMigrateData) -> None:
     """Tunnelled, QEMU copies every disk that it can write."""
     tunnelled = libvirt_driver.libvirt.VIR_MIGRATE_TUNNELLED
     if (migrate_data.block_migration
@@ -110,8 +131,14 @@ def _check_not_tunnelled(driver, migrate_data):
                         'for rescued servers'))
 
 
-def pre_live_migration(original, self, context, instance, block_device_info,
-                       network_info, disk_info, migrate_data):
+def pre_live_migration(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        block_device_info: nova_types.BlockDeviceInfo,
+        network_info: network_model.NetworkInfo,
+        disk_info: dict[str, typing.Any],
+        migrate_data: objects.LibvirtLiveMigrateData
+) -> objects.LibvirtLiveMigrateData:
     """Copy to the destination what QEMU will not copy.
 
     :raises: MigrationSuperseded if this migration may do nothing any more
@@ -136,8 +163,12 @@ def pre_live_migration(original, self, context, instance, block_device_info,
 
 
 @contextlib.contextmanager
-def _undone_if_it_fails(driver, context, instance, block_device_info,
-                        network_info, migrate_data):
+def _undone_if_it_fails(
+        driver: libvirt_driver.LibvirtDriver,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        block_device_info: nova_types.BlockDeviceInfo,
+        network_info: network_model.NetworkInfo,
+        migrate_data: objects.LibvirtLiveMigrateData) -> typing.Iterator[None]:
     """Undo on this host what the source does not know of."""
     try:
         yield
@@ -155,7 +186,8 @@ def _undone_if_it_fails(driver, context, instance, block_device_info,
         raise
 
 
-def _release_serial_ports(migrate_data):
+def _release_serial_ports(
+        migrate_data: objects.LibvirtLiveMigrateData) -> None:
     if not migrate_data.obj_attr_is_set('serial_listen_ports'):
         return
     for port in migrate_data.serial_listen_ports:
@@ -163,8 +195,13 @@ def _release_serial_ports(migrate_data):
                                     port=port)
 
 
-def live_migration(original, self, context, instance, dest, post_method,
-                   recover_method, block_migration=False, migrate_data=None):
+def live_migration(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        dest: str, post_method: typing.Callable[..., None],
+        recover_method: typing.Callable[..., None],
+        block_migration: bool = False,
+        migrate_data: objects.LibvirtLiveMigrateData | None = None) -> None:
     """Start the migration of the guest if its files are at the destination.
 
     After it the source's directory is deleted.
@@ -182,8 +219,13 @@ def live_migration(original, self, context, instance, dest, post_method,
                      migrate_data=migrate_data)
 
 
-def live_migration_operation(original, self, context, instance, dest,
-                             block_migration, migrate_data, *args, **kwargs):
+def live_migration_operation(original: nova_types.Original,
+                             self: libvirt_driver.LibvirtDriver,
+                             context: nova_context.RequestContext,
+                             instance: objects.Instance, dest: str,
+                             block_migration: bool,
+                             migrate_data: objects.LibvirtLiveMigrateData,
+                             *args: typing.Any, **kwargs: typing.Any) -> None:
     """Keep what libvirt says of a rescued server's migration.
 
     Hazard: dead-guest. Nova runs it in a thread of its own.
@@ -194,10 +236,13 @@ def live_migration_operation(original, self, context, instance, dest,
                         migrate_data, *args, **kwargs)
 
 
-def cleanup(original, self, context, instance, network_info,
-            block_device_info=None, destroy_vifs=True,
-            cleanup_instance_dir=False, cleanup_instance_disks=False,
-            destroy_secrets=True):
+def cleanup(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+            context: nova_context.RequestContext, instance: objects.Instance,
+            network_info: network_model.NetworkInfo,
+            block_device_info: nova_types.BlockDeviceInfo | None = None,
+            destroy_vifs: bool = True, cleanup_instance_dir: bool = False,
+            cleanup_instance_disks: bool = False,
+            destroy_secrets: bool = True) -> None:
     """Never delete the source's directory without proof.
 
     Hazard: disks-not-in-the-domain.
@@ -218,8 +263,11 @@ def cleanup(original, self, context, instance, network_info,
                     destroy_secrets=destroy_secrets)
 
 
-def get_instance_disk_info_from_config(original, self, guest_config,
-                                       block_device_info):
+def get_instance_disk_info_from_config(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        guest_config: libvirt_config.LibvirtConfigGuest,
+        block_device_info: nova_types.BlockDeviceInfo
+) -> list[dict[str, typing.Any]]:
     """Tell volumes by their serial in a rescue.
 
     Hazard: device-name-collision.
@@ -250,7 +298,9 @@ def get_instance_disk_info_from_config(original, self, guest_config,
     return ours + original(config, block_device_info)
 
 
-def _read_disk_info(device):
+def _read_disk_info(
+        device: libvirt_config.LibvirtConfigGuestDevice
+) -> dict[str, typing.Any] | None:
     """What Nova starts qemu-img for twice, while it prepares a migration.
 
     :returns: as Nova has it, or None if the device is no disk whose header
@@ -271,7 +321,9 @@ def _read_disk_info(device):
             'over_committed_disk_size': max(0, header.virtual_size - size)}
 
 
-def _is_rescue(devices):
+def _is_rescue(
+        devices: typing.Iterable[libvirt_config.LibvirtConfigGuestDevice]
+) -> bool:
     """Whether a domain with these devices is that of a rescue.
 
     Hazard: running-domain.
@@ -280,7 +332,11 @@ def _is_rescue(devices):
         rescue_files.SUFFIX) for device in devices)
 
 
-def copy_disk_paths(original, self, context, instance, guest):
+def copy_disk_paths(original: nova_types.Original,
+                    self: libvirt_driver.LibvirtDriver,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance,
+                    guest: libvirt_guest.Guest) -> tuple[list[str], list[str]]:
     """The disks that QEMU copies: the same, by their serial.
 
     Hazard: device-name-collision.
@@ -300,9 +356,14 @@ def copy_disk_paths(original, self, context, instance, guest):
             [disk.target_dev for disk in disks])
 
 
-def try_fetch_image_cache(original, self, image, fetch_func, context,
-                          filename, image_id, instance, size,
-                          fallback_from_host=None):
+def try_fetch_image_cache(original: nova_types.Original,
+                          self: libvirt_driver.LibvirtDriver,
+                          image: typing.Any,
+                          fetch_func: typing.Callable[..., None],
+                          context: nova_context.RequestContext, filename: str,
+                          image_id: str, instance: objects.Instance,
+                          size: int | None,
+                          fallback_from_host: str | None = None) -> None:
     """Fetch what is behind a rescue disk by the rescue's image.
 
     Hazard: wrong-backing-image.
@@ -320,8 +381,11 @@ def try_fetch_image_cache(original, self, image, fetch_func, context,
                     size, fallback_from_host=fallback_from_host)
 
 
-def fetch_kernel_and_ramdisk(original, self, context, instance,
-                             fallback_from_host=None):
+def fetch_kernel_and_ramdisk(original: nova_types.Original,
+                             self: libvirt_driver.LibvirtDriver,
+                             context: nova_context.RequestContext,
+                             instance: objects.Instance,
+                             fallback_from_host: str | None = None) -> None:
     """Leave them to pre_live_migration, which copies them.
 
     Hazard: kernel-and-ramdisk.
@@ -335,7 +399,7 @@ def fetch_kernel_and_ramdisk(original, self, context, instance,
     original(context, instance, fallback_from_host=fallback_from_host)
 
 
-def _image_behind(filename, *image_ids):
+def _image_behind(filename: str, *image_ids: str | None) -> str:
     for image_id in image_ids:
         if image_id and imagecache.get_cache_fname(image_id) == filename:
             return image_id

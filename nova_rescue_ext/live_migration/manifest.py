@@ -23,12 +23,16 @@ data of the migration: to the destination, which counts what will arrive, and
 back to the source, which prepares the files.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import os
 import typing
 
+from lxml import etree
 from nova import conf
 from nova import exception
+from nova import objects
 from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_serialization import jsonutils
@@ -99,7 +103,7 @@ class Manifest(typing.NamedTuple):
         """How many bytes the destination needs."""
         return self.disks + sum(entry.size for entry in self.entries)
 
-    def send_with(self, migrate_data) -> None:
+    def send_with(self, migrate_data: objects.LibvirtLiveMigrateData) -> None:
         """Have the data of the migration take it along.
 
         :param migrate_data: the LibvirtLiveMigrateData
@@ -109,7 +113,7 @@ class Manifest(typing.NamedTuple):
                                      for entry in self.entries]))})
 
 
-def received(migrate_data) -> Manifest | None:
+def received(migrate_data: objects.LibvirtLiveMigrateData) -> Manifest | None:
     """The manifest that came with the data of a migration, or None.
 
     :param migrate_data: the LibvirtLiveMigrateData
@@ -124,8 +128,8 @@ def received(migrate_data) -> Manifest | None:
         Entry(**entry) for entry in values['entries']]))
 
 
-def build(instance, running, block_migration: bool, attempt: str,
-          address: str) -> Manifest:
+def build(instance: objects.Instance, running: etree._Element,
+          block_migration: bool, attempt: str, address: str) -> Manifest:
     """List what the destination must copy, on the source.
 
     :param instance: the Instance
@@ -179,8 +183,8 @@ def _carried(directory: str, name: str, formats: dict[str, str]) -> Entry:
         size = os.path.getsize(path)
         return Entry(name, size, disk_format,
                      TOGETHER if size <= _SMALL else ALONE)
-    _check_base(path, header)
-    return Entry(name, _allocated(path) + _allocated(header.backing_file),
+    base = _check_base(path, header)
+    return Entry(name, _allocated(path) + _allocated(base),
                  disk_format, DISK_FLATTENED)
 
 
@@ -221,18 +225,24 @@ def _header(path: str) -> qcow2.Header:
                          '%(error)s') % {'path': path, 'error': exc})
 
 
-def _check_base(path: str, header: qcow2.Header) -> None:
-    """Only a file of the image cache is copied as the base of a disk."""
+def _check_base(path: str, header: qcow2.Header) -> str:
+    """Only a file of the image cache is copied as the base of a disk.
+
+    :returns: the path of the base
+    """
+    base = header.backing_file
     cache = os.path.join(CONF.instances_path,
                          CONF.image_cache.subdirectory_name)
-    if (os.path.dirname(header.backing_file) != cache
+    if (base is None or os.path.dirname(base) != cache
             or header.backing_format is None):
         _refuse(_('disk %(path)s is based on %(base)s, which is no file of '
                   'the image cache or has no known format')
-                % {'path': path, 'base': header.backing_file})
+                % {'path': path, 'base': base})
+    return base
 
 
-def _based(instance, directory: str, files: domain.Files) -> list[Entry]:
+def _based(instance: objects.Instance, directory: str,
+           files: domain.Files) -> list[Entry]:
     """The disks that QEMU copies whose base only this host has.
 
     QEMU copies what is above the base. That is the image of the server or of
@@ -242,9 +252,9 @@ def _based(instance, directory: str, files: domain.Files) -> list[Entry]:
 
     :raises: MigrationPreCheckError if the destination cannot get a base
     """
-    record = instance_metadata.rescue_of(instance)
-    known = {imagecache.get_cache_fname(image_id) for image_id
-             in (instance.image_ref, record.image_id) if image_id}
+    known = {imagecache.get_cache_fname(image_id) for image_id in (
+        instance.image_ref, instance_metadata.recorded_image_id(instance))
+        if image_id}
     entries = []
     for name in sorted(files.writable):
         path = os.path.join(directory, name)
@@ -255,8 +265,7 @@ def _based(instance, directory: str, files: domain.Files) -> list[Entry]:
         header = _header(path)
         base = os.path.basename(header.backing_file or '')
         if base.startswith(_MADE_BY_HOST):
-            _check_base(path, header)
-            entries.append(Entry(name, _allocated(header.backing_file),
+            entries.append(Entry(name, _allocated(_check_base(path, header)),
                                  'qcow2', BASE_FLATTENED))
         elif base and base not in known:
             _refuse(_('disk %(path)s is based on %(base)s, which the '

@@ -17,12 +17,16 @@ On the source, which knows best: what this process is at work on, and whether
 the guest runs here.
 """
 
+from __future__ import annotations
+
+import typing
 import weakref
 
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import conf
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova import servicegroup
@@ -35,6 +39,9 @@ from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import source
 
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
@@ -43,7 +50,8 @@ _SECONDS = 60
 _watches: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def look_if_due(manager, context) -> None:
+def look_if_due(manager: compute_manager.ComputeManager,
+                context: nova_context.RequestContext) -> None:
     """Look, but not more often than each minute.
 
     :param manager: the ComputeManager
@@ -58,7 +66,8 @@ def look_if_due(manager, context) -> None:
     look(manager, context)
 
 
-def look(manager, context) -> None:
+def look(manager: compute_manager.ComputeManager,
+         context: nova_context.RequestContext) -> None:
     """End what nobody runs any more.
 
     What cannot be ended is logged, and tried again.
@@ -83,7 +92,8 @@ def look(manager, context) -> None:
     _try(None, _attend_all_moved, manager, context, moved)
 
 
-def _try(instance, attend, *args) -> None:
+def _try(instance: objects.Instance | None, attend: typing.Callable[..., None],
+         *args: typing.Any) -> None:
     try:
         attend(*args)
     except Exception:
@@ -92,7 +102,7 @@ def _try(instance, attend, *args) -> None:
                       instance=instance)
 
 
-def services_of(manager) -> recovery.Services:
+def services_of(manager: compute_manager.ComputeManager) -> recovery.Services:
     """What a nova-compute has to end a migration.
 
     :param manager: the ComputeManager
@@ -101,7 +111,8 @@ def services_of(manager) -> recovery.Services:
                              manager.reportclient)
 
 
-def _attend(manager, context, instance_uuid: str) -> None:
+def _attend(manager: compute_manager.ComputeManager,
+            context: nova_context.RequestContext, instance_uuid: str) -> None:
     # Nova may roll back a migration that it has ended: nobody else's look at
     # the database tells that.
     if source.is_at_work_on(instance_uuid):
@@ -133,7 +144,9 @@ def _attend(manager, context, instance_uuid: str) -> None:
                   instance=instance)
 
 
-def _somebody_runs(manager, instance, migration) -> bool:
+def _somebody_runs(manager: compute_manager.ComputeManager,
+                   instance: objects.Instance,
+                   migration: objects.Migration) -> bool:
     if source.is_at_work_on(instance.uuid):
         return True
     if migration is None:
@@ -143,7 +156,9 @@ def _somebody_runs(manager, instance, migration) -> bool:
     return _is_waiting(manager, instance, migration)
 
 
-def _is_waiting(manager, instance, migration) -> bool:
+def _is_waiting(manager: compute_manager.ComputeManager,
+                instance: objects.Instance,
+                migration: objects.Migration) -> bool:
     """Whether it waits for others. Nova forgets none that has failed."""
     waiting, future = manager._waiting_live_migrations.get(
         instance.uuid, (migration, None))
@@ -152,17 +167,22 @@ def _is_waiting(manager, instance, migration) -> bool:
     return waiting.uuid == migration.uuid and not future.done()
 
 
-def _age(record) -> float:
+def _age(record: objects.Instance | objects.Migration) -> float:
     """Seconds since a record was changed."""
     return timeutils.delta_seconds(record.updated_at or record.created_at,
                                    timeutils.utcnow(with_timezone=True))
 
 
-def _runs_here(manager, instance) -> bool:
+def _runs_here(manager: compute_manager.ComputeManager,
+               instance: objects.Instance) -> bool:
     return manager._get_power_state(instance) == power_state.RUNNING
 
 
-def _is_on_source(manager, services, context, instance, migration) -> bool:
+def _is_on_source(manager: compute_manager.ComputeManager,
+                  services: recovery.Services,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  migration: objects.Migration) -> bool:
     """Whether the guest is on this host, and surely on no other."""
     if migration is None:
         # None has begun, or one has ended without the task of the server.
@@ -180,7 +200,8 @@ def _is_on_source(manager, services, context, instance, migration) -> bool:
                     migration.dest_compute) is False
 
 
-def _runs_on(services, context, instance, host: str) -> bool | None:
+def _runs_on(services: recovery.Services, context: nova_context.RequestContext,
+             instance: objects.Instance, host: str) -> bool | None:
     """As recovery.runs_on, but do not wait for a host that is down.
 
     All other periodic tasks wait for the answer.
@@ -194,7 +215,9 @@ def _runs_on(services, context, instance, host: str) -> bool | None:
     return recovery.runs_on(services, context, instance, host)
 
 
-def _attend_all_moved(manager, context, migrations) -> None:
+def _attend_all_moved(manager: compute_manager.ComputeManager,
+                      context: nova_context.RequestContext,
+                      migrations: objects.MigrationList) -> None:
     """Those of other servers are among them: look at all in one query."""
     migrations = {migration.instance_uuid: migration
                   for migration in migrations
@@ -208,7 +231,10 @@ def _attend_all_moved(manager, context, migrations) -> None:
              migrations[instance.uuid])
 
 
-def _attend_moved(manager, context, instance, migration) -> None:
+def _attend_moved(manager: compute_manager.ComputeManager,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  migration: objects.Migration) -> None:
     """The books of a server that its destination has taken over."""
     if (instance.host == migration.dest_compute
             and instance_metadata.attempt_of(instance) == migration.uuid):

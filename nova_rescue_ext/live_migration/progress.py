@@ -13,6 +13,9 @@
 
 """How much of the files is copied, as the API shows a migration's disks."""
 
+from __future__ import annotations
+
+from nova import context as nova_context
 from nova import objects
 
 
@@ -26,7 +29,8 @@ class Progress:
     :param total: how many bytes are to be copied; 0 is nothing to show
     """
 
-    def __init__(self, context, attempt: str, total: int) -> None:
+    def __init__(self, context: nova_context.RequestContext, attempt: str,
+                 total: int) -> None:
         self._migration = (objects.Migration.get_by_uuid(context, attempt)
                            if total else None)
         self._total = total

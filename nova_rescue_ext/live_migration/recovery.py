@@ -18,10 +18,13 @@ began or ended it. The server keeps the task then, and its owner can do nothing
 with it. What is done about it depends on where the guest runs.
 """
 
+from __future__ import annotations
+
 import typing
 
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
@@ -48,7 +51,8 @@ class Services(typing.NamedTuple):
     reportclient: typing.Any
 
 
-def unfinished(context, instance_uuid: str):
+def unfinished(context: nova_context.RequestContext,
+               instance_uuid: str) -> objects.Migration | None:
     """The newest live migration of a server that has not ended, or None.
 
     :param context: a RequestContext of the server's cell
@@ -58,7 +62,8 @@ def unfinished(context, instance_uuid: str):
                key=lambda migration: migration.id, default=None)
 
 
-def all_unfinished(context, instance_uuid: str):
+def all_unfinished(context: nova_context.RequestContext,
+                   instance_uuid: str) -> objects.MigrationList:
     """The live migrations of a server that have not ended.
 
     :param context: a RequestContext of the server's cell
@@ -69,7 +74,8 @@ def all_unfinished(context, instance_uuid: str):
         'status': list(OF_THE_CONDUCTOR + OF_THE_SOURCE)})
 
 
-def to_settle(context, instance_uuid: str):
+def to_settle(context: nova_context.RequestContext,
+              instance_uuid: str) -> objects.Migration | None:
     """The migration that tells where else a server's guest may run, or None.
 
     That is the unfinished one, or the last if it has ended with an error: not
@@ -85,7 +91,8 @@ def to_settle(context, instance_uuid: str):
         last if last is not None and last.status == 'error' else None)
 
 
-def runs_on(services: Services, context, instance, host: str) -> bool | None:
+def runs_on(services: Services, context: nova_context.RequestContext,
+            instance: objects.Instance, host: str) -> bool | None:
     """Whether a nova-compute says that it runs the guest of a server.
 
     :param services: a Services
@@ -108,7 +115,8 @@ def runs_on(services: Services, context, instance, host: str) -> bool | None:
     return True
 
 
-def take_back_task(context, instance) -> None:
+def take_back_task(context: nova_context.RequestContext,
+                   instance: objects.Instance) -> None:
     """Take the task from a server if no migration of it has begun.
 
     :param context: a RequestContext of the server's cell
@@ -130,7 +138,9 @@ def take_back_task(context, instance) -> None:
                     'does it later.', exc, instance=instance)
 
 
-def give_back(services: Services, context, instance, migration) -> None:
+def give_back(services: Services, context: nova_context.RequestContext,
+              instance: objects.Instance,
+              migration: objects.Migration | None) -> None:
     """Leave a server on its host, where its guest is.
 
     :param services: a Services
@@ -156,8 +166,9 @@ def give_back(services: Services, context, instance, migration) -> None:
                 instance=instance)
 
 
-def give_back_claims(services: Services, context, instance,
-                     migration) -> None:
+def give_back_claims(services: Services, context: nova_context.RequestContext,
+                     instance: objects.Instance,
+                     migration: objects.Migration) -> None:
     """Give a server what its migration holds, and end the migration.
 
     :param services: a Services
@@ -183,7 +194,8 @@ def give_back_claims(services: Services, context, instance,
                     {'dest': migration.dest_compute}, instance=instance)
 
 
-def finish(services: Services, context, instance, migration) -> None:
+def finish(services: Services, context: nova_context.RequestContext,
+           instance: objects.Instance, migration: objects.Migration) -> None:
     """Do on both sides what is left when the guest has moved.
 
     The destination takes the server over: host, task and domain.
@@ -205,7 +217,9 @@ def finish(services: Services, context, instance, migration) -> None:
                  'dest': migration.dest_compute}, instance=instance)
 
 
-def activate_ports(services: Services, context, instance, migration) -> None:
+def activate_ports(services: Services, context: nova_context.RequestContext,
+                   instance: objects.Instance,
+                   migration: objects.Migration) -> None:
     """Let the ports of a server be those of the destination."""
     services.network_api.migrate_instance_start(
         context, instance, objects.Migration(
@@ -213,7 +227,8 @@ def activate_ports(services: Services, context, instance, migration) -> None:
             dest_compute=migration.dest_compute))
 
 
-def finish_books(services: Services, context, migration) -> None:
+def finish_books(services: Services, context: nova_context.RequestContext,
+                 migration: objects.Migration) -> None:
     """Give back what a migration holds on the source, and end it.
 
     :param services: a Services
@@ -226,7 +241,8 @@ def finish_books(services: Services, context, migration) -> None:
     migration.save()
 
 
-def set_host(context, instance, migration) -> None:
+def set_host(context: nova_context.RequestContext, instance: objects.Instance,
+             migration: objects.Migration) -> None:
     """Say that a server is on the destination, which does not answer.
 
     :param context: a RequestContext of the server's cell

@@ -20,11 +20,14 @@ owns it, and hands it to the thread that waits for libvirt with the data of the
 migration.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 import typing
 
 from nova.compute import task_states
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
@@ -36,6 +39,9 @@ from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import manifest as manifests
 from nova_rescue_ext.live_migration import staging
 from nova_rescue_ext.task import operation
+
+if typing.TYPE_CHECKING:
+    from nova.virt.libvirt import driver as libvirt_driver
 
 LOG = logging.getLogger(__name__)
 
@@ -90,8 +96,10 @@ class Migration(operation.Operation):
     :param migrate_data: the LibvirtLiveMigrateData
     """
 
-    def __init__(self, context, instance, dest: str, migration,
-                 migrate_data) -> None:
+    def __init__(self, context: nova_context.RequestContext,
+                 instance: objects.Instance, dest: str,
+                 migration: objects.Migration,
+                 migrate_data: objects.LibvirtLiveMigrateData) -> None:
         super().__init__(instance.uuid)
         self._context = context
         self._instance = instance
@@ -112,23 +120,26 @@ class Migration(operation.Operation):
         self._post_method: typing.Any = None
         self._recover_method: typing.Any = None
 
-    def __enter__(self):
+    def __enter__(self) -> Migration:
         self._at_work.__enter__()
         return super().__enter__()
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         super().__exit__(*exc_info)
         self._at_work.__exit__(None, None, None)
 
     @classmethod
-    def handed_on_with(cls, migrate_data) -> 'Migration | None':
+    def handed_on_with(
+            cls,
+            migrate_data: objects.LibvirtLiveMigrateData
+    ) -> 'Migration | None':
         """The migration that the thread that made this one has handed on.
 
         :param migrate_data: the LibvirtLiveMigrateData
         """
         return getattr(migrate_data, _ATTRIBUTE, None)
 
-    def prepare(self, migrate_data) -> None:
+    def prepare(self, migrate_data: objects.LibvirtLiveMigrateData) -> None:
         """Do what has to be done before the destination copies.
 
         Nova rolls the migration back if it fails.
@@ -168,7 +179,9 @@ class Migration(operation.Operation):
             'the migration was aborted, or a restart of nova-compute or '
             'somebody who reset the state of the server has ended its task'))
 
-    def take_over(self, driver, post_method, recover_method) -> None:
+    def take_over(self, driver: libvirt_driver.LibvirtDriver,
+                  post_method: typing.Callable[..., None],
+                  recover_method: typing.Callable[..., None]) -> None:
         """Take over what the driver is told to call at the end.
 
         :param driver: the LibvirtDriver
@@ -179,7 +192,8 @@ class Migration(operation.Operation):
         self._post_method = post_method
         self._recover_method = recover_method
 
-    def begin_or_give_up(self, migrate_data) -> bool:
+    def begin_or_give_up(self,
+                         migrate_data: objects.LibvirtLiveMigrateData) -> bool:
         """Whether the guest may be moved; if not, all is rolled back.
 
         :param migrate_data: the LibvirtLiveMigrateData
@@ -217,7 +231,7 @@ class Migration(operation.Operation):
             return False
         return True
 
-    def _give_up(self, migrate_data) -> None:
+    def _give_up(self, migrate_data: objects.LibvirtLiveMigrateData) -> None:
         """Roll back what a restart of nova-compute has taken the task from.
 
         What was copied may be stale by now, and the guest another
@@ -236,7 +250,8 @@ class Migration(operation.Operation):
             pass  # the destination is cleaned before Nova looks at the task
         self._set_failed()
 
-    def _give_up_deleted(self, migrate_data) -> None:
+    def _give_up_deleted(self,
+                         migrate_data: objects.LibvirtLiveMigrateData) -> None:
         LOG.warning('The live migration to %(dest)s is not started: the '
                     'server was deleted since it was asked for. What was '
                     'copied is removed from %(dest)s. If the server had '
@@ -257,7 +272,10 @@ class Migration(operation.Operation):
         self._migration.save()
 
     @contextlib.contextmanager
-    def moving(self, migrate_data) -> typing.Iterator[None]:
+    def moving(
+            self,
+            migrate_data: objects.LibvirtLiveMigrateData
+    ) -> typing.Iterator[None]:
         """In here, QEMU moves the guest.
 
         A migration that is rolled back to its end is no error. From Nova 32.2
@@ -289,7 +307,8 @@ class Migration(operation.Operation):
         finally:
             self._libvirt_has_answered.set()
 
-    def roll_back(self, migrate_data, **kwargs) -> None:
+    def roll_back(self, migrate_data: objects.LibvirtLiveMigrateData,
+                  **kwargs: typing.Any) -> None:
         """Nova's roll-back.
 
         :param migrate_data: the LibvirtLiveMigrateData
@@ -298,13 +317,16 @@ class Migration(operation.Operation):
                              migrate_data, **kwargs)
         self._is_rolled_back = True
 
-    def recover(self, context, instance, dest, migrate_data,
-                **kwargs) -> None:
+    def recover(self, context: nova_context.RequestContext,
+                instance: objects.Instance, dest: str,
+                migrate_data: objects.LibvirtLiveMigrateData,
+                **kwargs: typing.Any) -> None:
         """What the driver calls to roll back."""
         self.roll_back(migrate_data, **kwargs)
 
-    def post(self, context, instance, dest, block_migration,
-             migrate_data) -> None:
+    def post(self, context: nova_context.RequestContext,
+             instance: objects.Instance, dest: str, block_migration: bool,
+             migrate_data: objects.LibvirtLiveMigrateData) -> None:
         """What the driver calls when it takes the guest for moved.
 
         It does so for each guest that is no longer on the source, also if its
@@ -349,7 +371,7 @@ class Migration(operation.Operation):
                 and fresh.task_state == task_states.MIGRATING
                 and instance_metadata.attempt_of(fresh) == self._attempt)
 
-    def _read(self):
+    def _read(self) -> objects.Instance | None:
         """The Instance as the database has it, None if it is deleted."""
         try:
             return objects.Instance.get_by_uuid(

@@ -90,8 +90,10 @@ def _flatten(directory: str, entry: manifests.Entry,
              is_wanted: stoppable.IsWanted) -> manifests.Entry:
     source, source_format = os.path.join(directory, entry.name), 'qcow2'
     if entry.way == manifests.BASE_FLATTENED:
-        # Over it QEMU writes what is above the base on the source.
+        # QEMU writes on top of it what the disk has above its base.
         header = qcow2.read(source)
+        if header.backing_file is None or header.backing_format is None:
+            raise ValueError('%s no longer has a base' % source)
         source, source_format = header.backing_file, header.backing_format
     target = os.path.join(directory, FOLDER, entry.name)
     with stoppable.process(is_wanted) as on_execute:

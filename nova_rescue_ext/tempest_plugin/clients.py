@@ -12,6 +12,11 @@
 
 """The client of the servers API, with a version of compute-rescue."""
 
+from __future__ import annotations
+
+import typing
+
+import microversion_parse
 from tempest.lib.services.compute import servers_client
 
 from nova_rescue_ext import microversion
@@ -25,16 +30,19 @@ class ServersClient(servers_client.ServersClient):
     :param rescue_version: as text
     """
 
-    def __init__(self, *args, rescue_version, **kwargs):
+    def __init__(self, *args: typing.Any,
+                 rescue_version: microversion_parse.Version | str,
+                 **kwargs: typing.Any) -> None:
         super().__init__(*args, **kwargs)
         self._rescue_version = rescue_version
 
-    def get_headers(self):
+    def get_headers(self) -> dict[str, str]:
         return dict(super().get_headers(), **{
             'OpenStack-API-Version': '%s %s' % (
                 microversion.SERVICE_TYPE, self._rescue_version)})
 
-    def rebuild_never_booted(self, server_id, **kwargs):
+    def rebuild_never_booted(self, server_id: str,
+                             **kwargs: typing.Any) -> dict[str, typing.Any]:
         """Rebuild a server that never booted; nothing has to be named.
 
         :param kwargs: parameters of the request

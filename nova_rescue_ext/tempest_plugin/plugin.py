@@ -12,24 +12,30 @@
 
 """What Tempest asks of a plugin."""
 
+from __future__ import annotations
+
 import pathlib
+import typing
 
 from tempest.test_discover import plugins
 
 import nova_rescue_ext
 from nova_rescue_ext.tempest_plugin import config
 
+if typing.TYPE_CHECKING:
+    from oslo_config import cfg
+
 
 class Plugin(plugins.TempestPlugin):
 
-    def load_tests(self):
+    def load_tests(self) -> tuple[str, str]:
         top = pathlib.Path(nova_rescue_ext.__file__).parents[1]
         tests = pathlib.Path(__file__).parent / 'tests'
         return str(tests), str(top)
 
-    def register_opts(self, conf):
+    def register_opts(self, conf: cfg.ConfigOpts) -> None:
         conf.register_group(config.GROUP)
         conf.register_opts(config.OPTS, config.GROUP)
 
-    def get_opt_lists(self):
+    def get_opt_lists(self) -> list[tuple[str, list[cfg.Opt]]]:
         return [(config.GROUP.name, config.OPTS)]

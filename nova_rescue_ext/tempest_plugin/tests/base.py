@@ -12,12 +12,19 @@
 
 """What the tests share: clients that opt in, and servers."""
 
+from __future__ import annotations
+
+import typing
+
 from tempest.common import waiters
 from tempest import config
 from tempest.scenario import manager
 
 from nova_rescue_ext import microversion
 from nova_rescue_ext.tempest_plugin import clients
+
+if typing.TYPE_CHECKING:
+    from tempest import clients as tempest_clients
 
 CONF = config.CONF
 
@@ -35,7 +42,7 @@ class TestCase(manager.ScenarioTest):
     version = microversion.RESCUE
 
     @classmethod
-    def skip_checks(cls):
+    def skip_checks(cls) -> None:
         super().skip_checks()
         offered = CONF.compute_rescue.max_version
         if not offered or microversion.parse(offered) < cls.version:
@@ -46,21 +53,21 @@ class TestCase(manager.ScenarioTest):
             raise cls.skipException('[compute-feature-enabled] rescue')
 
     @classmethod
-    def setup_clients(cls):
+    def setup_clients(cls) -> None:
         super().setup_clients()
         cls.opted_in = cls._client(cls.os_primary)
         cls.admin_opted_in = cls._client(cls.os_admin)
         cls.admin_servers_client = cls.os_admin.servers_client
 
     @classmethod
-    def _client(cls, user):
+    def _client(cls, user: tempest_clients.Manager) -> clients.ServersClient:
         return clients.ServersClient(
             user.auth_provider, rescue_version=cls.version,
             enable_instance_password=(
                 CONF.compute_feature_enabled.enable_instance_password),
             **config.service_client_config('compute'))
 
-    def boot(self, **kwargs):
+    def boot(self, **kwargs: typing.Any) -> str:
         """Create a server.
 
         :returns: its id
@@ -69,7 +76,7 @@ class TestCase(manager.ScenarioTest):
             kwargs.setdefault('networks', 'none')
         return self.create_server(**kwargs)['id']
 
-    def boot_from_volume(self):
+    def boot_from_volume(self) -> str:
         """Create a server whose root is a volume, made from an image.
 
         :returns: its id
@@ -81,15 +88,16 @@ class TestCase(manager.ScenarioTest):
             'uuid': volume['id'], 'source_type': 'volume', 'boot_index': 0,
             'destination_type': 'volume'}])
 
-    def wait_for(self, status, server_id):
+    def wait_for(self, status: str, server_id: str) -> None:
         """Wait for a status, and the end of all tasks."""
         waiters.wait_for_server_status(self.servers_client, server_id, status)
 
-    def rescue_image(self):
+    def rescue_image(self) -> str:
         """The id of an image without properties for a rescue."""
         return CONF.compute_rescue.rescue_image_ref or CONF.compute.image_ref
 
-    def rescue(self, server_id, image_id=None):
+    def rescue(self, server_id: str,
+               image_id: str | None = None) -> dict[str, typing.Any]:
         """Rescue a server, and wait for the end.
 
         :returns: the answer
@@ -100,23 +108,23 @@ class TestCase(manager.ScenarioTest):
         self.wait_for('RESCUE', server_id)
         return answer
 
-    def unrescue(self, server_id, status='ACTIVE'):
+    def unrescue(self, server_id: str, status: str = 'ACTIVE') -> None:
         """Unrescue a server, and wait for the end."""
         self.opted_in.unrescue_server(server_id)
         self.wait_for(status, server_id)
 
-    def _unrescue_if_left(self, server_id):
+    def _unrescue_if_left(self, server_id: str) -> None:
         # A volume cannot be detached in a rescue.
         server = self.servers_client.show_server(server_id)['server']
         if server['status'] == 'RESCUE':
             self.unrescue(server_id)
 
-    def disks(self, server_id):
+    def disks(self, server_id: str) -> int:
         """How many disks the guest of a running server has."""
         return self.admin_servers_client.show_server_diagnostics(server_id)[
             'num_disks']
 
-    def host(self, server_id):
+    def host(self, server_id: str) -> str:
         """The host that a server is on."""
         return self.admin_servers_client.show_server(server_id)['server'][
             'OS-EXT-SRV-ATTR:host']

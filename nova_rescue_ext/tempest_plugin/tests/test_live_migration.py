@@ -12,12 +12,19 @@
 
 """Live migration of a server in rescue."""
 
+from __future__ import annotations
+
+import typing
+
 from tempest import config
 from tempest.lib import decorators
 from tempest.lib import exceptions
 
 from nova_rescue_ext import microversion
 from nova_rescue_ext.tempest_plugin.tests import base
+
+if typing.TYPE_CHECKING:
+    from tempest.lib.services.compute import servers_client
 
 CONF = config.CONF
 
@@ -27,7 +34,7 @@ class LiveMigrationTest(base.TestCase):
     version = microversion.LIVE_MIGRATE_RESCUED
 
     @classmethod
-    def skip_checks(cls):
+    def skip_checks(cls) -> None:
         super().skip_checks()
         if not CONF.compute_feature_enabled.live_migration:
             raise cls.skipException(
@@ -35,11 +42,12 @@ class LiveMigrationTest(base.TestCase):
         if CONF.compute.min_compute_nodes < 2:
             raise cls.skipException('[compute] min_compute_nodes')
 
-    def _migrate(self, client, server_id):
+    def _migrate(self, client: servers_client.ServersClient,
+                 server_id: str) -> None:
         client.live_migrate_server(server_id, host=None,
                                    block_migration='auto')
 
-    def _test_migration(self, server_id):
+    def _test_migration(self, server_id: str) -> None:
         """To another host, and unrescued there."""
         self.rescue(server_id, self.rescue_image())
         source = self.host(server_id)
@@ -52,16 +60,16 @@ class LiveMigrationTest(base.TestCase):
         self.assertNotEqual(source, self.host(server_id))
 
     @decorators.idempotent_id('e1f7c3b9-5a42-4d08-9c6e-3b7d8a2f4c08')
-    def test_migration(self):
+    def test_migration(self) -> None:
         self._test_migration(self.boot())
 
     @decorators.idempotent_id('7b2e9d4c-8f16-4a53-b0d7-6c5e1f3a9d09')
-    def test_migration_from_volume(self):
+    def test_migration_from_volume(self) -> None:
         self._test_migration(self.boot_from_volume())
 
     @decorators.attr(type=['negative'])
     @decorators.idempotent_id('3d6f1a8e-4c97-4b25-8e0a-9f2b7c5d1e10')
-    def test_without_a_version(self):
+    def test_without_a_version(self) -> None:
         """Who does not opt in has the Nova underneath."""
         server_id = self.boot()
         self.rescue(server_id, self.rescue_image())

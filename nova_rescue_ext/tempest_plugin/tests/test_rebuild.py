@@ -12,6 +12,10 @@
 
 """Rebuild of a server that never booted."""
 
+from __future__ import annotations
+
+import typing
+
 from tempest.common import waiters
 from tempest import config
 from tempest.lib.common.utils import data_utils
@@ -36,11 +40,11 @@ class RebuildNeverBootedTest(base.TestCase):
     version = microversion.REBUILD_NEVER_BOOTED
 
     @classmethod
-    def setup_clients(cls):
+    def setup_clients(cls) -> None:
         super().setup_clients()
         cls.groups = cls.os_admin.server_groups_client
 
-    def _boot_two(self):
+    def _boot_two(self) -> tuple[str, str]:
         """Create two servers as an administrator, who may name a host.
 
         :returns: the id of the one that runs, and of the one that failed
@@ -57,7 +61,8 @@ class RebuildNeverBootedTest(base.TestCase):
             self.admin_servers_client, failed, 'ERROR', raise_on_error=False)
         return running, failed
 
-    def _create(self, group, **kwargs):
+    def _create(self, group: dict[str, typing.Any],
+                **kwargs: typing.Any) -> str:
         if CONF.service_available.neutron:
             kwargs['networks'] = 'auto'
             network = self.get_tenant_network('admin')
@@ -77,12 +82,12 @@ class RebuildNeverBootedTest(base.TestCase):
                         self.admin_servers_client.delete_server, server_id)
         return server_id
 
-    def wait_for_admin(self, status, server_id):
+    def wait_for_admin(self, status: str, server_id: str) -> None:
         waiters.wait_for_server_status(self.admin_servers_client, server_id,
                                        status)
 
     @decorators.idempotent_id('a5c8e2f7-1b64-4d39-9e0c-7f3a6b8d2c11')
-    def test_rebuild(self):
+    def test_rebuild(self) -> None:
         running, failed = self._boot_two()
         before = self.admin_servers_client.show_server(failed)['server']
         self.assertIn('No valid host', before['fault']['message'])
@@ -98,7 +103,7 @@ class RebuildNeverBootedTest(base.TestCase):
         self.assertEqual(host, self.host(failed))
 
     @decorators.idempotent_id('c0d4b6a9-8e21-4f75-a3b8-2d9f1e7c5a12')
-    def test_fails_again(self):
+    def test_fails_again(self) -> None:
         """It is as before, and can be rebuilt again."""
         _running, failed = self._boot_two()
         for _number in range(2):
@@ -109,7 +114,7 @@ class RebuildNeverBootedTest(base.TestCase):
 
     @decorators.attr(type=['negative'])
     @decorators.idempotent_id('8f3b5d7e-6a19-4c82-b4e0-1c7a9d2f6e13')
-    def test_without_a_version(self):
+    def test_without_a_version(self) -> None:
         """Who does not opt in has the Nova underneath."""
         _running, failed = self._boot_two()
         self.assertRaises(

@@ -12,6 +12,8 @@
 
 """Rescue with an image, from a volume, and with stable devices."""
 
+from __future__ import annotations
+
 from tempest import config
 from tempest.lib.common.utils import data_utils
 from tempest.lib import decorators
@@ -26,7 +28,7 @@ class RescueTest(base.TestCase):
     """A server that boots from an image."""
 
     @decorators.idempotent_id('6f0e9bd2-3fcb-4f2d-a6b3-1f8f0b6c5a01')
-    def test_rescue_with_image(self):
+    def test_rescue_with_image(self) -> None:
         server_id = self.boot()
         answer = self.rescue(server_id, self.rescue_image())
         if CONF.compute_feature_enabled.enable_instance_password:
@@ -34,7 +36,7 @@ class RescueTest(base.TestCase):
         self.unrescue(server_id)
 
     @decorators.idempotent_id('b3a3c2d8-7a54-4b0e-8d7c-4b8c1f0d2e02')
-    def test_stopped_before_is_stopped_after(self):
+    def test_stopped_before_is_stopped_after(self) -> None:
         server_id = self.boot()
         self.servers_client.stop_server(server_id)
         self.wait_for('SHUTOFF', server_id)
@@ -43,7 +45,7 @@ class RescueTest(base.TestCase):
 
     @decorators.attr(type=['negative'])
     @decorators.idempotent_id('0c9b7c3e-52a0-4a8d-9a45-63f2d1f7ab03')
-    def test_image_that_does_not_exist(self):
+    def test_image_that_does_not_exist(self) -> None:
         """It is refused before anything happens."""
         server_id = self.boot()
         self.assertRaises(exceptions.BadRequest, self.opted_in.rescue_server,
@@ -55,7 +57,7 @@ class RescueFromVolumeTest(base.TestCase):
     """A server that boots from a volume."""
 
     @decorators.idempotent_id('2a51f4a7-0d1b-4f6e-93a4-8c1e7d5b9f04')
-    def test_rescue_with_image(self):
+    def test_rescue_with_image(self) -> None:
         """All disks stay, and the rescue disk is one more."""
         server_id = self.boot_from_volume()
         before = self.disks(server_id)
@@ -65,14 +67,14 @@ class RescueFromVolumeTest(base.TestCase):
         self.assertEqual(before, self.disks(server_id))
 
     @decorators.idempotent_id('d7e02f6b-9c3a-4e57-8b1d-5a6f3c2e1d05')
-    def test_rescue_without_image(self):
+    def test_rescue_without_image(self) -> None:
         server_id = self.boot_from_volume()
         self.rescue(server_id)
         self.unrescue(server_id)
 
     @decorators.attr(type=['negative'])
     @decorators.idempotent_id('9e4d1c85-6b2f-47a3-a0c9-7d8e5f1b3a06')
-    def test_without_a_version(self):
+    def test_without_a_version(self) -> None:
         """Who does not opt in has the Nova underneath."""
         server_id = self.boot_from_volume()
         self.assertRaises(exceptions.BadRequest,
@@ -83,13 +85,13 @@ class StableDevicesTest(base.TestCase):
     """A rescue image with properties, and a server with several disks."""
 
     @classmethod
-    def skip_checks(cls):
+    def skip_checks(cls) -> None:
         super().skip_checks()
         if not CONF.compute_feature_enabled.stable_rescue:
             raise cls.skipException('[compute-feature-enabled] stable_rescue')
 
     @decorators.idempotent_id('4c8a7e1f-2d95-4b36-b7f0-1e9c3d6a5b07')
-    def test_all_disks_stay(self):
+    def test_all_disks_stay(self) -> None:
         server_id = self.boot()
         if CONF.service_available.cinder:
             server = self.servers_client.show_server(server_id)['server']
@@ -100,7 +102,7 @@ class StableDevicesTest(base.TestCase):
         self.unrescue(server_id)
         self.assertEqual(before, self.disks(server_id))
 
-    def _image(self):
+    def _image(self) -> str:
         configured = CONF.compute_rescue.stable_rescue_image_ref
         if configured:
             return configured
