@@ -34,6 +34,14 @@ package when nova.conf holds these lines::
 and runs as stock Nova when they are absent.
 """
 
+# Options in [libvirt] -> what becomes of rescues if one is not an image ID.
+IMAGES_OF_NOVA = {
+    'rescue_image_id': 'every rescue that names no image is refused, from '
+                       'compute-rescue 1.1 on',
+    'rescue_kernel_id': 'every rescue fails when its kernel is downloaded',
+    'rescue_ramdisk_id': 'every rescue fails when its ramdisk is downloaded',
+}
+
 OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'default_api_version',
@@ -162,6 +170,30 @@ def _check_value(name: str, value: typing.Any) -> None:
         raise ValueError(
             '"%s" is not the id of an image. "openstack image show -f value '
             '-c id %s" shows it' % (value, value))
+
+
+def find_names_of_images(conf: cfg.ConfigOpts) -> list[str]:
+    """Find options of Nova that name an image by something other than its ID.
+
+    Nova takes them all the same, and every rescue that needs the image fails.
+
+    :param conf: the ConfigOpts of a Nova service
+    :returns: a sentence for each
+    """
+    # Nova's own options: absent where the package only reads nova.conf.
+    libvirt = getattr(conf, 'libvirt', None)
+    found = {}
+    for option, what in IMAGES_OF_NOVA.items():
+        value = getattr(libvirt, option, None)
+        if value and not uuidutils.is_uuid_like(value):
+            found[option] = (
+                '[libvirt] %(option)s is "%(value)s", which is not the ID of '
+                'an image, and so %(what)s. Set it to what "openstack image '
+                'show -f value -c id %(value)s" prints, or remove it'
+                % {'option': option, 'value': value, 'what': what})
+    if conf.rescue_ext.default_rescue_image:
+        found.pop('rescue_image_id', None)  # it is not used
+    return list(found.values())
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

@@ -77,6 +77,8 @@ class Activation:
                 'nova-rescue-ext is active on code that it was not tested on, '
                 'because [rescue_ext] allow_unverified is set: %s. Run '
                 '"nova-rescue-ext-status overrides" for all of it.', allowed)
+        for fault in ext_conf.find_names_of_images(conf):
+            messages.say(python_logging.WARNING, '%s.', fault)
         messages.say(python_logging.INFO, '%s', self.summary())
         return True
 

@@ -110,6 +110,13 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(Code.FAILURE, 'nova.conf: %s.' % exc)
         return Result(Code.SUCCESS)
 
+    def _check_images(self) -> upgradecheck.Result:
+        """Nova's own options for rescues hold the IDs of images."""
+        faults = ext_conf.find_names_of_images(self._conf)
+        if faults:
+            return Result(Code.WARNING, 'nova.conf: %s.' % '. '.join(faults))
+        return Result(Code.SUCCESS)
+
     def _check_readable(self) -> upgradecheck.Result:
         """The user of the services can read the package."""
         name = self._conf.service_user
@@ -138,6 +145,7 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (
         ('Nova', _check_nova),
         ('Options', _check_options),
+        ('Images', _check_images),
         ('Switched on', _check_switched_on),
         ('Readable', _check_readable),
     )
@@ -221,6 +229,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     conf = cfg.ConfigOpts()
     ext_conf.register_opts(conf)
+    conf.register_opts([cfg.StrOpt(option) for option
+                        in ext_conf.IMAGES_OF_NOVA], group='libvirt')
     conf.register_cli_opt(cfg.StrOpt(
         'service-user', default='nova', metavar='NAME',
         help='the user that the services of Nova run as'))

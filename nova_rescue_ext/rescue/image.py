@@ -189,10 +189,12 @@ def operator_context(
     except ks_exc.AuthPluginException:  # some are missing
         auth = None
     if auth is None:
-        LOG.error('The image in [rescue_ext] default_rescue_image is not '
-                  'visible to project %s, and [service_user] has no '
-                  'credentials to read it with. Share the image or set '
-                  '[service_user].', instance.project_id, instance=instance)
+        LOG.error('The default rescue image is not visible to project %s, and '
+                  '[service_user] has no credentials to read it with. Check '
+                  'that [rescue_ext] default_rescue_image or [libvirt] '
+                  'rescue_image_id is the ID of an image; then share the '
+                  'image with the project, or set [service_user].',
+                  instance.project_id, instance=instance)
         refuse(instance, _('the default rescue image of this cloud cannot be '
                            'read. Choose an image with rescue_image_ref.'))
     return nova_context.RequestContext(is_admin=True, user_auth_plugin=auth,

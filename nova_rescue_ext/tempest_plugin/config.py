@@ -16,7 +16,7 @@ from oslo_config import cfg
 
 GROUP = cfg.OptGroup('compute_rescue', title='Options of nova-rescue-ext')
 
-OPTS = [
+OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'max_version', default='1.3',
         help='The highest version of compute-rescue to test. Tests that need '

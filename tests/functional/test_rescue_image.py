@@ -168,6 +168,14 @@ class PrivateOfferTest(base.RescueTestCase):
         self.assert_refused(self.server, response,
                             'only the package can read')
 
+    def test_name_of_an_image(self):
+        """It is refused, whoever reads it, and the server is not touched."""
+        self._have_credentials('operator')
+        self.flags(rescue_image_id='grml', group='libvirt')
+        with self.opted_in():
+            response = self.rescue(self.server)
+        self.assert_refused(self.server, response, 'grml')
+
     def _refused_without_credentials(self):
         self.flags(default_rescue_image=self.private, group='rescue_ext')
         with self.opted_in():

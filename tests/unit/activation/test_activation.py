@@ -128,6 +128,13 @@ class ServiceTest(testtools.TestCase):
         self.assertIn('compute-rescue 1.0 to %s (default 1.0)'
                       % str(microversion.MAX_VERSION), lines[0])
 
+    def test_name_of_an_image(self):
+        """An option of Nova's that never works does not keep us away."""
+        output = self._run(ON + '[libvirt]\nrescue_image_id = grml\n',
+                           self.STATE)
+        self.assertIn('ACTIVE True', output)
+        self.assertRegex(output, ' WARNING .*rescue_image_id is "grml"')
+
     def test_off_loads_nothing(self):
         output = self._run('[DEFAULT]\n', '''\
             import nova.compute.api

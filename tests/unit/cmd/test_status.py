@@ -106,6 +106,22 @@ class UpgradeCheckTest(StatusTestCase):
                      'allow_unverified = perhaps'):
             self.assert_check(2, ON + line + '\n', line.split()[0])
 
+    def test_names_of_images(self):
+        """Nova takes only ids."""
+        for option in ('rescue_image_id', 'rescue_kernel_id',
+                       'rescue_ramdisk_id'):
+            self.assert_check(1, ON + '[libvirt]\n%s = grml\n' % option,
+                              '[libvirt] %s is "grml"' % option, 'not the ID')
+        self.assert_check(
+            0, ON + '[libvirt]\nrescue_image_id = '
+            '7d2d1b6a-6f0c-4a51-8b8b-2f7b8f0e9c11\n')
+
+    def test_name_of_an_unused_image(self):
+        self.assert_check(
+            0, ON + 'default_rescue_image = '
+            '7d2d1b6a-6f0c-4a51-8b8b-2f7b8f0e9c11\n'
+            '[libvirt]\nrescue_image_id = grml\n')
+
     def test_patched_nova(self):
         name = 'nova.virt.hardware:check_hw_rescue_props'
         self.change_nova(name, 'def check_hw_rescue_props(x): pass\n')
