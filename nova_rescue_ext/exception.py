@@ -209,6 +209,20 @@ class MigrationSuperseded(BaseException):
     """
 
 
+class RebuildInterrupted(RescueExtException):
+    """A service died in the middle of a rebuild, which was undone."""
+
+    msg_fmt = N_('The rebuild was interrupted. The server can be rebuilt '
+                 'again.')
+
+
+class Overtaken(RescueExtException):
+    """A rebuild was undone, or has gone on, while somebody was slow."""
+
+    msg_fmt = N_('The rebuild of the server was undone, or has gone on, in '
+                 'the meantime.')
+
+
 class RebuildRefused(RescueExtException, nova_exception.ValidationError):
     """A rebuild of a server that never booted is refused.
 

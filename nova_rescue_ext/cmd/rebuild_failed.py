@@ -72,7 +72,8 @@ def add_parser(
         'rebuild-failed', help='rebuild servers that never booted')
     compute_api.add_arguments(parser)
     parser.add_argument('--reason', metavar='TEXT',
-                        help='only where the fault has this text')
+                        help='only where the fault has this text, or this '
+                             'reason (no_host, quota, ...)')
     parser.add_argument('--flavor', metavar='NAME',
                         help='only of this flavor')
     parser.add_argument('--aggregate', metavar='NAME',
@@ -236,7 +237,8 @@ def _matches(server: compute_api.Server, filters: argparse.Namespace,
         and not server.get('locked')
         and timeutils.is_older_than(failed_at, filters.older_than)
         and (not filters.reason
-             or filters.reason in compute_api.reason(server))
+             or filters.reason in compute_api.reason(server)
+             or filters.reason == server.get('fault', {}).get('reason'))
         and filters.flavor in (None, server['flavor'].get('original_name'))
         and filters.availability_zone in (
             None, server.get('OS-EXT-AZ:availability_zone'))

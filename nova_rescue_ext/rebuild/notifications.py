@@ -30,6 +30,8 @@ from nova.objects import fields
 from nova import rpc
 from oslo_log import log as logging
 
+from nova_rescue_ext.rebuild import fault
+
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
@@ -61,17 +63,30 @@ def failed(context: nova_context.RequestContext, instance: objects.Instance,
     :param source: a NotificationSource
     """
     try:
-        fault = objects.InstanceFault.get_latest_for_instance(
+        latest = objects.InstanceFault.get_latest_for_instance(
             context, instance.uuid)
-        raise nova_exception.BuildAbortException(
-            instance_uuid=instance.uuid,
-            reason=fault.message if fault else '')
-    except nova_exception.BuildAbortException as reason:
-        _notify(context, instance, fields.NotificationPhase.ERROR, source,
-                objects.BlockDeviceMappingList(objects=[]), reason)
+        reason = _exception_of(latest) if latest else _unknown('')
     except Exception:
         LOG.exception('A notification of the failed rebuild was not sent.',
                       instance=instance)
+        return
+    try:
+        raise reason  # the notification says where from
+    except Exception:
+        _notify(context, instance, fields.NotificationPhase.ERROR, source,
+                objects.BlockDeviceMappingList(objects=[]), reason)
+
+
+def _exception_of(a_fault: objects.InstanceFault) -> Exception:
+    """One of the class that tells why, with the words of the fault."""
+    name = (fault.exception_of(a_fault) or '').rpartition('.')
+    found = (getattr(nova_exception, name[2], None)
+             if name[0] == nova_exception.__name__ else None)
+    return (found or _unknown)(a_fault.message)
+
+
+def _unknown(message: str) -> Exception:
+    return nova_exception.BuildAbortException(message)
 
 
 def _notify(context: nova_context.RequestContext, instance: objects.Instance,

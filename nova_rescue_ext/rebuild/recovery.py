@@ -27,6 +27,7 @@ is finished, or the conductor died before a host was asked.
 from __future__ import annotations
 
 import datetime
+import sys
 import typing
 
 from nova.compute import task_states
@@ -42,6 +43,7 @@ from oslo_log import log as logging
 from oslo_utils import timeutils
 import sqlalchemy as sa
 
+from nova_rescue_ext import exception as our_exception
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import spec_extras
@@ -201,8 +203,8 @@ def _bury(context: nova_context.RequestContext, uuid: str) -> None:
     task_manager.report_client.delete_allocation_for_instance(
         context, uuid, force=True)
     try:
-        raise exception.NoValidHost(reason='the rebuild was interrupted')
-    except exception.NoValidHost as reason:
+        raise our_exception.RebuildInterrupted()
+    except our_exception.RebuildInterrupted as reason:
         task_manager._bury_in_cell0(
             context, spec, reason, build_requests=[build_request],
             block_device_mapping=bdms, tags=build_request.tags)
@@ -219,9 +221,11 @@ def _fail(context: nova_context.RequestContext, uuid: str) -> None:
         instance.task_state = None
         instance.save(expected_vm_state=[vm_states.BUILDING],
                       expected_task_state=[task_states.SCHEDULING])
-        compute_utils.add_instance_fault_from_exc(
-            cctxt, instance,
-            exception.NoValidHost(reason='the rebuild was interrupted'))
+        try:
+            raise our_exception.RebuildInterrupted()
+        except our_exception.RebuildInterrupted as reason:
+            compute_utils.add_instance_fault_from_exc(
+                cctxt, instance, reason, sys.exc_info())
     _finish(context, uuid)
 
 

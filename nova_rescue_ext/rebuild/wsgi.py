@@ -29,6 +29,7 @@ from nova import objects
 from nova_rescue_ext import exception
 from nova_rescue_ext import microversion
 from nova_rescue_ext import nova_types
+from nova_rescue_ext.rebuild import fault
 from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
@@ -86,6 +87,19 @@ def check_for_nova(instance: objects.Instance) -> None:
 def dispatch(original: nova_types.Original, self: wsgi.Resource,
              method: typing.Callable[..., typing.Any], request: wsgi.Request,
              action_args: dict[str, typing.Any]) -> typing.Any:
+    """Serve a request, and tell why a build failed.
+
+    Nova's schema of the answer has been checked by then.
+    """
+    answer = _dispatch(original, method, request, action_args)
+    fault.add_reasons(request, answer)
+    return answer
+
+
+def _dispatch(original: nova_types.Original,
+              method: typing.Callable[..., typing.Any],
+              request: wsgi.Request,
+              action_args: dict[str, typing.Any]) -> typing.Any:
     """Let a rebuild request of a server that never booted pass.
 
     Only the compute API knows whether the server is one. If it is not, Nova

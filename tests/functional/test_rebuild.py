@@ -55,6 +55,7 @@ class RebuildTest(rebuild_base.RebuildTestCase):
         self.assert_refused(400, self.rebuild(
             server, imageRef=self.IMAGE, networks='none'), 'networks')
         self.assert_refused(409, self.rebuild(server, imageRef=self.IMAGE))
+        self.opt_in()
         self.assert_untouched(server)
 
     def test_stock_for_server_that_booted(self):

@@ -51,6 +51,8 @@ class NotificationsTest(rebuild_base.RebuildTestCase):
             if notification['event_type'] == 'instance.rebuild.error']
         self.assertIn('No valid host', fault['nova_object.data'][
             'exception_message'])
+        self.assertEqual('NoValidHost', fault['nova_object.data'][
+            'exception'])
 
     def test_aborted(self):
         server = self.create_failed()
