@@ -329,6 +329,13 @@ class BootVolumeDeleted(RebuildRefused):
                  'failed. Delete the server and create another.')
 
 
+class TwoBootDevices(RebuildRefused):
+    """What was kept of the server contradicts itself."""
+
+    msg_fmt = N_('Nova has two records of what the server boots from. Delete '
+                 'the server and create another.')
+
+
 class ImageUnavailable(RebuildRefused):
     """The server cannot have the image."""
 
@@ -352,8 +359,25 @@ class NotGivenToProject(RebuildRefused):
 class VolumeLost(RebuildRefused):
     """A volume is gone that Nova did not make."""
 
-    msg_fmt = N_('Volume %(volume)s of the server no longer exists. Delete '
-                 'the server and create another.')
+    msg_fmt = N_('Volume %(volume)s of the server no longer exists. Name it '
+                 'in "without_block_devices" in the request to have the '
+                 'server built without it.')
+
+
+class BootVolumeLost(RebuildRefused):
+    """The same for the volume that the server boots from."""
+
+    msg_fmt = N_('Volume %(volume)s, from which the server boots, no longer '
+                 'exists. Delete the server and create another.')
+
+
+class VolumeInDanger(RebuildRefused):
+    """A host without the package deletes volumes when it fails to build."""
+
+    msg_fmt = N_('Volume %(volume)s of the server is to be deleted with it, '
+                 'and some hosts would do that if they fail to build the '
+                 'server. Try again when the operator has upgraded '
+                 'nova-compute on all hosts.')
 
 
 class VolumeTaken(RebuildRefused):
@@ -410,8 +434,36 @@ class SnapshotLost(RebuildRefused):
     """A volume is to be made from a snapshot that was deleted."""
 
     msg_fmt = N_('Volume snapshot %(snapshot)s, from which a volume of the '
-                 'server is made, no longer exists. Delete the server and '
+                 'server is made, no longer exists. Name it in '
+                 '"without_block_devices" in the request to have the server '
+                 'built without that volume.')
+    code = 400
+
+
+class BootSnapshotLost(RebuildRefused):
+    """The same for the volume that the server boots from."""
+
+    msg_fmt = N_('Volume snapshot %(snapshot)s, from which the boot volume of '
+                 'the server is made, no longer exists. Delete the server and '
                  'create another.')
+    code = 400
+
+
+class NoSuchBlockDevice(RebuildRefused):
+    """The owner wants to go on without something that the server has not."""
+
+    msg_fmt = N_('The server has no block device, other than the one that it '
+                 'boots from, that is or is made from %(ids)s. Take it out of '
+                 '"without_block_devices".')
+    code = 400
+
+
+class BlockDeviceNotGone(RebuildRefused):
+    """The owner wants to go on without something that is there."""
+
+    msg_fmt = N_('%(id)s exists, and the server gets it. Take it out of '
+                 '"without_block_devices"; what the server is not to have '
+                 'can be detached when it runs.')
     code = 400
 
 

@@ -78,7 +78,7 @@ def rebuild(original: nova_types.Original, self: compute_api.API,
     request = rebuild_request.RebuildRequest(
         image_href if beyond_schema.has_image else None, admin_password,
         files_to_inject or [], reimage_boot_volume, beyond_schema.networks,
-        beyond_schema.security_groups, kwargs)
+        beyond_schema.security_groups, kwargs, beyond_schema.without)
     with refusals.in_novas_words():
         _rebuild_never_booted(self, context, instance, request)
 
@@ -144,7 +144,8 @@ class Rebuild:
     def find_server(self) -> None:
         """Read all that is known of the server, from its cell and beside."""
         self._server = failed_server.FailedServer(self._context,
-                                                  self._looked_up)
+                                                  self._looked_up,
+                                                  self._request.without)
         # The request context is targeted at the server's cell since it was
         # looked up, and objects that are made here are not to be.
         nova_context.set_target_cell(self._context, None)
@@ -171,6 +172,9 @@ class Rebuild:
     def check_volumes(self) -> None:
         """See that each volume that exists can be had, and is not deleted."""
         build = self._build
+        block_devices.check_left_out(
+            self._context, self._api.image_api, self._api.volume_api,
+            build.instance, self._server.left_out, self._request.without)
         self._not_reserved = block_devices.check(
             self._context, self._api.volume_api, build.instance, build.bdms)
         # One may be gone, and have to be made again.

@@ -46,8 +46,7 @@ def read(context: nova_context.RequestContext,
     """Read the block devices, whatever the failed build has done to them.
 
     :param context: a RequestContext that is targeted at the server's cell
-    :returns: a list of BlockDeviceMapping, oldest first
-    :raises: VolumeLost if a volume was deleted that Nova did not make
+    :returns: a list of BlockDeviceMapping, oldest first, also deleted ones
     """
     with utils.temporary_mutation(context, read_deleted='yes'):
         bdms = sorted(objects.BlockDeviceMappingList.get_by_instance_uuid(
@@ -55,10 +54,80 @@ def read(context: nova_context.RequestContext,
     if sum(bdm.boot_index == 0 for bdm in bdms) == 2:
         # A failure to bind accelerators has written all of them twice.
         bdms = bdms[:len(bdms) // 2]
+    return bdms
+
+
+def leave_out(bdms: typing.Iterable[objects.BlockDeviceMapping],
+              without: typing.Collection[str]) -> tuple[_BlockDevices,
+                                                        _BlockDevices]:
+    """Tell those to build with from those that the owner gives up.
+
+    The server boots from one, and cannot be without it.
+
+    :param bdms: BlockDeviceMappings
+    :param without: ids of what the owner says is gone
+    :returns: two lists of BlockDeviceMapping
+    """
+    wanted, left_out = [], []
+    for bdm in bdms:
+        gone = bdm.boot_index != 0 and _source_id(bdm) in without
+        (left_out if gone else wanted).append(bdm)
+    return wanted, left_out
+
+
+def _source_id(bdm: objects.BlockDeviceMapping) -> str | None:
+    """The id of what a block device is, or is made from."""
+    return {'volume': bdm.volume_id, 'snapshot': bdm.snapshot_id,
+            'image': bdm.image_id}.get(bdm.source_type)
+
+
+def check_left_out(context: nova_context.RequestContext,
+                   image_api: glance.API, volume_api: cinder.API,
+                   instance: objects.Instance, bdms: _BlockDevices,
+                   without: typing.Collection[str]) -> None:
+    """Check that what the owner gives up is gone.
+
+    What is there could stay reserved for the server, and nobody would know.
+
+    :param bdms: the BlockDeviceMappings that are left out
+    :param without: ids of what the owner says is gone
+    :raises: NoSuchBlockDevice; BlockDeviceNotGone; what says that nobody can
+        tell
+    """
+    unknown = set(without) - {_source_id(bdm) for bdm in bdms}
+    if unknown:
+        raise exception.NoSuchBlockDevice(ids=', '.join(sorted(unknown)))
+    for bdm in bdms:
+        try:
+            _read_source(context, image_api, volume_api, instance, bdm)
+        except (nova_exception.VolumeNotFound, exception.NotVisible,
+                nova_exception.SnapshotNotFound, exception.NotOfProject):
+            continue
+        raise exception.BlockDeviceNotGone(id=_source_id(bdm))
+
+
+def _read_source(context: nova_context.RequestContext, image_api: glance.API,
+                 volume_api: cinder.API, instance: objects.Instance,
+                 bdm: objects.BlockDeviceMapping) -> None:
+    if bdm.source_type == 'volume':
+        claimed_volumes.read(context, instance, volume_api, bdm.volume_id)
+    elif bdm.source_type == 'snapshot':
+        claimed_volumes.read_snapshot(context, instance, volume_api,
+                                      bdm.snapshot_id)
+    else:
+        claimed_images.read(context, instance, image_api, bdm.image_id,
+                            claims.Origin.SERVER)
+
+
+def renew(bdms: _BlockDevices) -> None:
+    """Ask for new volumes where a failed build has deleted them.
+
+    :param bdms: what read() returned
+    :raises: VolumeLost if Nova did not make one of them
+    """
     for bdm in bdms:
         if bdm.deleted:
             _ask_for_new_volume(bdm)
-    return bdms
 
 
 def check_source(context: nova_context.RequestContext, image_api: glance.API,
@@ -83,7 +152,9 @@ def check_source(context: nova_context.RequestContext, image_api: glance.API,
             volume_id = claimed_volumes.read_snapshot(
                 context, instance, volume_api, bdm.snapshot_id)['volume_id']
         except nova_exception.SnapshotNotFound:
-            raise exception.SnapshotLost(snapshot=bdm.snapshot_id)
+            lost = (exception.BootSnapshotLost if bdm.boot_index == 0
+                    else exception.SnapshotLost)
+            raise lost(snapshot=bdm.snapshot_id)
     if volume_id and not bdm.image_id:
         try:
             claimed_volumes.read(context, instance, volume_api, volume_id)
@@ -123,6 +194,16 @@ def kept_of(
             if bdm.is_volume and bdm.delete_on_termination]
 
 
+def from_kept(kept: typing.Iterable[dict[str, typing.Any]]) -> _BlockDevices:
+    """The block devices that were kept.
+
+    :param kept: what kept_of() returned
+    :returns: a list of BlockDeviceMapping
+    """
+    return [objects.BlockDeviceMapping.obj_from_primitive(primitive)
+            for primitive in kept]
+
+
 def _without_volume_made_by_nova(
         bdm: objects.BlockDeviceMapping) -> objects.BlockDeviceMapping:
     copy = bdm.obj_clone()
@@ -133,19 +214,17 @@ def _without_volume_made_by_nova(
 
 
 def missing(rows: _BlockDevices,
-            kept: typing.Iterable[dict[str, typing.Any]]) -> _BlockDevices:
+            kept: _BlockDevices) -> _BlockDevices:
     """The block devices whose rows are gone.
 
-    :param rows: what read() returned
-    :param kept: what kept_of() returned
+    :param rows: BlockDeviceMappings that were read
+    :param kept: what from_kept() returned
     :returns: a list of BlockDeviceMapping
     :raises: VolumeLost if one has a volume that Nova did not make
     """
     there = collections.Counter(_identity(bdm) for bdm in rows)
-    wanted = [objects.BlockDeviceMapping.obj_from_primitive(primitive)
-              for primitive in kept]
     lost = []
-    for bdm in wanted:
+    for bdm in kept:
         if there[_identity(bdm)]:
             there[_identity(bdm)] -= 1
         else:
@@ -215,7 +294,9 @@ def reserve(context: nova_context.RequestContext, volume_api: cinder.API,
 def _ask_for_new_volume(bdm: objects.BlockDeviceMapping) -> None:
     """The volume is gone: have it made again, if Nova had made it."""
     if bdm.source_type not in _MADE_BY_NOVA:
-        raise exception.VolumeLost(volume=bdm.volume_id)
+        lost = (exception.BootVolumeLost if bdm.boot_index == 0
+                else exception.VolumeLost)
+        raise lost(volume=bdm.volume_id)
     if bdm.destination_type == 'volume':
         bdm.volume_id = bdm.attachment_id = None
 

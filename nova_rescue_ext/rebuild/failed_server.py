@@ -15,6 +15,8 @@
 
 from __future__ import annotations
 
+import typing
+
 from nova.compute import utils as compute_utils
 import nova.conf
 from nova import context as nova_context
@@ -42,6 +44,7 @@ class FailedServer:
     :ivar cell: the CellMapping that has its row
     :ivar instance: the Instance
     :ivar bdms: a list of BlockDeviceMapping
+    :ivar left_out: another, of those that its owner goes on without
     :ivar history: instance actions, see :func:`database.read_history`
     :ivar spec: the RequestSpec
     :ivar extras: what is kept beside the RequestSpec
@@ -50,11 +53,13 @@ class FailedServer:
     """
 
     def __init__(self, context: nova_context.RequestContext,
-                 instance: objects.Instance) -> None:
+                 instance: objects.Instance,
+                 without: typing.Collection[str] = ()) -> None:
         """Read the server.
 
         :param instance: the Instance as the request has looked it up: its
             metadata are taken, and the rest is read once more
+        :param without: ids of the block devices that are left out
         :raises: RebuildRefused; InstanceMappingNotFound; InstanceNotFound
         """
         uuid = instance.uuid
@@ -69,19 +74,30 @@ class FailedServer:
                 cctxt, uuid, expected_attrs=unsaved_objects.ATTRIBUTES)
             self.instance.metadata = metadata
             self.instance.system_metadata = system_metadata
-            self.bdms = block_devices.read(cctxt, uuid)
+            self.bdms, self.left_out = block_devices.leave_out(
+                block_devices.read(cctxt, uuid), without)
             self.history = database.read_history(cctxt, uuid)
         try:
             self.spec, self.extras = spec_extras.read_with_spec(context, uuid)
         except nova_exception.RequestSpecNotFound:
             raise exception.RequestSpecLost()
-        self.bdms += block_devices.missing(
-            self.bdms, self.extras.get('block_devices', ()))
+        block_devices.renew(self.bdms)
+        self._add_missing_block_devices(without)
         self.root_bdm = next(
             (bdm for bdm in self.bdms if bdm.boot_index == 0), None)
         self.is_volume_backed = compute_utils.is_volume_backed_instance(
             context, self.instance,
             objects.BlockDeviceMappingList(objects=self.bdms))
+
+    def _add_missing_block_devices(self,
+                                   without: typing.Collection[str]) -> None:
+        kept, left_out = block_devices.leave_out(
+            block_devices.from_kept(self.extras.get('block_devices', ())),
+            without)
+        self.bdms += block_devices.missing(self.bdms, kept)
+        if sum(bdm.boot_index == 0 for bdm in self.bdms) > 1:
+            raise exception.TwoBootDevices()
+        self.left_out += left_out
 
     def check_at_rest(self, context: nova_context.RequestContext) -> None:
         """Refuse while somebody may still be at work on the server.

@@ -36,19 +36,23 @@ class RebuildRequest:
     :param networks: the NetworkRequestList to build with, or None
     :param security_groups: names or ids of those to build with, or None
     :param arguments: the keyword arguments of Nova's rebuild
+    :param without: ids of volumes, snapshots and images that are gone, and
+        whose block devices are left out
     """
 
     def __init__(self, image_id: str | None, admin_password: str,
                  files: list[typing.Any], reimage_boot_volume: bool,
                  networks: objects.NetworkRequestList | None,
                  security_groups: list[str] | None,
-                 arguments: dict[str, typing.Any]) -> None:
+                 arguments: dict[str, typing.Any],
+                 without: typing.Collection[str] = ()) -> None:
         self.image_id = image_id
         self.admin_password = admin_password
         self.files = files
         self.reimage_boot_volume = reimage_boot_volume
         self.networks = networks
         self.security_groups = security_groups
+        self.without = without
         self.auto_disk_config = arguments.get('auto_disk_config')
         self.changes_key = 'key_name' in arguments
         self.key_name = arguments.get('key_name')

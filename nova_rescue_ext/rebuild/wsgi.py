@@ -13,15 +13,16 @@
 
 """``POST /servers/{id}/action {"rebuild": ...}`` before Nova's schema sees it.
 
-For a server that never booted, ``imageRef`` may be absent, and ``networks``
-and ``security_groups`` be present. Nova's schemas say otherwise, so they are
-taken out here and handed to the compute API by the thread that serves the
-request.
+For a server that never booted, ``imageRef`` may be absent, and ``networks``,
+``security_groups`` and ``without_block_devices`` be present. Nova's schemas
+say otherwise, so they are taken out here and handed to the compute API by the
+thread that serves the request.
 """
 
 from __future__ import annotations
 
 import typing
+import uuid
 
 from nova.api.openstack import api_version_request
 from nova import objects
@@ -39,6 +40,11 @@ if typing.TYPE_CHECKING:
 # Nova's schema wants an image; the compute API does not look at this one.
 _NO_IMAGE = '00000000-0000-0000-0000-000000000000'
 
+_WITHOUT = 'without_block_devices'
+_WITHOUT_SCHEMA = {'type': 'array', 'minItems': 1, 'maxItems': 255,
+                   'uniqueItems': True,
+                   'items': {'type': 'string', 'format': 'uuid'}}
+
 
 class BeyondSchema(operation.Operation):
     """What a rebuild request says beyond Nova's schema.
@@ -49,20 +55,24 @@ class BeyondSchema(operation.Operation):
         that were kept
     :param security_groups: names or ids of those to build with, or None for
         those that the server has
+    :param without: ids of what the block devices that are left out are, or
+        are made from
     """
 
     def __init__(self, instance_uuid: str, has_image: bool = True,
                  networks: objects.NetworkRequestList | None = None,
-                 security_groups: list[str] | None = None) -> None:
+                 security_groups: list[str] | None = None,
+                 without: list[str] | None = None) -> None:
         super().__init__(instance_uuid)
         self.has_image = has_image
         self.networks = networks
         self.security_groups = security_groups
+        self.without = without or []
 
     def says_nothing(self) -> bool:
         """Whether Nova can serve the request as it is."""
         return (self.has_image and self.networks is None
-                and self.security_groups is None)
+                and self.security_groups is None and not self.without)
 
 
 def beyond_schema(instance_uuid: str) -> BeyondSchema:
@@ -109,10 +119,12 @@ def _dispatch(original: nova_types.Original,
     if wanted is None:
         return original(method, request, action_args)
     has_image = 'imageRef' in wanted
-    networks = security_groups = None
+    networks = security_groups = without = None
     if 'security_groups' in wanted:
         security_groups = _security_groups(request,
                                            wanted.pop('security_groups'))
+    if _WITHOUT in wanted:
+        without = _without(wanted.pop(_WITHOUT))
     if ('networks' in wanted
             and api_version_request.is_supported(request, '2.37')):
         networks = _networks(method.__self__,  # type: ignore[attr-defined]
@@ -122,7 +134,7 @@ def _dispatch(original: nova_types.Original,
                                            rebuild=wanted))
     try:
         with BeyondSchema(action_args['id'].lower(), has_image, networks,
-                          security_groups):
+                          security_groups, without):
             return original(method, request, adjusted)
     except exception.LeftToNova:
         return original(method, request, action_args)
@@ -168,15 +180,31 @@ def _security_groups(request: wsgi.Request,
     return [group['name'] for group in security_groups]
 
 
+def _without(ids: typing.Any) -> list[str]:
+    """Ids of what is gone.
+
+    :returns: a list of UUIDs as Nova writes them
+    :raises: ValidationError
+    """
+    _validate({_WITHOUT: _WITHOUT_SCHEMA}, {_WITHOUT: ids})
+    return [str(uuid.UUID(an_id)) for an_id in ids]
+
+
 def _validate_as_create(request: wsgi.Request,
                         **parameters: typing.Any) -> None:
     # Nova's API modules import this one's target: late.
     from nova.api.openstack.compute.schemas import servers as schemas
-    from nova.api.validation import validators
 
     create = (schemas.create_v242
               if api_version_request.is_supported(request, '2.42')
               else schemas.create_v237)
     properties = create['properties']['server']['properties']
-    validators._SchemaValidator({'type': 'object', 'properties': {
-        name: properties[name] for name in parameters}}).validate(parameters)
+    _validate({name: properties[name] for name in parameters}, parameters)
+
+
+def _validate(properties: dict[str, typing.Any],
+              parameters: dict[str, typing.Any]) -> None:
+    from nova.api.validation import validators
+
+    validators._SchemaValidator({
+        'type': 'object', 'properties': properties}).validate(parameters)

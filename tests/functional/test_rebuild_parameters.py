@@ -256,17 +256,6 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.add_capacity()
         self.rebuilt(server, imageRef=self.IMAGE)
 
-    def test_snapshot_deleted(self):
-        server = self.create_failed_with_all_sources()
-        del self.cinder.volume_snapshots[SNAPSHOT]
-        self.patch('nova.volume.cinder.API.get_snapshot', self.no_snapshot)
-        self.assert_refused(400, self.rebuild(server), SNAPSHOT)
-        self.assert_untouched(server)
-
-    @staticmethod
-    def no_snapshot(itself, context, snapshot_id):
-        raise exception.SnapshotNotFound(snapshot_id=snapshot_id)
-
     def test_volume_in_use(self):
         server = self.create_failed(bdms=[ROOT])
         self.forget(*self.attachments(server))
@@ -305,7 +294,90 @@ class VolumesTest(rebuild_base.RebuildTestCase):
     def test_data_volume_deleted(self):
         server = self.create_failed(bdms=[ROOT, DATA])
         self.lose(DATA['uuid'])
+        self.assert_refused(409, self.rebuild(server), DATA['uuid'],
+                            'without_block_devices')
+        self.assert_untouched(server)
+        self.failed_again(server, without_block_devices=[
+            DATA['uuid'].upper()])
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual([ROOT['uuid']], [
+            device[-1] for device in self.block_devices(server)])
+
+    def test_data_volume_deleted_with_its_row(self):
+        """By the clean-up of a failed build."""
+        server = self.create_failed(bdms=[
+            ROOT, dict(DATA, delete_on_termination=True)])
+        self.lose(DATA['uuid'])
+        with nova_context.target_cell(
+                self.context, self.cell_mappings['cell0']) as context:
+            objects.BlockDeviceMapping.get_by_volume_and_instance(
+                context, DATA['uuid'], server['id']).destroy()
         self.assert_refused(409, self.rebuild(server), DATA['uuid'])
+        self.add_capacity()
+        self.rebuilt(server, without_block_devices=[DATA['uuid']])
+        self.assertEqual([ROOT['uuid']], [
+            device[-1] for device in self.block_devices(server)])
+
+    def test_snapshot_deleted(self):
+        server = self.create_failed_with_all_sources()
+        self.record_volumes()
+        del self.cinder.volume_snapshots[SNAPSHOT]
+        self.patch('nova.volume.cinder.API.get_snapshot', self.no_snapshot)
+        self.assert_refused(400, self.rebuild(server), SNAPSHOT,
+                            'without_block_devices')
+        self.assert_untouched(server)
+        self.add_capacity()
+        self.rebuilt(server, without_block_devices=[SNAPSHOT])
+        self.assertEqual([(1, None, self.IMAGE), (3, None, None)],
+                         sorted(self.volume_requests))
+        self.assertEqual(3, len(self.block_devices(server)))
+
+    @staticmethod
+    def no_snapshot(itself, context, snapshot_id):
+        raise exception.SnapshotNotFound(snapshot_id=snapshot_id)
+
+    def test_snapshot_of_boot_volume_deleted(self):
+        server = self.create_failed_with_all_sources(
+            [dict(TO_BE_MADE[1], boot_index=0)])
+        self.patch('nova.volume.cinder.API.get_snapshot', self.no_snapshot)
+        response = self.rebuild(server)
+        self.assert_refused(400, response, SNAPSHOT, 'create another')
+        self.assertNotIn('without_block_devices', response.text)
+        self.assert_refused(400, self.rebuild(
+            server, without_block_devices=[SNAPSHOT]), 'create another')
+        self.assert_untouched(server)
+
+    def test_without_what_is_there(self):
+        server = self.create_failed(bdms=[ROOT, DATA])
+        for ids, words in (
+                ([DATA['uuid']], 'exists'),
+                ([ROOT['uuid']], 'boots from'),
+                ([uuids.another], uuids.another),
+                (['x'], 'not a'), ([], 'without_block_devices'),
+                ('x', 'without_block_devices'),
+                ([DATA['uuid']] * 2, 'non-unique')):
+            self.assert_refused(400, self.rebuild(
+                server, without_block_devices=ids), words)
+        self.assert_untouched(server)
+        self.opt_in()
+        self.add_capacity()
+        booted = self.rebuilt(server)
+        # Nova answers for itself.
+        self.assert_refused(400, self.rebuild(
+            booted, imageRef=self.IMAGE, without_block_devices=[
+                DATA['uuid']]), 'without_block_devices')
+
+    def test_without_while_cinder_is_down(self):
+        server = self.create_failed(bdms=[ROOT, DATA])
+
+        def fail(*args, **kwargs):
+            raise exception.CinderConnectionFailed(reason='none')
+
+        self.patch('nova.volume.cinder.API.get', fail)
+        self.assert_refused(409, self.rebuild(
+            server, without_block_devices=[DATA['uuid']]), 'again later')
+        self.assert_untouched(server)
 
     def test_volume_to_be_made(self):
         server = self.create_failed(bdms=[NEW_ROOT])
