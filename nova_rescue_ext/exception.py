@@ -281,6 +281,13 @@ class ServerChanged(RebuildRefused):
     msg_fmt = N_('The server was changed or is being deleted.')
 
 
+class RebuildUndone(RebuildRefused):
+    """The operator has undone a rebuild that was slow."""
+
+    msg_fmt = N_('The rebuild took so long that the operator has undone it. '
+                 'Try again.')
+
+
 class RequestSpecLost(RebuildRefused):
     """There is no RequestSpec to build from."""
 

@@ -116,7 +116,9 @@ class Rebuild:
         self._server: failed_server.FailedServer = None  # type: ignore
         self._build: new_build.NewBuild = None  # type: ignore
         self._build_request: objects.BuildRequest = None
+        self._attempt: dict[str, object] = {}
         self._not_reserved: list[objects.BlockDeviceMapping] = []
+        self._found: set[str | None] = set()
 
     def run(self) -> None:
         """Rebuild the server.
@@ -194,11 +196,12 @@ class Rebuild:
         build, server = self._build, self._server
         # A conductor without the package never writes it to the new row.
         older = server.extras.get('history', [])[-database.HISTORY_LENGTH:]
-        attempt = spec_extras.new_attempt(server.cell, older)
+        attempt = self._attempt = spec_extras.new_attempt(server.cell, older)
         try:
             self._build_request = database.begin(
                 self._context, build, server.cell, server.instance.created_at,
                 dict(server.extras, rebuild=attempt, sent=None,
+                     before=build.spec_before,
                      history=older + server.history))
         except db_exc.DBDuplicateEntry:
             raise self._why_there_is_a_build_request()
@@ -309,9 +312,20 @@ class Rebuild:
 
     def roll_back(self) -> None:
         """Have the row in the cell be the server again."""
-        if database.undo_begin(self._context, self._uuid, self._server.cell):
-            return
+        try:
+            if database.undo_begin(self._context, self._uuid,
+                                   self._server.cell, self._attempt):
+                return
+        except exception.Overtaken:
+            return  # it is, and may be rebuilt by somebody else
+        except db_exc.DBError:
+            LOG.exception('The rebuild is not undone, as the API database '
+                          'does not answer. The server stays in BUILD until '
+                          '"nova-rescue-ext-manage rebuild-interrupted" '
+                          'undoes the rebuild.', instance_uuid=self._uuid)
+            raise exception.RebuildUndecided()
         # The owner deleted the server while it was in BUILD: finish that.
+        self._free_volumes()
         with nova_context.target_cell(
                 self._context, self._server.cell) as cctxt:
             # Their DELETE may have changed it before.
@@ -321,13 +335,26 @@ class Rebuild:
     def mark_sent(self) -> None:
         """Say that the message is going to be sent: there is no way back.
 
-        :raises: InstanceNotFound if the owner has deleted the server
+        :raises: InstanceNotFound if the owner has deleted the server;
+            RebuildUndone; RebuildUndecided
         """
-        if not database.mark_sent(
-                self._context, self._uuid, self._build.networks,
-                spec_extras.named_ports(self._server.extras)):
-            database.remove_traces(self._context, self._uuid)
-            raise nova_exception.InstanceNotFound(instance_id=self._uuid)
+        build = self._build
+        try:
+            if not database.mark_sent(
+                    self._context, self._uuid, self._attempt, build.networks,
+                    spec_extras.named_ports(self._server.extras),
+                    block_devices.kept_of(build.bdms)):
+                database.remove_traces(self._context, self._uuid)
+                raise nova_exception.InstanceNotFound(instance_id=self._uuid)
+        except exception.Overtaken:
+            raise exception.RebuildUndone()
+        except db_exc.DBError:
+            LOG.exception('The message to build the server is not sent, as '
+                          'the API database does not answer. The server stays '
+                          'in BUILD until "nova-rescue-ext-manage '
+                          'rebuild-interrupted" undoes the rebuild.',
+                          instance_uuid=self._uuid)
+            raise exception.RebuildUndecided()
 
     def send_to_conductor(self) -> None:
         """Have nova-conductor build the server."""

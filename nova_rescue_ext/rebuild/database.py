@@ -103,14 +103,20 @@ def _mapping(context: nova_context.RequestContext,
 
 @_retried
 def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
-               cell: objects.CellMapping) -> bool:
+               cell: objects.CellMapping,
+               attempt: spec_extras.Extras) -> bool:
     """Undo begin(): the row in the cell is the server again.
 
     :param cell: the CellMapping that has the server's row
+    :param attempt: the one that is undone
     :returns: False if somebody has deleted the BuildRequest, and with it the
         server; then nothing is changed
+    :raises: Overtaken if the attempt has been undone, or its message sent;
+        then nothing is changed either
     """
     with api_db_api.context_manager.writer.using(context):
+        if not spec_extras.is_unsent(context, instance_uuid, attempt):
+            return False
         if not context.session.query(api_models.BuildRequest).filter_by(
                 instance_uuid=instance_uuid).delete():
             return False
@@ -118,6 +124,26 @@ def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
             instance_uuid=instance_uuid, cell_id=None).update(
                 {'cell_id': cell.id}, synchronize_session=False)
         spec_extras.cancel_attempt(context, instance_uuid)
+    return True
+
+
+@_retried
+def touch_row(context: nova_context.RequestContext,
+              instance_uuid: str) -> bool:
+    """Have destroy_row() find the row changed, of whoever has read it before.
+
+    :param context: a RequestContext that is targeted at the row's cell
+    :returns: False if the row is gone
+    """
+    with main_db_api.get_context_manager(context).writer.using(context):
+        row = context.session.query(main_models.Instance).filter_by(
+            uuid=instance_uuid, deleted=0).with_for_update().first()
+        if row is None:
+            return False
+        # The time is kept in seconds.
+        row.updated_at = max(
+            timeutils.utcnow(), (row.updated_at or row.created_at)
+            + datetime.timedelta(seconds=1)).replace(microsecond=0)
     return True
 
 
@@ -164,16 +190,22 @@ def has_row(context: nova_context.RequestContext, instance_uuid: str) -> bool:
 
 @_retried
 def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
+              attempt: spec_extras.Extras,
               networks: objects.NetworkRequestList | None,
-              named_ports: typing.Iterable[str] | None = None) -> bool:
+              named_ports: typing.Iterable[str] | None = None,
+              block_devices: typing.Iterable[spec_extras.Extras] = ()
+              ) -> bool:
     """Say that the message is going to be sent.
 
     From now on a row of the server, in whatever cell, is not the old one, and
     its networks are those of this rebuild.
 
+    :param attempt: the one whose message it is
     :param networks: a NetworkRequestList, or None
     :param named_ports: ids of ports that were named for earlier attempts
+    :param block_devices: what block_devices.kept_of() returned
     :returns: False if somebody has deleted the server since begin()
+    :raises: Overtaken if the attempt has been undone
     """
     spec, build_request = api_models.RequestSpec, api_models.BuildRequest
     with api_db_api.context_manager.writer.using(context):
@@ -182,11 +214,15 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
             build_request.instance_uuid == spec.instance_uuid).filter(
                 spec.instance_uuid == instance_uuid).with_for_update().first()
         if row is None:
+            # Undone, it has no BuildRequest either.
+            spec_extras.is_unsent(context, instance_uuid, attempt)
             return False
+        spec_extras.check_unsent(row, attempt)
         spec_extras.keep_in(
-            context, row, sent=True,
+            context, row, sent=True, before=None,
             requested=spec_extras.networks_to_primitive(networks),
-            named_ports=sorted(named_ports or ()) or None)
+            named_ports=sorted(named_ports or ()) or None,
+            block_devices=list(block_devices) or None)
     return True
 
 

@@ -62,6 +62,8 @@ class NewBuild:
     :ivar bdms: a BlockDeviceMappingList
     :ivar networks: a NetworkRequestList, or None for what there is
     :ivar spec: the RequestSpec
+    :ivar spec_before: what has to be put back into the RequestSpec if the
+        rebuild is undone, as plain data, or None
     :ivar tags: a TagList
     :ivar image: a dict, as Nova's builder takes it
     """
@@ -81,6 +83,7 @@ class NewBuild:
         self.bdms = unsaved_objects.block_device_mappings(
             context, server.bdms)
         self.tags = unsaved_objects.tags(context, server.instance)
+        self.spec_before: dict[str, typing.Any] | None = None
         self.image: dict[str, typing.Any] = {}
         self._origin = claims.Origin.SERVER  # of the image
         self.networks: objects.NetworkRequestList | None = None
@@ -160,6 +163,9 @@ class NewBuild:
             except nova_exception.SecurityGroupNotFound:
                 raise exception.SecurityGroupLost(group=name)
         if self._request.security_groups is not None:
+            # All else is made anew by each rebuild.
+            self.spec_before = spec_extras.security_groups_to_primitive(
+                self.spec)
             self.spec.security_groups = security_group_api.\
                 populate_security_groups(groups)
 

@@ -186,8 +186,15 @@ def remedy(context: nova_context.RequestContext,
 
 
 def _undo(context: nova_context.RequestContext, uuid: str) -> None:
-    if not database.undo_begin(context, uuid, _old_cell(
-            context, spec_extras.read(context, uuid))):
+    extras = spec_extras.read(context, uuid)
+    if 'rebuild' not in extras:
+        raise our_exception.Overtaken()
+    cell = _old_cell(context, extras)
+    with nova_context.target_cell(context, cell) as cctxt:
+        # nova-api may only be slow, and about to remove the row.
+        if not database.touch_row(cctxt, uuid):
+            raise our_exception.Overtaken()
+    if not database.undo_begin(context, uuid, cell, extras['rebuild']):
         raise exception.BuildRequestNotFound(uuid=uuid)
 
 

@@ -32,6 +32,7 @@ from nova import objects
 from oslo_serialization import jsonutils
 from oslo_utils import uuidutils
 
+from nova_rescue_ext import exception as our_exception
 from nova_rescue_ext import nova_types
 
 KEY = 'nova_rescue_ext'
@@ -40,7 +41,7 @@ KEY = 'nova_rescue_ext'
 Extras = dict[str, typing.Any]
 
 # What is kept only while a server is rebuilt, in order not to be kept.
-_ENDED = {'rebuild': None, 'sent': None, 'history': None}
+_ENDED = {'rebuild': None, 'sent': None, 'history': None, 'before': None}
 # How the text of a RequestSpec shows, to SQL, that its server is rebuilt.
 REBUILD_IN_TEXT = '"rebuild": {"cell": '
 
@@ -92,6 +93,11 @@ def new_attempt(cell: objects.CellMapping,
             'attempt': uuidutils.generate_uuid()}
 
 
+def attempt_in(text: str) -> str | None:
+    """The UUID of the rebuild that the text of a RequestSpec tells of."""
+    return _of(text).get('rebuild', {}).get('attempt')
+
+
 def is_attempt(context: nova_context.RequestContext, instance_uuid: str,
                attempt: dict[str, typing.Any]) -> bool:
     """Whether a server is still being rebuilt by this attempt.
@@ -104,6 +110,34 @@ def is_attempt(context: nova_context.RequestContext, instance_uuid: str,
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
         return _of(row.spec).get('rebuild') == attempt
+
+
+def is_unsent(context: nova_context.RequestContext, instance_uuid: str,
+              attempt: Extras) -> bool:
+    """Whether the server of an attempt is there, locked for a transaction.
+
+    :param attempt: what new_attempt() returned
+    :raises: Overtaken if another is under way, or its message was sent
+    """
+    with api_db_api.context_manager.writer.using(context):
+        try:
+            row = _row(context, instance_uuid, lock=True)
+        except exception.RequestSpecNotFound:
+            return False
+        check_unsent(row, attempt)
+        return True
+
+
+def check_unsent(row: models.RequestSpec, attempt: Extras) -> None:
+    """See that no message of an attempt was sent, and that it is not undone.
+
+    :param row: of the RequestSpec
+    :param attempt: what new_attempt() returned
+    :raises: Overtaken
+    """
+    extras = _of(row.spec)
+    if extras.get('rebuild') != attempt or extras.get('sent'):
+        raise our_exception.Overtaken()
 
 
 def end_attempt(context: nova_context.RequestContext, instance_uuid: str,
@@ -129,9 +163,20 @@ def cancel_attempt(context: nova_context.RequestContext,
         row = _row(context, instance_uuid, lock=True)
         extras = _of(row.spec)
         older = extras.get('rebuild', {}).get('older', 0)
+        if 'before' in extras:
+            spec = jsonutils.loads(row.spec)
+            spec['nova_object.data'].update(extras['before'])
+            row.spec = jsonutils.dumps(spec)
         _write(context, row, {
             **extras, **_ENDED,
             'history': extras.get('history', [])[:older] or None})
+
+
+def security_groups_to_primitive(request_spec: objects.RequestSpec) -> Extras:
+    """The security groups of a RequestSpec as plain data, to be put back."""
+    groups = request_spec.security_groups
+    return {'security_groups':
+            None if groups is None else groups.obj_to_primitive()}
 
 
 def save_with_spec(context: nova_context.RequestContext,

@@ -165,6 +165,18 @@ class SecurityGroupsTest(rebuild_base.RebuildTestCase):
         self.add_capacity()
         self.rebuilt(server)
 
+    def test_groups_of_a_refused_rebuild(self):
+        """They are not those of the next one."""
+        server = self.create_failed(security_groups=[{'name': 'web'}])
+        patch = self.patch_step('check_quota', mock.Mock(
+            side_effect=exception.PortLimitExceeded()))
+        self.assert_refused(403, self.rebuild(
+            server, security_groups=[{'name': 'db'}]))
+        patch.stop()
+        self.assertEqual([uuids.web], self.groups_of(server))
+        self.failed_again(server)
+        self.assertEqual([uuids.web], self.groups_of(server))
+
     def test_same_groups(self):
         server = self.create_failed(security_groups=[{'name': 'web'}])
         self.add_capacity()

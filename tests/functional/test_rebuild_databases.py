@@ -27,10 +27,12 @@ from nova.db.api import models as api_models
 from nova.db.main import api as main_db_api
 from nova.db.main import models as main_models
 from nova import exception
+from nova.network import security_group_api
 from nova import objects
 from nova import test
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import enginefacade
+from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -187,22 +189,21 @@ class _DatabaseTests:
         for value in (None, False):
             self.change_mapping(queued_for_delete=value)
             self.begin()
-            self.assertTrue(database.undo_begin(
-                self.context, uuids.server, self.cell))
+            self.assertTrue(self.undo())
 
     def test_deadlocks_are_retried(self):
         """A cluster aborts one of two transactions that meet."""
         self.abort(3)
         self.begin()
         self.abort(3)
-        self.assertTrue(database.mark_sent(self.context, uuids.server, None))
+        self.assertTrue(self.undo())
+        self.assertNotIn('rebuild', extras.read(self.context, uuids.server))
+        self.begin()
         self.abort(3)
         database.destroy_row(self.context, self.find())
         self.abort(3)
-        self.assertTrue(database.undo_begin(
-            self.context, uuids.server, self.cell))
-        self.assertEqual({}, extras.read(self.context, uuids.server).get(
-            'rebuild', {}))
+        self.assertTrue(database.mark_sent(
+            self.context, uuids.server, self.attempt, None))
 
     def abort(self, times):
         """Have the next transactions be aborted when they end."""
@@ -232,17 +233,74 @@ class _DatabaseTests:
 
     def test_undo_begin(self):
         self.begin()
-        self.assertTrue(database.undo_begin(
-            self.context, uuids.server, self.cell))
+        self.assertTrue(self.undo())
         self.assertFalse(self.is_building())
         self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
         self.assertEqual({}, extras.read(self.context, uuids.server))
-        self.assertFalse(database.undo_begin(
-            self.context, uuids.server, self.cell))
+        self.assertRaises(ext_exception.Overtaken, self.undo)
+
+    def undo(self, attempt=None):
+        return database.undo_begin(self.context, uuids.server, self.cell,
+                                   attempt or self.attempt)
+
+    def test_undo_begin_of_a_server_that_is_deleted(self):
+        self.begin()
+        self.delete_build_request()
+        self.assertFalse(self.undo())
+        self.assertIsNone(self.mapped_cell())
+
+    def test_undo_begin_of_an_attempt_that_was_overtaken(self):
+        """It was undone already, and there is another."""
+        self.begin()
+        slow = self.attempt
+        self.undo()
+        self.begin()
+        self.assertRaises(ext_exception.Overtaken, self.undo, slow)
+        self.assertTrue(self.is_building())
+        self.assertIsNone(self.mapped_cell())
+        self.assertRaises(ext_exception.Overtaken, database.mark_sent,
+                          self.context, uuids.server, slow, None)
+        self.assertNotIn('sent', extras.read(self.context, uuids.server))
+        self.assertTrue(self.undo())
+        self.assertRaises(ext_exception.Overtaken, database.mark_sent,
+                          self.context, uuids.server, slow, None)
+
+    def test_undo_begin_when_the_message_was_sent(self):
+        self.begin()
+        database.mark_sent(self.context, uuids.server, self.attempt, None)
+        self.assertRaises(ext_exception.Overtaken, self.undo)
+        self.assertTrue(self.is_building())
+
+    def test_touched_row(self):
+        """Whoever has read it before cannot remove it."""
+        instance = self.find()
+        for _round in range(2):
+            self.assertTrue(database.touch_row(self.context, uuids.server))
+            self.assertRaises(exception.ConstraintNotMet,
+                              database.destroy_row, self.context, instance)
+            instance = self.find()
+        database.destroy_row(self.context, instance)
+        self.assertFalse(database.touch_row(self.context, uuids.server))
+
+    def test_undo_begin_puts_security_groups_back(self):
+        self.spec.security_groups = (
+            security_group_api.populate_security_groups(['one']))
+        before = extras.security_groups_to_primitive(self.spec)
+        self.spec.save()
+        self.spec.security_groups = (
+            security_group_api.populate_security_groups(['other']))
+        self.begin(before=before)
+        self.undo()
+        text = extras.read_texts(self.context, [uuids.server])[uuids.server]
+        found = jsonutils.loads(text)['nova_object.data']['security_groups']
+        self.assertEqual(before['security_groups'], found)
+        self.assertEqual('one', found['nova_object.data']['objects'][0][
+            'nova_object.data']['name'])
+        self.assertEqual({}, extras.read(self.context, uuids.server))
 
     def test_undo_begin_with_actions_of_an_earlier_attempt(self):
         self.begin(['older'], history=['older', 'of the row'])
-        database.undo_begin(self.context, uuids.server, self.cell)
+        self.undo()
         self.assertEqual({'history': ['older']},
                          extras.read(self.context, uuids.server))
 
@@ -259,7 +317,8 @@ class _DatabaseTests:
 
     def test_mark_sent(self):
         self.begin()
-        self.assertTrue(database.mark_sent(self.context, uuids.server, None))
+        self.assertTrue(database.mark_sent(
+            self.context, uuids.server, self.attempt, None))
         self.assertEqual(
             {'rebuild': self.attempt, 'sent': True,
              'requested': {'networks': None}},
@@ -268,7 +327,8 @@ class _DatabaseTests:
     def test_mark_sent_of_a_server_that_is_deleted(self):
         self.begin()
         self.delete_build_request()
-        self.assertFalse(database.mark_sent(self.context, uuids.server, None))
+        self.assertFalse(database.mark_sent(
+            self.context, uuids.server, self.attempt, None))
         self.assertNotIn('sent', extras.read(self.context, uuids.server))
 
     def delete_build_request(self):

@@ -22,6 +22,7 @@ from nova import exception
 from nova import objects
 from oslo_db import exception as db_exc
 
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.rebuild import api as rebuild_api
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
@@ -279,6 +280,108 @@ class RacesTest(_TestCase):
         patch.stop()
         self.assertEqual('BUILD', self.api.get_server(server['id'])['status'])
         self.remedy_interrupted(recovery.BURY)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def interrupt(self, server, *then):
+        """An operator undoes a rebuild that is only slow, just before step 3.
+
+        :param then: what happens after that
+        """
+        def undo(operation):
+            patched.stop()
+            self.remedy_interrupted(recovery.UNDO)
+            self.assertEqual('ERROR', self.api.get_server(
+                server['id'])['status'])
+            for function in then:
+                function()
+
+        patched = self.patch_step('check_quota', undo)
+
+    def test_undone_while_it_is_slow(self):
+        server = self.create_failed()
+        self.interrupt(server)
+        self.assert_refused(409, self.rebuild(server))
+        self.assertEqual(('ERROR', 1), (
+            self.api.get_server(server['id'])['status'],
+            self.count_rows(server)))
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_undone_while_it_is_slow_and_fails(self):
+        server = self.create_failed()
+
+        def fail():
+            raise exception.PortLimitExceeded()
+
+        self.interrupt(server, fail)
+        self.assert_refused(403, self.rebuild(server))
+        self.assertEqual(('ERROR', 1), (
+            self.api.get_server(server['id'])['status'],
+            self.count_rows(server)))
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_undone_while_it_is_slow_and_rebuilt(self):
+        """The first must not undo the second."""
+        server = self.create_failed()
+        begun = []
+
+        def rebuild():
+            pause = self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
+                               'schedule_and_build_instances',
+                               lambda *args, **kwargs: begun.append(kwargs))
+            self.assertEqual(202, self.rebuild(server).status_code)
+            pause.stop()
+
+        self.interrupt(server, rebuild)
+        self.assert_refused(409, self.rebuild(server))
+        self.assertEqual(('BUILD', None), (
+            self.api.get_server(server['id'])['status'],
+            self.cell_of(server)))
+        self.assertEqual(1, len(begun))
+        self.remedy_interrupted(recovery.BURY)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_undone_between_two_steps(self):
+        """The row is gone, and the message not yet on its way."""
+        server = self.create_failed()
+        self.add_capacity()
+
+        def undo(*args):
+            self.patch_stop.stop()
+            extras = spec_extras.read(self.context, server['id'])
+            self.assertNotIn('sent', extras)
+            self.assertRaises(ext_exception.Overtaken, recovery._undo,
+                              self.context, server['id'])
+            return database.mark_sent(*args)
+
+        self.patch_stop = self.patch(
+            'nova_rescue_ext.rebuild.database.mark_sent', undo)
+        self.rebuilt(server)
+
+    def test_database_away_when_the_message_is_to_be_sent(self):
+        server = self.create_failed()
+        patch = self.patch('nova_rescue_ext.rebuild.database.mark_sent',
+                           mock.Mock(side_effect=db_exc.DBConnectionError()))
+        self.assert_refused(503, self.rebuild(server), 'stays in BUILD')
+        patch.stop()
+        self.remedy_interrupted(recovery.BURY)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_database_away_when_it_is_undone(self):
+        server = self.create_failed()
+        patches = [
+            self.patch_step('check_quota', mock.Mock(
+                side_effect=exception.PortLimitExceeded())),
+            self.patch('nova_rescue_ext.rebuild.database.undo_begin',
+                       mock.Mock(side_effect=db_exc.DBConnectionError()))]
+        self.assert_refused(503, self.rebuild(server), 'stays in BUILD')
+        for patch in patches:
+            patch.stop()
+        self.remedy_interrupted(recovery.UNDO)
         self.add_capacity()
         self.rebuilt(server)
 
