@@ -53,17 +53,19 @@ def schedule_and_build_instances(
     Here, as every build begins here and later failures are handled by
     conductors that have no API database (hazard: networks-not-kept).
     """
-    built = _already_in_a_cell(context, request_specs)
-    if built:
+    outdated = _outdated(context, build_requests)
+    if outdated:
         # Nova would find no BuildRequest and take the mapping and the
-        # allocation away from a server that runs.
+        # allocation away from a server that runs, or build what a rebuild
+        # asked for that was undone.
         LOG.warning('A doubled or late message to build these servers is '
-                    'dropped, as they are in a cell already: %s. Nothing '
-                    'needs to be done.', ', '.join(sorted(built)))
+                    'dropped, as they are in a cell already, or another '
+                    'rebuild has begun since: %s. Nothing needs to be done.',
+                    ', '.join(sorted(outdated)))
         build_requests = [request for request in build_requests
-                          if request.instance_uuid not in built]
+                          if request.instance_uuid not in outdated]
         request_specs = [spec for spec in request_specs
-                         if spec.instance_uuid not in built]
+                         if spec.instance_uuid not in outdated]
         if not request_specs:
             return
     extras_of = {
@@ -80,17 +82,15 @@ def schedule_and_build_instances(
                 _try_to_finish(self.report_client, context, uuid, extras)
 
 
-def _already_in_a_cell(context: nova_context.RequestContext,
-                       request_specs: list[objects.RequestSpec]) -> set[str]:
+def _outdated(context: nova_context.RequestContext,
+              build_requests: list[objects.BuildRequest]) -> set[str]:
     """The UUIDs of servers whose message is a doubled or late one.
 
     Every build comes by here: if it cannot be told, Nova goes on as ever.
     """
     try:
-        mappings = objects.InstanceMappingList.get_by_instance_uuids(
-            context, [spec.instance_uuid for spec in request_specs])
-        return {mapping.instance_uuid for mapping in mappings
-                if mapping.cell_mapping is not None}
+        return database.find_outdated(context, {
+            request.instance_uuid: request.id for request in build_requests})
     except Exception:
         LOG.exception('Whether these servers are in a cell already cannot be '
                       'read from the API database. They are built.')

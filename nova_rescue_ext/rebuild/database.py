@@ -226,6 +226,25 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
     return True
 
 
+def find_outdated(context: nova_context.RequestContext,
+                  build_requests: dict[str, int]) -> set[str]:
+    """Servers for which a message to build them is a doubled or late one.
+
+    :param build_requests: UUID -> id of the BuildRequest in the message
+    :returns: a set of UUIDs
+    """
+    mapping, request = api_models.InstanceMapping, api_models.BuildRequest
+    with api_db_api.context_manager.reader.using(context):
+        rows = context.session.query(
+            mapping.instance_uuid, mapping.cell_id, request.id).outerjoin(
+                request,
+                request.instance_uuid == mapping.instance_uuid).filter(
+                    mapping.instance_uuid.in_(list(build_requests)))
+        return {uuid for uuid, cell, number in rows
+                if cell is not None
+                or number not in (None, build_requests[uuid])}
+
+
 @_retried
 def reclaim_from_conductor(context: nova_context.RequestContext,
                            instance_uuid: str) -> bool:

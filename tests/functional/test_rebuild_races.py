@@ -492,6 +492,28 @@ class RacesTest(_TestCase):
         self.assertEqual((1, 1), (self.count_rows(server),
                                   len(self.allocations(server))))
 
+    def test_message_of_a_rebuild_that_was_undone(self):
+        """All conductors were down, and now both messages come."""
+        server = self.create_failed()
+        messages = []
+        down = self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
+                          'schedule_and_build_instances',
+                          lambda itself, *args, **kwargs: messages.append(
+                              (args, kwargs)))
+        self.assertEqual(202, self.rebuild(
+            server, imageRef=self.OTHER_IMAGE).status_code)
+        self.remedy_interrupted(recovery.BURY)
+        self.assertEqual(202, self.rebuild(
+            server, imageRef=self.IMAGE, name='new').status_code)
+        down.stop()
+        self.add_capacity()
+        for args, kwargs in messages:
+            self.conductor.manager.compute_task_mgr. \
+                schedule_and_build_instances(*args, **kwargs)
+        after = self.await_end(server)
+        self.assertEqual(('ACTIVE', 'new', self.IMAGE), (
+            after['status'], after['name'], after['image']['id']))
+
     def test_message_that_cannot_be_sent(self):
         server = self.create_failed()
 

@@ -39,11 +39,11 @@ class DatabaseFailsTest(unittest.TestCase):
         return patch.start()
 
     def test_build_goes_on(self):
-        self.patch('objects').InstanceMappingList.get_by_instance_uuids. \
-            side_effect = db_exc.DBConnectionError()
+        self.patch('database').find_outdated.side_effect = \
+            db_exc.DBConnectionError()
         self.extras.keep.side_effect = db_exc.DBConnectionError()
         conductor.schedule_and_build_instances(
-            self.original, mock.Mock(), 'context', ['request'], [self.spec],
+            self.original, mock.Mock(), 'context', [mock.Mock()], [self.spec],
             {}, None, [], None, None)
         self.original.assert_called_once()
         self.assertTrue(self.log.exception.called)
