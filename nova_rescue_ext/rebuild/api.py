@@ -184,6 +184,8 @@ class Rebuild:
         block_devices.check_sources(
             self._context, self._api.image_api, self._api.volume_api,
             build.instance, build.bdms)
+        block_devices.check_hosts(self._context, self._api.servicegroup_api,
+                                  self._server.instance, build.bdms)
         instance_metadata.begin_rebuild(
             build.instance, [bdm.volume_id for bdm in build.bdms
                              if bdm.volume_id])

@@ -22,17 +22,23 @@ from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
 from nova import utils
+from nova.volume import cinder
+from oslo_log import log as logging
 from oslo_utils import excutils
 
+from nova_rescue_ext import capabilities
 from nova_rescue_ext import claims
 from nova_rescue_ext.claims import images as claimed_images
 from nova_rescue_ext.claims import ownership
 from nova_rescue_ext.claims import volumes as claimed_volumes
 from nova_rescue_ext import exception
+from nova_rescue_ext import microversion
 
 if typing.TYPE_CHECKING:
     from nova.image import glance
-    from nova.volume import cinder
+    from nova import servicegroup
+
+LOG = logging.getLogger(__name__)
 
 # Nova makes these volumes when it builds the server.
 _MADE_BY_NOVA = ('image', 'snapshot', 'blank')
@@ -299,6 +305,46 @@ def _ask_for_new_volume(bdm: objects.BlockDeviceMapping) -> None:
         raise lost(volume=bdm.volume_id)
     if bdm.destination_type == 'volume':
         bdm.volume_id = bdm.attachment_id = None
+
+
+def check_hosts(context: nova_context.RequestContext,
+                servicegroup_api: servicegroup.API,
+                instance: objects.Instance, bdms: _BlockDevices) -> None:
+    """See that no host deletes a volume that exists, if its build fails.
+
+    Stock nova-compute does so with delete_on_termination.
+
+    :param servicegroup_api: Nova's, which tells which services are up
+    :param instance: the Instance
+    :param bdms: the BlockDeviceMappings to build with
+    :raises: VolumeInDanger
+    """
+    volume_id = next((bdm.volume_id for bdm in bdms
+                      if bdm.volume_id and bdm.delete_on_termination), None)
+    if volume_id is None:
+        return
+    for cell in objects.CellMappingList.get_all(context):
+        if cell.is_cell0():
+            continue
+        with nova_context.target_cell(context, cell) as cctxt:
+            hosts = _hosts_without_package(cctxt, servicegroup_api)
+        if hosts:
+            LOG.warning('The rebuild is refused, as hosts without an active '
+                        'nova-rescue-ext could delete volume %s if they fail '
+                        'to build the server: %s. Upgrade or disable their '
+                        'nova-compute.', volume_id, ', '.join(sorted(hosts)),
+                        instance=instance)
+            raise exception.VolumeInDanger(volume=volume_id)
+
+
+def _hosts_without_package(context: nova_context.RequestContext,
+                           servicegroup_api: servicegroup.API) -> set[str]:
+    """Hosts that the scheduler may choose; disabled ones are none of them."""
+    up = {service.host for service in objects.ServiceList.get_by_binary(
+        context, 'nova-compute') if servicegroup_api.service_is_up(service)}
+    return {node.host for node in objects.ComputeNodeList.get_all(context)
+            if node.host in up and not capabilities.host_can(
+                node, microversion.REBUILD_NEVER_BOOTED)}
 
 
 def _is_reserved(context: nova_context.RequestContext, volume_api: cinder.API,

@@ -260,6 +260,36 @@ class AbortedBuildsTest(FailedBuildsTest):
         self._wait_until_deleted(server)
         self.assertEqual([root['uuid']], deleted)
 
+    def test_host_that_would_delete_the_volume(self):
+        """As stock nova-compute, which reports nothing."""
+        root = dict(test_rebuild_parameters.ROOT, delete_on_termination=True)
+        server = self.create_failed(bdms=[root])
+        self.reports.stop()
+        self.add_capacity()
+        self.assert_refused(409, self.rebuild(server), root['uuid'],
+                            'nova-compute')
+        self.assert_untouched(server)
+        self.have_hosts_report()
+        self.computes['host1'].manager.update_available_resource(self.context)
+        self.rebuilt(server)
+
+    def test_host_that_is_not_chosen_would_delete_the_volume(self):
+        root = dict(test_rebuild_parameters.ROOT, delete_on_termination=True)
+        server = self.create_failed(bdms=[root])
+        self.reports.stop()
+        self.add_capacity('stock')
+        self.have_hosts_report()
+        self.add_capacity()
+        self.admin_api.put_service(self.service_id('stock'),
+                                   {'status': 'disabled'})
+        self.rebuilt(server)
+
+    def test_host_that_would_delete_no_volume(self):
+        server = self.create_failed(bdms=[test_rebuild_parameters.ROOT])
+        self.reports.stop()
+        self.add_capacity()
+        self.rebuilt(server)
+
     def test_volumes_of_archived_rows(self):
         """Nova deletes the rows of volumes that it made and deletes."""
         made = test_rebuild_parameters.VolumesTest.record_volumes(self)
