@@ -26,6 +26,7 @@ class Owners(fixtures.Fixture):
     :ivar volumes: who owns a volume, by its id, if not the usual project;
         None if Cinder does not tell
     :ivar members: the projects that an image is shared with, by its id
+    :ivar cinder: Nova's CinderFixture, which knows attachments, or None
     """
 
     def __init__(self, glance):
@@ -33,6 +34,7 @@ class Owners(fixtures.Fixture):
         self._glance = glance
         self.volumes = {}
         self.members = {}
+        self.cinder = None
 
     def _setUp(self):
         self.useFixture(fixtures.MonkeyPatch(
@@ -46,7 +48,16 @@ class Owners(fixtures.Fixture):
 
     def _cinder(self, context, *args, **kwargs):
         return types.SimpleNamespace(volumes=types.SimpleNamespace(
-            get=self._volume))
+            get=self._volume), attachments=types.SimpleNamespace(
+                list=self._attachments))
+
+    def _attachments(self, search_opts):
+        known = self.cinder.volume_to_attachment if self.cinder else {}
+        return [types.SimpleNamespace(
+            id=attachment['id'], instance=attachment['instance_uuid'],
+            status='attached' if attachment['connector'] else 'reserved')
+            for attachment in known.get(
+                search_opts['volume_id'], {}).values()]
 
     def _volume(self, volume_id):
         owner = self.owner_of_volume(volume_id)

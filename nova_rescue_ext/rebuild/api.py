@@ -248,19 +248,30 @@ class Rebuild:
         """
         if not self._not_reserved:
             return
+        self._found = {bdm.attachment_id for bdm in self._not_reserved}
         for row, bdm in zip(self._server.bdms, self._build.bdms):
             if bdm in self._not_reserved:
                 block_devices.reserve(self._context, self._api.volume_api,
                                       self._server.instance, row, bdm)
         # Whoever deletes the server now has to find them.
         self._build_request.block_device_mappings = self._build.bdms
-        try:
-            self._build_request.save()
-        except nova_exception.BuildRequestNotFound:
-            with excutils.save_and_reraise_exception():
-                for bdm in self._not_reserved:
+        self._build_request.save()
+
+    def _free_volumes(self) -> None:
+        """Free those that were reserved for a server that was deleted."""
+        for bdm in self._not_reserved:
+            # Not those of the rows, which whoever deletes the server finds.
+            if bdm.attachment_id and bdm.attachment_id not in self._found:
+                try:
                     self._api.volume_api.attachment_delete(
                         self._context, bdm.attachment_id)
+                except nova_exception.VolumeAttachmentNotFound:
+                    pass
+                except Exception:
+                    LOG.exception('Volume %s stays reserved for a server that '
+                                  'was deleted: delete attachment %s.',
+                                  bdm.volume_id, bdm.attachment_id,
+                                  instance_uuid=self._uuid)
 
     def free_resources(self) -> None:
         """Free what a failed build has left in placement, Cyborg, Neutron.

@@ -268,7 +268,9 @@ def check(context: nova_context.RequestContext, volume_api: cinder.API,
             _ask_for_new_volume(bdm)
             continue
         if not _is_reserved(context, volume_api, bdm):
-            _check_available(volume, bdm)
+            if (volume['status'] != 'reserved'
+                    or not _attachment_of(context, instance, bdm.volume_id)):
+                _check_available(volume, bdm)
             not_reserved.append(bdm)
     return not_reserved
 
@@ -287,8 +289,10 @@ def reserve(context: nova_context.RequestContext, volume_api: cinder.API,
     :param bdm: the new one
     :raises: ClaimRefused; VolumeNotFound
     """
-    bdm.attachment_id = row.attachment_id = volume_api.attachment_create(
-        context, bdm.volume_id, instance.uuid)['id']
+    bdm.attachment_id = row.attachment_id = (
+        _attachment_of(context, instance, bdm.volume_id)
+        or volume_api.attachment_create(
+            context, bdm.volume_id, instance.uuid)['id'])
     row.save()
     try:
         claimed_volumes.read(context, instance, volume_api, bdm.volume_id)
@@ -356,6 +360,21 @@ def _is_reserved(context: nova_context.RequestContext, volume_api: cinder.API,
     except nova_exception.VolumeAttachmentNotFound:
         return False
     return True
+
+
+def _attachment_of(context: nova_context.RequestContext,
+                   instance: objects.Instance, volume_id: str) -> str | None:
+    """The id of an attachment that reserves a volume for a server, or None.
+
+    A rebuild that was interrupted, or got no answer, may not have written it
+    down. Nova has no call for it.
+    """
+    client = cinder.cinderclient(context, '3.44', skip_version_check=True)
+    return next((
+        attachment.id for attachment in client.attachments.list(
+            search_opts={'volume_id': volume_id})
+        if attachment.instance == instance.uuid
+        and attachment.status == 'reserved'), None)
 
 
 def _check_available(volume: dict[str, typing.Any],

@@ -262,6 +262,53 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.set_status('in-use')
         self.assert_refused(409, self.rebuild(server), ROOT['uuid'], 'in-use')
 
+    def test_attachment_that_nobody_knows(self):
+        """Cinder has made it, and its answer was lost."""
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        create = self.cinder.fake_attachment_create
+
+        def create_and_fail(itself, *args, **kwargs):
+            create(*args, **kwargs)
+            raise exception.CinderConnectionFailed(reason='504')
+
+        patch = self.patch('nova.volume.cinder.API.attachment_create',
+                           create_and_fail)
+        self.assert_refused(409, self.rebuild(server))
+        patch.stop()
+        self.set_status('reserved')
+        left = self.attachments(server)
+        self.assertEqual(1, len(left))
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual(left, self.attachments(server))
+
+    def test_reserved_for_another_server(self):
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        self.cinder.fake_attachment_create(None, ROOT['uuid'], uuids.other)
+        self.set_status('reserved')
+        self.assert_refused(409, self.rebuild(server), 'reserved')
+
+    def test_deleted_when_one_of_two_is_reserved(self):
+        server = self.create_failed(bdms=[ROOT, DATA])
+        self.forget(*self.attachments(server))
+        self.set_status('available')
+        reserve = block_devices.reserve
+        reserved = []
+
+        def delete_and_fail(*args):
+            if reserved:
+                self.api.delete_server(server['id'])
+                raise exception.VolumeNotFound(volume_id=DATA['uuid'])
+            reserve(*args)
+            reserved.append(args)
+
+        self.patch('nova_rescue_ext.rebuild.block_devices.reserve',
+                   delete_and_fail)
+        self.assert_refused(400, self.rebuild(server))
+        self.assertEqual(set(), self.attachments(server))
+
     def test_multiattach_volume_in_use(self):
         """By another server: it can be reserved for this one, too."""
         server = self.create_failed(bdms=[ROOT])

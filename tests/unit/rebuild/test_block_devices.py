@@ -35,6 +35,28 @@ class ReserveTest(unittest.TestCase):
         patch = mock.patch.object(block_devices.claimed_volumes, 'read')
         self.read = patch.start()
         self.addCleanup(patch.stop)
+        self.known = []
+        patch = mock.patch.object(block_devices.cinder, 'cinderclient')
+        patch.start().return_value.attachments.list.side_effect = (
+            lambda search_opts: self.known)
+        self.addCleanup(patch.stop)
+
+    def attachment(self, instance, status):
+        return mock.Mock(id=uuids.left, instance=instance, status=status)
+
+    def test_adopted(self):
+        """Nobody wrote down that Cinder had made it."""
+        self.known = [self.attachment(uuids.other, 'reserved'),
+                      self.attachment(uuids.server, 'reserved')]
+        self.reserve()
+        self.assertEqual(uuids.left, self.row.attachment_id)
+        self.volume_api.attachment_create.assert_not_called()
+
+    def test_not_adopted(self):
+        self.known = [self.attachment(uuids.other, 'reserved'),
+                      self.attachment(uuids.server, 'attached')]
+        self.reserve()
+        self.assertEqual(uuids.attachment, self.row.attachment_id)
 
     def reserve(self):
         block_devices.reserve('context', self.volume_api,
