@@ -100,7 +100,9 @@ def do_build_and_run_instance(
     if instance_metadata.is_rebuilt(instance):
         if result == build_results.ACTIVE:
             notifications.ended(context, instance, block_device_mapping)
-        elif result in (build_results.FAILED, build_results.FAILED_BY_POLICY):
+        elif (result in (build_results.FAILED, build_results.FAILED_BY_POLICY)
+              and instance.vm_state == vm_states.ERROR):
+            # Not if its owner has deleted it, or somebody else builds it.
             notifications.failed(context, instance,
                                  fields.NotificationSource.COMPUTE)
     return result

@@ -24,6 +24,7 @@ from nova.objects import fields
 from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
 
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import nova_types
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
@@ -143,11 +144,12 @@ def _try_to_finish(report_client: report.SchedulerReportClient,
 
 def finish_attempt(report_client: report.SchedulerReportClient,
                    context: nova_context.RequestContext, uuid: str,
-                   extras: spec_extras.Extras) -> None:
+                   extras: spec_extras.Extras, notify: bool = True) -> None:
     """After an attempt to rebuild: history, and no leaked allocation.
 
     :param report_client: a client for placement
     :param extras: what is kept for the server
+    :param notify: whether nobody has told yet that the server was not built
     :raises: InstanceMappingNotFound, InstanceNotFound, RequestSpecNotFound
     """
     mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
@@ -159,7 +161,7 @@ def finish_attempt(report_client: report.SchedulerReportClient,
                                                 expected_attrs=[])
     attempt = extras['rebuild']
     has_failed = rebuild.is_on_no_host(instance)
-    if has_failed:
+    if has_failed and notify:
         with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
             notifications.failed(cctxt, instance,
                                  fields.NotificationSource.CONDUCTOR)
@@ -167,6 +169,27 @@ def finish_attempt(report_client: report.SchedulerReportClient,
     if has_failed and spec_extras.is_attempt(context, uuid, attempt):
         report_client.delete_allocation_for_instance(context, uuid)
     spec_extras.end_attempt(context, uuid, attempt)
+
+
+def cleanup_when_reschedule_fails(
+        original: nova_types.Original,
+        self: conductor_manager.ComputeTaskManager,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        *args: typing.Any, **kwargs: typing.Any) -> None:
+    """Set a server to ERROR that no host is left for, and tell it."""
+    original(context, instance, *args, **kwargs)
+    if not instance_metadata.is_rebuilt(instance):
+        return
+    try:
+        # Nova has changed another object.
+        instance = objects.Instance.get_by_uuid(context, instance.uuid)
+    except Exception:
+        LOG.exception('A notification of the failed rebuild was not sent.',
+                      instance=instance)
+        return
+    if rebuild.is_on_no_host(instance):
+        notifications.failed(context, instance,
+                             fields.NotificationSource.CONDUCTOR)
 
 
 def cleanup_build_artifacts(

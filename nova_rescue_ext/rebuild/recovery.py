@@ -256,11 +256,19 @@ def _check_hosts(context: nova_context.RequestContext,
             raise exception.ComputeServiceUnavailable(host=node.host)
 
 
-def _finish(context: nova_context.RequestContext, uuid: str) -> None:
+def _finish(context: nova_context.RequestContext, uuid: str,
+            notify: bool = True) -> None:
     extras = spec_extras.read(context, uuid)
     if 'rebuild' in extras:
         conductor.finish_attempt(
-            manager.ComputeTaskManager().report_client, context, uuid, extras)
+            manager.ComputeTaskManager().report_client, context, uuid, extras,
+            notify)
+    elif 'sent' in extras:
+        spec_extras.keep(context, uuid, sent=None)
+
+
+def _restore(context: nova_context.RequestContext, uuid: str) -> None:
+    _finish(context, uuid, notify=False)
 
 
 def _delete(context: nova_context.RequestContext, uuid: str) -> None:
@@ -271,7 +279,7 @@ def _delete(context: nova_context.RequestContext, uuid: str) -> None:
 
 
 _REMEDIES: dict[str | None, typing.Callable[..., None]] = {
-    UNDO: _undo, BURY: _bury, FAIL: _fail, DELETE: _delete, FINISH: _finish}
+    UNDO: _undo, BURY: _bury, FAIL: _fail, DELETE: _delete, FINISH: _restore}
 
 
 def _destroy_rows(context: nova_context.RequestContext, uuid: str) -> None:

@@ -65,6 +65,30 @@ class NotificationsTest(rebuild_base.RebuildTestCase):
         self.assertEqual(('instance.rebuild.error', 'nova-compute'),
                          self.types()[-1])
 
+    def test_retries_exhausted(self):
+        server = self.create_failed()
+        self.add_capacity()
+        self.patch('nova.virt.fake.FakeDriver.spawn', mock.Mock(
+            side_effect=RuntimeError('broken')))
+        self.failed_again(server)
+        self.await_true(lambda: len(self.types()) == 2)
+        self.assertEqual(('instance.rebuild.error', 'nova-conductor'),
+                         self.types()[-1])
+
+    def test_deleted_while_it_is_built(self):
+        """That is no failure."""
+        server = self.create_failed()
+        self.add_capacity()
+        ends = []
+        self.patch('nova.compute.manager.ComputeManager._build_failed',
+                   lambda *args: ends.append(args))
+        self.patch('nova.virt.fake.FakeDriver.spawn', mock.Mock(
+            side_effect=exception.InstanceNotFound(instance_id='x')))
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.await_true(lambda: ends)
+        self.assertEqual(['instance.rebuild.start'],
+                         [name for name, _service in self.types()])
+
     def test_create(self):
         self.add_capacity()
         self.create()
