@@ -37,6 +37,9 @@ from nova_rescue_ext.rebuild import unsaved_objects
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
+# Seconds after which the clean-up of networks has failed, if it has not ended.
+_LONGEST_CLEAN_UP = 300
+
 
 class FailedServer:
     """The server, read once; nothing is changed here.
@@ -126,9 +129,11 @@ class FailedServer:
             return
         # A conductor or compute sets ERROR before it has cleaned up.
         quiet = CONF.rescue_ext.rebuild_quiet_period
+        if instance.system_metadata.get('network_allocated') == 'True':
+            # Nobody tries again if Neutron fails: the rebuild frees the ports.
+            quiet = max(quiet, _LONGEST_CLEAN_UP)
         since = instance.updated_at or instance.created_at
-        if (instance.system_metadata.get('network_allocated') == 'True'
-                or not timeutils.is_older_than(since, quiet)):
+        if not timeutils.is_older_than(since, quiet):
             raise exception.CleanUpGoesOn(seconds=quiet)
 
     def check_asked_of_no_host(self, context: nova_context.RequestContext,

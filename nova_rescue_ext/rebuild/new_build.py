@@ -51,6 +51,10 @@ from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.rebuild import unsaved_objects
 
 
+# None are networks, too.
+_NOTHING = object()
+
+
 class NewBuild:
     """The objects that Nova's builder takes.
 
@@ -87,6 +91,7 @@ class NewBuild:
         self.image: dict[str, typing.Any] = {}
         self._origin = claims.Origin.SERVER  # of the image
         self.networks: objects.NetworkRequestList | None = None
+        self._over_quota: typing.Any = _NOTHING
         self.left_ports: ports.LeftPorts = None  # type: ignore
 
     def prepare(self) -> None:
@@ -337,7 +342,13 @@ class NewBuild:
         others = self.left_ports.not_of(self.networks)
         # An empty list would say that no network was named.
         if others is self.networks or len(others):
-            self._check_networks(others)
+            try:
+                self._check_networks(others)
+            except nova_exception.PortLimitExceeded:
+                if not self.left_ports.made_by_nova:
+                    raise
+                # They count, and are about to be deleted.
+                self._over_quota = others
 
     def _check_networks(self, networks: typing.Any) -> None:
         """Make Nova's checks of requested networks and of the port quota.
@@ -358,6 +369,8 @@ class NewBuild:
         released = self.left_ports.of(self.networks)
         if released:
             self._check_networks(released)
+        if self._over_quota is not _NOTHING:
+            self._check_networks(self._over_quota)
 
     def _with_min_version(self, method: typing.Callable[..., typing.Any],
                           *args: object) -> typing.Any:

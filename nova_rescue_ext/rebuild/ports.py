@@ -85,9 +85,16 @@ class LeftPorts:
             return
         client = neutron.get_client(self._context)
         network_api = self._network_api
-        network_api._unbind_ports(self._context, self.named, client)
-        network_api._delete_ports(client, self._instance, self.made_by_nova,
-                                  raise_if_fail=True)
+        # Their owner may have given one to another server meanwhile.
+        left = {port['id'] for port in network_api.list_ports(
+            self._context, device_id=self._instance.uuid)['ports']}
+        network_api._unbind_ports(
+            self._context, [port for port in self.named if port in left],
+            client)
+        network_api._delete_ports(
+            client, self._instance,
+            [port for port in self.made_by_nova if port in left],
+            raise_if_fail=True)
         # Nova only logs that it fails to unbind one.
         if self.named and network_api.list_ports(
                 self._context, device_id=self._instance.uuid,

@@ -22,6 +22,7 @@ from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova_rescue_ext.rebuild import database
 from tests.functional import rebuild_base
 
 
@@ -90,6 +91,28 @@ class LeftPortsTest(rebuild_base.RebuildTestCase):
         self.add_capacity()
         self.rebuilt(server, api=self.admin_of(server['tenant_id']))
         self.assertEqual(server['id'], port['device_id'])
+
+    def test_port_that_was_given_to_another_server_meanwhile(self):
+        server = self.create_with_left_ports([{'port': self.PORT}])
+        port = self.neutron._ports[self.PORT]
+        begin = database.begin
+
+        def give_and_begin(*args):
+            port['device_id'] = uuids.other
+            return begin(*args)
+
+        self.patch('nova_rescue_ext.rebuild.database.begin', give_and_begin)
+        self.rebuilt(server, networks='none')
+        self.assertEqual(uuids.other, port['device_id'])
+
+    def test_ports_at_the_quota(self):
+        """Those that are deleted do not count."""
+        server = self.create_with_left_ports([{'uuid': self.NETWORK}])
+        number = len(self.neutron.list_ports(
+            is_admin=True, tenant_id=server['tenant_id'])['ports'])
+        self.patch('nova.tests.fixtures.NeutronFixture.show_quota',
+                   staticmethod(lambda project: {'quota': {'port': number}}))
+        self.rebuilt(server)
 
     def test_neutron_is_still_down(self):
         def be_down(*args, **kwargs):

@@ -349,7 +349,11 @@ class QuietPeriodTest(_TestCase):
         self.rebuilt(server)
 
     def test_networks_not_released(self):
+        """Neutron fails when they are: nobody tries again."""
         server = self.create_failed_on_host()
-        self.make_untouched_for(server, seconds=61)
         self.set_system_metadata(server, 'network_allocated', 'True')
-        self.assert_refused(409, self.rebuild(server), '60 seconds')
+        self.make_untouched_for(server, seconds=61)
+        self.assert_refused(409, self.rebuild(server), '300 seconds')
+        self.spawn.stop()
+        self.make_untouched_for(server, seconds=301)
+        self.rebuilt(server)
