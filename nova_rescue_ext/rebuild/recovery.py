@@ -131,7 +131,7 @@ def _remedy(context: nova_context.RequestContext, uuid: str) -> str | None:
         return None  # it has been deleted meanwhile
     is_wanted = database.is_wanted(context, uuid)
     if 'rebuild' not in extras:
-        return _remedy_of_create(mapping, is_wanted)
+        return _remedy_of_create(mapping, is_wanted, extras)
     if mapping.queued_for_delete:
         return (DELETE if is_wanted or mapping.cell_mapping is None
                 else None)
@@ -149,16 +149,19 @@ def _remedy(context: nova_context.RequestContext, uuid: str) -> str | None:
     return FAIL if _is_asked_of_no_host(row) else FINISH
 
 
-def _remedy_of_create(mapping: objects.InstanceMapping,
-                      is_wanted: bool) -> str | None:
+def _remedy_of_create(mapping: objects.InstanceMapping, is_wanted: bool,
+                      extras: spec_extras.Extras) -> str | None:
     """What to do about a server that is created, not rebuilt.
 
     In no cell it waits for a conductor. In one, it has its BuildRequest for a
     moment only: the conductor has died, GET says ERROR or BUILD by the row,
     a list says BUILD, and no host has heard of it.
     """
-    if not is_wanted or mapping.cell_mapping is None:
+    if not is_wanted:
         return None
+    if mapping.cell_mapping is None:
+        # Nobody else but the burial here says so, which was interrupted.
+        return BURY if extras.get('sent') else None
     return DELETE if mapping.queued_for_delete else BURY
 
 

@@ -608,6 +608,25 @@ class CrashesTest(_TestCase):
         self.kill_in('nova_rescue_ext.rebuild.api.Rebuild.destroy_row')
         self.assertEqual([], recovery.find(self.context, 3600))
 
+    def test_burial_that_was_interrupted_twice(self):
+        """Of a create: a conductor died in it, and then its remedy."""
+        self.api.delete_server(self.server['id'])
+        with self.killed('nova.conductor.manager.ComputeTaskManager.'
+                         '_create_block_device_mapping'):
+            server = self.api.post_server({'server': {
+                'name': 'web', 'flavorRef': '1', 'networks': 'none',
+                'imageRef': self.IMAGE}})
+        patch = self.patch('nova_rescue_ext.rebuild.recovery._destroy_rows',
+                           mock.Mock(side_effect=db_exc.DBConnectionError()))
+        found, = recovery.find(self.context, 0)
+        self.assertEqual(recovery.BURY, found.remedy)
+        self.assertRaises(db_exc.DBConnectionError, recovery.remedy,
+                          self.context, found)
+        patch.stop()
+        self.remedy_interrupted(recovery.BURY)
+        self.add_capacity()
+        self.rebuilt(server)
+
     def test_new_servers_are_left_alone(self):
         self.api.delete_server(self.server['id'])
         with self.killed('nova.conductor.manager.ComputeTaskManager.'
