@@ -260,7 +260,7 @@ class ServiceFails(RebuildRefused):
     """Cinder, Neutron, placement, ... fail while a rebuild is checked."""
 
     msg_fmt = N_('The server is as it was: a service that Nova needs does '
-                 'not do its part (%(reason)s). Try again later.')
+                 'not do its part (%(service)s). Try again later.')
 
 
 class ServerIsBeingBuilt(RebuildRefused):

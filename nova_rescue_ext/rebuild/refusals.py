@@ -20,8 +20,11 @@ from cinderclient import exceptions as cinder_exc
 from keystoneauth1 import exceptions as ks_exc
 from neutronclient.common import exceptions as neutron_exc
 from nova import exception as nova_exception
+from oslo_log import log as logging
 
 from nova_rescue_ext import exception
+
+LOG = logging.getLogger(__name__)
 
 # Nova's controller has answers for these.
 _ANSWERED_BY_NOVA = (
@@ -29,18 +32,20 @@ _ANSWERED_BY_NOVA = (
     nova_exception.InstanceNotFound, nova_exception.KeypairNotFound,
     nova_exception.OverQuota, nova_exception.PolicyNotAuthorized)
 
-_SERVICE_FAILURES = (
-    cinder_exc.ClientException, ks_exc.ClientException,
-    neutron_exc.NeutronClientException,
-    nova_exception.AcceleratorRequestOpFailed,
-    nova_exception.AllocationDeleteFailed,
-    nova_exception.CinderConnectionFailed,
-    nova_exception.ConsumerAllocationRetrievalFailed,
-    nova_exception.DeviceProfileError,
-    nova_exception.GlanceConnectionFailed,
-    nova_exception.KeystoneConnectionFailed,
-    nova_exception.PlacementAPIConnectFailure,
-    nova_exception.UsagesRetrievalFailed)
+# What they say has addresses of the cloud's own network: that is for the log.
+_SERVICES: dict[type[Exception], str] = {
+    cinder_exc.ClientException: 'Cinder',
+    ks_exc.ClientException: 'Keystone',
+    neutron_exc.NeutronClientException: 'Neutron',
+    nova_exception.AcceleratorRequestOpFailed: 'Cyborg',
+    nova_exception.AllocationDeleteFailed: 'Placement',
+    nova_exception.CinderConnectionFailed: 'Cinder',
+    nova_exception.ConsumerAllocationRetrievalFailed: 'Placement',
+    nova_exception.DeviceProfileError: 'Cyborg',
+    nova_exception.GlanceConnectionFailed: 'Glance',
+    nova_exception.KeystoneConnectionFailed: 'Keystone',
+    nova_exception.PlacementAPIConnectFailure: 'Placement',
+    nova_exception.UsagesRetrievalFailed: 'Placement'}
 
 # Deleted since the server was looked up.
 _GONE = (nova_exception.BuildRequestNotFound,
@@ -55,6 +60,15 @@ def as_sentence(refused: exception.ClaimRefused) -> str:
     """
     text = refused.format_message()
     return text[:1].upper() + text[1:]
+
+
+def _service(error: Exception) -> str:
+    """The service that has failed."""
+    if isinstance(error, ks_exc.ConnectFailure):
+        # Each service is asked through Keystone's library.
+        return 'Keystone, Neutron, Placement, ...'
+    return next(service for failure, service in _SERVICES.items()
+                if isinstance(error, failure))
 
 
 @contextlib.contextmanager
@@ -73,8 +87,9 @@ def in_novas_words() -> typing.Iterator[None]:
         raise exception.NotGiven(claim=as_sentence(error))
     except _GONE as error:
         raise exception.ServerGone(reason=error.format_message())
-    except _SERVICE_FAILURES as error:
-        raise exception.ServiceFails(reason=error)
+    except tuple(_SERVICES) as error:
+        LOG.warning('A rebuild is refused, as a service fails: %s', error)
+        raise exception.ServiceFails(service=_service(error))
     except nova_exception.NovaException as error:
         # Most of Nova's exceptions about bad requests have code 500.
         refusal = (exception.RebuildForbidden if error.code == 403

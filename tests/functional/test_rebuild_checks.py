@@ -270,5 +270,5 @@ class AcceleratorsTest(rebuild_base.RebuildTestCase):
         server = self.create_failed()
         self.cyborg.mock_get_dp.side_effect = exception.DeviceProfileError(
             name=self.cyborg.dp_name, msg='no cyborg')
-        self.assert_refused(409, self.rebuild(server), 'no cyborg')
+        self.assert_refused(409, self.rebuild(server), 'Cyborg')
         self.assert_untouched(server)

@@ -48,6 +48,15 @@ class TranslatedTest(unittest.TestCase):
             self.assertIsInstance(answer, ext_exception.RebuildRefused)
             self.assertEqual(409, answer.code)
             self.assertIn('Try again later', answer.format_message())
+            self.assertNotIn('no ', answer.format_message())
+
+    def test_addresses_are_for_the_log(self):
+        with self.assertLogs(refusals.__name__, 'WARNING') as log:
+            answer = self.answer_to(exception.CinderConnectionFailed(
+                reason='http://cinder.internal:8776'))
+        self.assertNotIn('internal', answer.format_message())
+        self.assertIn('Cinder', answer.format_message())
+        self.assertIn('cinder.internal', log.output[0])
 
     def test_deleted_meanwhile(self):
         for error in (exception.InstanceMappingNotFound(uuid='u'),
