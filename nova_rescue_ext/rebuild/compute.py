@@ -93,10 +93,19 @@ def do_build_and_run_instance(
         block_device_mapping: objects.BlockDeviceMappingList,
         *args: typing.Any, **kwargs: typing.Any) -> str:
     """Build a server, and tell what became of it if that was a rebuild."""
-    result = original(context, instance, image, request_spec,
-                      filter_properties, admin_password, injected_files,
-                      requested_networks, security_groups,
-                      block_device_mapping, *args, **kwargs)
+    try:
+        result = original(context, instance, image, request_spec,
+                          filter_properties, admin_password, injected_files,
+                          requested_networks, security_groups,
+                          block_device_mapping, *args, **kwargs)
+    except Exception:
+        if not _was_rebuilt(instance):
+            raise
+        # Nova would take the allocation away from a server that runs.
+        LOG.exception('The server was rebuilt and runs, but the end of the '
+                      'build was not recorded with its instance actions. '
+                      'Nothing needs to be done.', instance=instance)
+        result = build_results.ACTIVE
     if instance_metadata.is_rebuilt(instance):
         if result == build_results.ACTIVE:
             notifications.ended(context, instance, block_device_mapping)
@@ -106,6 +115,13 @@ def do_build_and_run_instance(
             notifications.failed(context, instance,
                                  fields.NotificationSource.COMPUTE)
     return result
+
+
+def _was_rebuilt(instance: objects.Instance) -> bool:
+    """Whether a rebuild has come to its end, and the database says so."""
+    return (instance_metadata.is_rebuilt(instance)
+            and instance.vm_state == vm_states.ACTIVE
+            and 'vm_state' not in instance.obj_what_changed())
 
 
 def shutdown_instance(original: nova_types.Original,

@@ -209,9 +209,11 @@ def cleanup_build_artifacts(
     allocations, where no host can be building one.
     """
     texts = _read_texts(context, request_specs)
-    original(context, exc, instances, build_requests, request_specs,
-             block_device_mappings, tags, cell_mapping_cache)
-    _restore_texts(context, texts)
+    try:
+        original(context, exc, instances, build_requests, request_specs,
+                 block_device_mappings, tags, cell_mapping_cache)
+    finally:
+        _restore_texts(context, texts)
     if _is_none_asked_of_a_host(exc, request_specs):
         _delete_allocations(self, context, request_specs)
 

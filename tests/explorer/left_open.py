@@ -70,13 +70,6 @@ ALL = (
           'nova-conductor takes a message to migrate live that comes twice '
           'for two, as in stock Nova, which loses the disks by it. Here the '
           'allocation is lost: "nova-manage placement heal_allocations".'),
-    Entry(r'^rebuild[\w-]*@host\d/db\.action_event_finish#\d+=(fail|lost)$',
-          '^notifications of the rebuild: 1 start',
-          'The same: Nova takes a build that has succeeded for failed.'),
-    Entry(r'^rebuild[\w-]*@host\d/db\.action_event_finish#\d+=(fail|lost)$',
-          r'allocations on \[\], the server is on',
-          'nova-compute gives the allocations back if the event of a build '
-          'cannot be ended, also if the server runs, of every new server.'),
 )
 
 

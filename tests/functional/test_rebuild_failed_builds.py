@@ -13,10 +13,12 @@
 
 """Servers that failed in a real cell (hazard: what-failures-leave)."""
 
+from nova.compute import utils as compute_utils
 from nova import context as nova_context
 from nova.db.main import api as main_db_api
 from nova import exception
 from nova import objects
+from oslo_db import exception as db_exc
 
 from tests.functional import rebuild_base
 from tests.functional import test_rebuild_parameters
@@ -80,6 +82,48 @@ class FailedBuildsTest(_TestCase):
         self.assertEqual('cell0', self.cell_of(server))
         self.set_down('host1', False)
         self.rebuilt(server)
+
+
+class EventTest(_TestCase):
+    """The database fails when all is done, but for the instance action."""
+
+    def setUp(self):
+        super().setUp()
+        self.add_capacity()
+
+    def fail_event(self):
+        def fail(itself, *args, **kwargs):
+            if itself.event_name == 'compute__do_build_and_run_instance':
+                raise db_exc.DBConnectionError()
+            return leave(itself, *args, **kwargs)
+
+        leave = compute_utils.EventReporter.__exit__
+        return self.patch('nova.compute.utils.EventReporter.__exit__', fail)
+
+    def test_server_that_runs_has_its_allocation(self):
+        self.set_down('host1', True)
+        server = self.create_failed()
+        self.set_down('host1', False)
+        self.fail_event()
+        ends = []
+        for name in ('_build_succeeded', '_build_failed'):
+            self.patch('nova.compute.manager.ComputeManager.' + name,
+                       lambda manager, node, name=name: ends.append(name))
+        self.rebuilt(server)
+        self.await_true(lambda: ends)
+        self.assertEqual(['_build_succeeded'], ends)
+        self.assertEqual(1, len(self.allocations(server)))
+
+    def test_server_that_failed_has_none(self):
+        self.set_down('host1', True)
+        server = self.create_failed()
+        self.set_down('host1', False)
+        self.failure = exception.BuildAbortException(
+            instance_uuid='x', reason='broken')
+        self.fail_spawn()
+        self.fail_event()
+        self.failed_again(server)
+        self.await_true(lambda: self.allocations(server) == {})
 
 
 class ConductorTest(_TestCase):
