@@ -36,7 +36,8 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``destination``             nova-conductor  nova-compute    never saved: only
                                             (source)        sent
 ``checked_attempt``         as ``destination``
-``rebuild``                 nova-api        nova-compute    next rebuild
+``rebuild``                 nova-api        nova-conductor, next rebuild
+                                            nova-compute
 ``existing_volume_`` and    nova-api        nova-compute    next rebuild
 the id of the volume
 ``guest_left_on``           nova-compute    nova-api        guest is gone, next
@@ -355,18 +356,19 @@ def is_transferred(instance: 'objects.Instance', attempt: str) -> bool:
     return instance.system_metadata.get(TRANSFERRED) == attempt
 
 
-def begin_rebuild(instance: 'objects.Instance',
+def begin_rebuild(instance: 'objects.Instance', attempt: str,
                   volume_ids: typing.Iterable[str]) -> None:
     """Forget the failed build, and record what the next one must leave.
 
     :param instance: a new Instance, which nobody has saved
+    :param attempt: the UUID of the rebuild
     :param volume_ids: ids of the volumes that exist
     """
     instance.system_metadata = {
         key: value for key, value in instance.system_metadata.items()
         if not key.startswith((_EXISTING_VOLUME, GUEST_LEFT_ON,
                                _NO_GUEST_ON))}
-    instance.system_metadata[_REBUILD] = 'True'
+    instance.system_metadata[_REBUILD] = attempt
     for volume_id in volume_ids:
         instance.system_metadata[_EXISTING_VOLUME + volume_id] = 'True'
 
@@ -377,6 +379,16 @@ def is_rebuilt(instance: 'objects.Instance') -> bool:
     :param instance: the Instance
     """
     return _REBUILD in instance.system_metadata
+
+
+def rebuild_attempt(instance: 'objects.Instance') -> str | None:
+    """The UUID of the rebuild that a server is built by, None for a create.
+
+    :param instance: the Instance of a message to build it
+    """
+    if not instance.obj_attr_is_set('system_metadata'):
+        return None
+    return instance.system_metadata.get(_REBUILD)
 
 
 def existed_before_rebuild(instance: 'objects.Instance',

@@ -116,7 +116,7 @@ class Rebuild:
         self._server: failed_server.FailedServer = None  # type: ignore
         self._build: new_build.NewBuild = None  # type: ignore
         self._build_request: objects.BuildRequest = None
-        self._attempt: dict[str, object] = {}
+        self._attempt: dict[str, typing.Any] = {}
         self._not_reserved: list[objects.BlockDeviceMapping] = []
         self._found: set[str | None] = set()
 
@@ -186,9 +186,6 @@ class Rebuild:
             build.instance, build.bdms)
         block_devices.check_hosts(self._context, self._api.servicegroup_api,
                                   self._server.instance, build.bdms)
-        instance_metadata.begin_rebuild(
-            build.instance, [bdm.volume_id for bdm in build.bdms
-                             if bdm.volume_id])
 
     def make_build_request(self) -> None:
         """Make the BuildRequest the server. Only one caller can.
@@ -199,6 +196,9 @@ class Rebuild:
         # A conductor without the package never writes it to the new row.
         older = server.extras.get('history', [])[-database.HISTORY_LENGTH:]
         attempt = self._attempt = spec_extras.new_attempt(server.cell, older)
+        instance_metadata.begin_rebuild(
+            build.instance, attempt['attempt'],
+            [bdm.volume_id for bdm in build.bdms if bdm.volume_id])
         try:
             self._build_request = database.begin(
                 self._context, build, server.cell, server.instance.created_at,
@@ -324,13 +324,17 @@ class Rebuild:
             raise exception.RebuildUndecided()
 
     def roll_back(self) -> None:
-        """Have the row in the cell be the server again."""
+        """Have the row in the cell be the server again.
+
+        :raises: RebuildUndone; RebuildUndecided
+        """
         try:
             if database.undo_begin(self._context, self._uuid,
                                    self._server.cell, self._attempt):
                 return
         except exception.Overtaken:
-            return  # it is, and may be rebuilt by somebody else
+            # It is, and may be rebuilt by somebody else.
+            raise exception.RebuildUndone()
         except db_exc.DBError:
             LOG.exception('The rebuild is not undone, as the API database '
                           'does not answer. The server stays in BUILD until '

@@ -74,7 +74,8 @@ def leave_out(bdms: typing.Iterable[objects.BlockDeviceMapping],
     :param without: ids of what the owner says is gone
     :returns: two lists of BlockDeviceMapping
     """
-    wanted, left_out = [], []
+    wanted: _BlockDevices = []
+    left_out: _BlockDevices = []
     for bdm in bdms:
         gone = bdm.boot_index != 0 and _source_id(bdm) in without
         (left_out if gone else wanted).append(bdm)

@@ -91,7 +91,8 @@ def _outdated(context: nova_context.RequestContext,
     """
     try:
         return database.find_outdated(context, {
-            request.instance_uuid: request.id for request in build_requests})
+            request.instance_uuid: instance_metadata.rebuild_attempt(
+                request.instance) for request in build_requests})
     except Exception:
         LOG.exception('Whether these servers are in a cell already cannot be '
                       'read from the API database. They are built.')

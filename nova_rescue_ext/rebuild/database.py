@@ -128,6 +128,7 @@ def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
 
 
 @_retried
+@main_db_api.pick_context_manager_writer
 def touch_row(context: nova_context.RequestContext,
               instance_uuid: str) -> bool:
     """Have destroy_row() find the row changed, of whoever has read it before.
@@ -135,15 +136,14 @@ def touch_row(context: nova_context.RequestContext,
     :param context: a RequestContext that is targeted at the row's cell
     :returns: False if the row is gone
     """
-    with main_db_api.get_context_manager(context).writer.using(context):
-        row = context.session.query(main_models.Instance).filter_by(
-            uuid=instance_uuid, deleted=0).with_for_update().first()
-        if row is None:
-            return False
-        # The time is kept in seconds.
-        row.updated_at = max(
-            timeutils.utcnow(), (row.updated_at or row.created_at)
-            + datetime.timedelta(seconds=1)).replace(microsecond=0)
+    row = context.session.query(main_models.Instance).filter_by(
+        uuid=instance_uuid, deleted=0).with_for_update().first()
+    if row is None:
+        return False
+    # The time is kept in seconds.
+    row.updated_at = max(
+        timeutils.utcnow(), (row.updated_at or row.created_at)
+        + datetime.timedelta(seconds=1)).replace(microsecond=0)
     return True
 
 
@@ -227,22 +227,22 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
 
 
 def find_outdated(context: nova_context.RequestContext,
-                  build_requests: dict[str, int]) -> set[str]:
+                  attempts: dict[str, str | None]) -> set[str]:
     """Servers for which a message to build them is a doubled or late one.
 
-    :param build_requests: UUID -> id of the BuildRequest in the message
+    :param attempts: UUID -> that of the rebuild that the message is of, None
+        if it is that of a create
     :returns: a set of UUIDs
     """
-    mapping, request = api_models.InstanceMapping, api_models.BuildRequest
+    mapping, spec = api_models.InstanceMapping, api_models.RequestSpec
     with api_db_api.context_manager.reader.using(context):
         rows = context.session.query(
-            mapping.instance_uuid, mapping.cell_id, request.id).outerjoin(
-                request,
-                request.instance_uuid == mapping.instance_uuid).filter(
-                    mapping.instance_uuid.in_(list(build_requests)))
-        return {uuid for uuid, cell, number in rows
+            mapping.instance_uuid, mapping.cell_id, spec.spec).join(
+                spec, spec.instance_uuid == mapping.instance_uuid).filter(
+                    mapping.instance_uuid.in_(list(attempts)))
+        return {uuid for uuid, cell, text in rows
                 if cell is not None
-                or number not in (None, build_requests[uuid])}
+                or spec_extras.attempt_in(text) != attempts[uuid]}
 
 
 @_retried
