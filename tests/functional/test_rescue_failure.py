@@ -22,6 +22,7 @@ import time
 from unittest import mock
 
 import fixtures
+from nova.compute import utils as compute_utils
 from nova import objects
 from nova.virt import images
 from nova.virt.libvirt import utils as libvirt_utils
@@ -426,6 +427,17 @@ class MachineTypeTest(RescueHostTestCase):
 
 
 class RestartTestCase(RescueHostTestCase):
+
+    def setUp(self):
+        super().setUp()
+        end = compute_utils.EventReporter.__exit__
+
+        def end_unless_killed(reporter, exc_type, *exc_info):
+            return (None if exc_type is Killed
+                    else end(reporter, exc_type, *exc_info))
+
+        self.patch('nova.compute.utils.EventReporter.__exit__',
+                   end_unless_killed)
 
     def set(self, server, **values):
         instance = self.instance(server)

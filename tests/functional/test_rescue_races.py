@@ -267,12 +267,13 @@ class ResetTest(RaceTestCase):
     def test_roll_back_waits_for_the_lock(self):
         gate = self.gate('nova.compute.utils.notify_usage_exists',
                          error=test_rescue_failure.Injected('Injected'))
-        waits = threading.Event()
+        waits, has_it = threading.Event(), threading.Event()
         lock = operation.Rescue._lock
 
         def note(rescue):
             waits.set()
-            return lock(rescue)
+            lock(rescue)
+            has_it.set()
 
         self.rescue_opted_in(self.server)
 
@@ -280,6 +281,7 @@ class ResetTest(RaceTestCase):
         def act():
             gate.open()
             self.assertTrue(waits.wait(60))
+            self.assertFalse(has_it.wait(0.5))
             self.assertIn('disk.rescue', self.disk_names(self.server))
 
         gate.wait()
