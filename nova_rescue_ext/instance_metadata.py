@@ -28,6 +28,9 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``mode``                    as ``image_id``
 ``vm_state``                as ``image_id``
 ``guest``                   as ``image_id``
+``firmware_``: ``loader``,  as ``image_id``
+``secure``, ``nvram``,
+``template``
 ``goes_back``               nova-api        nova-compute    unrescue
 ``attempt``                 nova-compute    nova-compute    next migration,
                             (source)        (both)          abort
@@ -68,6 +71,9 @@ _OFFERED_IMAGE = PREFIX + 'offered_image'
 # What a server was rescued with: the fields of RescueRecord.
 MODE = PREFIX + 'mode'  # no record is without it
 
+# The files of a server's own firmware: the fields of Firmware.
+_FIRMWARE = PREFIX + 'firmware_'
+
 # What nova-api tells nova-compute about an unrescue.
 _GOES_BACK = PREFIX + 'goes_back'
 
@@ -100,6 +106,42 @@ class RescueRecord(typing.NamedTuple):
     mode: str
     vm_state: typing.Optional[str] = None
     guest: typing.Optional[str] = None
+
+
+class Firmware(typing.NamedTuple):
+    """The files that libvirt has chosen for the firmware of a server.
+
+    ``loader``, ``nvram`` and ``template`` are paths; ``secure`` is 'yes' or
+    'no', or None if the domain does not say.
+    """
+
+    loader: str
+    secure: typing.Optional[str]
+    nvram: str
+    template: str
+
+
+def record_firmware(instance: 'objects.Instance', firmware: Firmware) -> None:
+    """Record the firmware of a server in rescue. The caller saves it.
+
+    :param instance: the Instance
+    :param firmware: that of the server's own domain
+    """
+    for name, value in firmware._asdict().items():
+        if value:
+            instance.system_metadata[_FIRMWARE + name] = value
+
+
+def recorded_firmware(instance: 'objects.Instance') -> Firmware | None:
+    """The firmware of a server's own domain; None if none is recorded.
+
+    :param instance: the Instance
+    """
+    values = {name: instance.system_metadata.get(_FIRMWARE + name)
+              for name in Firmware._fields}
+    if not values['loader']:
+        return None
+    return Firmware(**values)
 
 
 def record_rescue(instance: 'objects.Instance', image_id: str | None,
@@ -167,6 +209,8 @@ def forget_rescue(instance: 'objects.Instance') -> None:
     """
     for name in RescueRecord._fields:
         instance.system_metadata.pop(PREFIX + name, None)
+    for name in Firmware._fields:
+        instance.system_metadata.pop(_FIRMWARE + name, None)
     instance.system_metadata.pop(_GOES_BACK, None)
 
 

@@ -23,6 +23,7 @@ from nova import objects
 from nova.virt.libvirt.storage import dmcrypt
 
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext import instance_metadata
 
 if typing.TYPE_CHECKING:
     from nova.virt.libvirt import driver as libvirt_driver
@@ -39,6 +40,29 @@ def is_running(driver: libvirt_driver.LibvirtDriver,
         return driver._host.get_guest(instance).is_active()
     except exception.InstanceNotFound:
         return False
+
+
+def firmware(driver: libvirt_driver.LibvirtDriver, instance: objects.Instance
+             ) -> instance_metadata.Firmware | None:
+    """The files of the firmware in a server's domain.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    :returns: None without files that have to fit, or without a domain
+    """
+    try:
+        system = read_domain(driver, instance).find('os')
+    except exception.InstanceNotFound:
+        return None
+    if system is None:
+        return None
+    loader, nvram = system.find('loader'), system.find('nvram')
+    # Of other kinds there is nothing that must fit.
+    if (loader is None or nvram is None or loader.get('type') != 'pflash'
+            or not (loader.text and nvram.text and nvram.get('template'))):
+        return None
+    return instance_metadata.Firmware(loader.text, loader.get('secure'),
+                                      nvram.text, nvram.get('template'))
 
 
 def state(driver: libvirt_driver.LibvirtDriver,

@@ -108,6 +108,30 @@ class HardReboot(operation.Operation):
             shares.activate_all()
 
 
+def keep_firmware(instance: objects.Instance, old_guest: typing.Any) -> None:
+    """Let Nova, from 33 on, keep the files of the server's own firmware.
+
+    It takes those of the domain that is there, which is that of the rescue:
+    one with a BIOS would have libvirt choose among today's files, which need
+    not fit the server's variables (hazard: uefi-variables).
+
+    :param instance: the Instance
+    :param old_guest: the LibvirtConfigGuest of that domain; changed in place
+    """
+    if not HardReboot.is_run_by_this_thread():
+        return
+    firmware = instance_metadata.recorded_firmware(instance)
+    if firmware is None:
+        return
+    old_guest.os_loader = firmware.loader
+    old_guest.os_loader_type = 'pflash'
+    old_guest.os_loader_readonly = True
+    old_guest.os_loader_secure = old_guest.os_firmware_secure = (
+        None if firmware.secure is None else firmware.secure == 'yes')
+    old_guest.os_nvram = firmware.nvram
+    old_guest.os_nvram_template = firmware.template
+
+
 def _mount_shares(
         manager: compute_manager.ComputeManager,
         context: nova_context.RequestContext,

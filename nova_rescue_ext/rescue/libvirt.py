@@ -33,6 +33,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import claims
 from nova_rescue_ext.host import guests
+from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
@@ -275,6 +276,11 @@ def get_guest_config(
     The rescue disk is ready: from here on nobody else is at the guest, as Nova
     connects the server's volumes in here.
     """
+    arguments = inspect.signature(original).bind(
+        instance, network_info, image_meta, disk_info, *args,
+        **kwargs).arguments
+    if arguments.get('old_guest') is not None:  # from Nova 33
+        hard_reboot.keep_firmware(instance, arguments['old_guest'])
     ours = operation.Rescue.in_driver_of_this_thread(instance.uuid)
     # The own domain of a server that has none is made first, to go back to.
     if ours is None or 'disk.rescue' not in disk_info['mapping']:
@@ -284,22 +290,14 @@ def get_guest_config(
     if is_ours and hardware.check_hw_rescue_props(ours.image_meta):
         image_meta = _hardware_of_server(instance, ours.image_meta,
                                          disk_info['mapping'])
-    with ours.connecting(_volumes(original, instance, network_info, image_meta,
-                                  disk_info, *args, **kwargs)):
+    with ours.connecting(virt_driver.block_device_info_get_mapping(
+            arguments.get('block_device_info'))):
         guest = original(instance, network_info, image_meta, disk_info, *args,
                          **kwargs)
     if is_ours:
         _boot_kernel_with_rescue_disk(guest, ours.image_meta,
                                       disk_info['mapping'])
     return guest
-
-
-def _volumes(get_guest_config: nova_types.Original,
-             *args: typing.Any, **kwargs: typing.Any) -> list[typing.Any]:
-    """The volumes that Nova connects for a domain, as its driver has them."""
-    return virt_driver.block_device_info_get_mapping(
-        inspect.signature(get_guest_config).bind(
-            *args, **kwargs).arguments.get('block_device_info'))
 
 
 def _hardware_of_server(instance: objects.Instance,

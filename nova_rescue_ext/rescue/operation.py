@@ -143,6 +143,9 @@ class Rescue(host_task.HostTask):
         instance_metadata.record_rescue(
             self.instance, image_id, kernel_id, ramdisk_id, mode,
             self.was_running)
+        firmware = guests.firmware(self._driver, self.instance)
+        if firmware is not None:
+            instance_metadata.record_firmware(self.instance, firmware)
         try:
             self.instance.save(expected_task_state=[self.TASK_STATE])
         except (exception.UnexpectedTaskStateError,

@@ -13,12 +13,14 @@
 
 """Unrescue by a domain that is rebuilt from the database."""
 
+import inspect
 import os
 from unittest import mock
 
 import fixtures
 from nova import objects
 from nova.tests.functional.api import client
+from nova.virt.libvirt import driver
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_serialization import jsonutils
 
@@ -270,6 +272,32 @@ class NothingLostTest(UnrescueTestCase):
         self.api.delete_server(self.server['id'])
         self._wait_until_deleted(self.server)
         self.assertTrue(flags[-1] & UNDEFINE_NVRAM)
+
+    def test_firmware(self):
+        """Of a rescue guest with a BIOS, Nova has nothing to keep."""
+        if 'old_guest' not in inspect.signature(
+                driver.LibvirtDriver._get_guest_config).parameters:
+            self.skipTest('Nova keeps the files of a firmware from 33 on')
+        self.server = self._create_server(
+            image_uuid=self.create_image({'hw_firmware_type': 'uefi',
+                                          'hw_machine_type': 'q35'}),
+            networks='none')
+        self.put_file('code.fd')
+        self.put_file('vars.fd')
+        self.patch('nova_rescue_ext.host.guests.firmware',
+                   lambda *args: instance_metadata.Firmware(
+                       self.path('code.fd'), 'no', '/of/the/server.fd',
+                       self.path('vars.fd')))
+        self.rescue_now()
+        self.unrescue()
+        loader, = self.domains.find(self.server, 'os/loader')
+        nvram, = self.domains.find(self.server, 'os/nvram')
+        self.assertEqual(
+            (self.path('code.fd'), '/of/the/server.fd',
+             self.path('vars.fd')),
+            (loader.text, nvram.text, nvram.get('template')))
+        self.assertIsNone(instance_metadata.recorded_firmware(
+            self.instance()))
 
     def test_persistent_memory(self):
         self.rescue_now()

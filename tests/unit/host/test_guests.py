@@ -50,3 +50,32 @@ class IsInRescueTest(unittest.TestCase):
         driver._host.get_guest.side_effect = exception.InstanceNotFound(
             instance_id='it')
         self.assertFalse(guests.is_in_rescue(driver, mock.sentinel.instance))
+
+
+class FirmwareTest(unittest.TestCase):
+
+    LOADER = '<loader type="pflash" secure="no">/code.fd</loader>'
+    NVRAM = '<nvram template="/vars.fd">/of/the/server.fd</nvram>'
+
+    def _firmware(self, system):
+        driver = mock.Mock()
+        driver._host.get_guest.return_value.get_xml_desc.return_value = (
+            '<domain><os>%s</os></domain>' % system)
+        return guests.firmware(driver, mock.sentinel.instance)
+
+    def test_uefi(self):
+        self.assertEqual(
+            ('/code.fd', 'no', '/of/the/server.fd', '/vars.fd'),
+            self._firmware(self.LOADER + self.NVRAM))
+
+    def test_bios(self):
+        self.assertIsNone(self._firmware('<type>hvm</type>'))
+
+    def test_without_variables(self):
+        self.assertIsNone(self._firmware(self.LOADER))
+
+    def test_no_domain(self):
+        driver = mock.Mock()
+        driver._host.get_guest.side_effect = exception.InstanceNotFound(
+            instance_id='it')
+        self.assertIsNone(guests.firmware(driver, mock.sentinel.instance))
