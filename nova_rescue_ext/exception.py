@@ -104,13 +104,13 @@ class LeftToNova(RescueExtException, nova_exception.ValidationError):
 
 
 class DatabaseAway(RescueExtException):
-    """What becomes of a server cannot be decided without its database."""
+    """The state of a server cannot be read, and so nothing is decided."""
 
     msg_fmt = N_('The database of the server cannot be read.')
 
 
 class LeftOff(RescueExtException):
-    """A domain is defined, and is not to be waited for until it runs.
+    """A domain is defined and will not be started.
 
     Raised and caught in a hard reboot that leaves a server off.
     """
@@ -119,13 +119,13 @@ class LeftOff(RescueExtException):
 
 
 class ClaimRefused(RescueExtException):
-    """A server is not given something: see :mod:`nova_rescue_ext.claims`.
+    """A server may not have something: see :mod:`nova_rescue_ext.claims`.
 
-    The message is a sentence without its full stop. Whoever answers says how
-    to go on.
+    The message is a sentence without its full stop, to which the caller adds
+    what to do next.
     """
 
-    msg_fmt = N_('The server cannot have what was claimed for it')
+    msg_fmt = N_('The server may not have what was claimed for it')
     code = 409
 
 
@@ -145,9 +145,9 @@ class NotOfProject(ClaimRefused):
 class NetworkNotOfProject(ClaimRefused):
     """A caller may use a network that the server's project may not."""
 
-    msg_fmt = N_('You may connect the server to network %(network)s, project '
-                 '%(project)s perhaps may not. A user of that project can '
-                 'rebuild the server')
+    msg_fmt = N_('You have access to network %(network)s, but project '
+                 '%(project)s of the server may not. Have a user of that '
+                 'project rebuild the server')
 
 
 class ImageNotActive(ClaimRefused):
@@ -172,38 +172,38 @@ class ImageServiceFails(ClaimRefused):
 class VolumeWouldBeYours(ClaimRefused):
     """Nova would make a volume of the server in the caller's project."""
 
-    msg_fmt = N_('A volume of the server is made when it is built, and would '
-                 'be yours and not of project %(project)s. A user of that '
-                 'project can rebuild the server')
+    msg_fmt = N_('The rebuild creates a volume, which would belong to you and '
+                 'not to project %(project)s of the server. Have a user of '
+                 'that project rebuild the server')
 
 
 class KeyPairWouldBeYours(ClaimRefused):
     """Nova would look up a key pair among the caller's."""
 
-    msg_fmt = N_('Key pair %(name)s would be looked up among yours. Leave '
-                 'key_name out to keep the key pair of the server')
+    msg_fmt = N_('Key pair %(name)s would be looked up among your own. Leave '
+                 'out key_name to keep the key pair of the server')
 
 
 class SecretWouldBeYours(ClaimRefused):
     """The key manager would give a secret of the server to the caller."""
 
-    msg_fmt = N_('A secret of the server (of its TPM or of an encrypted disk) '
-                 'is made when it is built, and would be yours and not of '
-                 'project %(project)s. A user of that project can rebuild the '
-                 'server')
+    msg_fmt = N_('The rebuild creates a secret (for the TPM or for an '
+                 'encrypted disk), which would belong to you and not to '
+                 'project %(project)s of the server. Have a user of that '
+                 'project rebuild the server')
 
 
 class CopyUnwanted(RescueExtException):
-    """Nobody wants the result of a copy any more."""
+    """The result of a copy is no longer wanted."""
 
-    msg_fmt = N_('The copy was ended, as its live migration was given up or '
+    msg_fmt = N_('The copy was stopped, as its live migration was given up or '
                  'aborted.')
 
 
 # No Exception: for those the error path of ComputeManager.pre_live_migration
 # disconnects the server's volumes on this host, where it may run by now.
 class MigrationSuperseded(BaseException):
-    """A live migration is no longer the one that may do something.
+    """A live migration was given up, aborted or replaced by another.
 
     Raised and caught in one call of nova-compute on the destination.
     """
@@ -226,8 +226,8 @@ class Overtaken(RescueExtException):
 class RebuildRefused(RescueExtException, nova_exception.ValidationError):
     """A rebuild of a server that never booted is refused.
 
-    A ValidationError, as ``nova.api.openstack.wsgi.expected_errors`` turns
-    everything else into 500 that the controller does not know of. nova-api
+    A ValidationError, because ``nova.api.openstack.wsgi.expected_errors``
+    turns other classes that the controller does not expect into 500. nova-api
     answers with its ``code`` and its message.
     """
 
@@ -236,14 +236,14 @@ class RebuildRefused(RescueExtException, nova_exception.ValidationError):
 
 
 class BadRebuildRequest(RebuildRefused):
-    """Nova refuses what was asked for, in its own words."""
+    """Nova refuses the request, in its own words."""
 
     msg_fmt = N_('%(reason)s')
     code = 400
 
 
 class RebuildForbidden(RebuildRefused):
-    """Nova forbids what was asked for, in its own words."""
+    """Nova forbids the request, in its own words."""
 
     msg_fmt = N_('%(reason)s')
     code = 403
@@ -257,10 +257,10 @@ class ServerGone(RebuildRefused):
 
 
 class ServiceFails(RebuildRefused):
-    """Cinder, Neutron, placement, ... fail while a rebuild is checked."""
+    """Cinder, Neutron, placement, ... failed while a rebuild was checked."""
 
-    msg_fmt = N_('The server is as it was: a service that Nova needs does '
-                 'not do its part (%(service)s). Try again later.')
+    msg_fmt = N_('The server was not changed: a service that Nova depends on '
+                 'failed (%(service)s). Try again later.')
 
 
 class ServerIsBeingBuilt(RebuildRefused):
@@ -272,36 +272,38 @@ class ServerIsBeingBuilt(RebuildRefused):
 class AlreadyRebuilding(RebuildRefused):
     """Somebody else made the BuildRequest first."""
 
-    msg_fmt = N_('The server is being rebuilt or deleted already.')
+    msg_fmt = N_('The server is already being rebuilt or deleted.')
 
 
 class ServerChanged(RebuildRefused):
-    """The server's row is not as it was read."""
+    """The row of the server changed after it was read."""
 
-    msg_fmt = N_('The server was changed or is being deleted.')
+    msg_fmt = N_('The server was changed meanwhile, or is being deleted. Try '
+                 'again.')
 
 
 class RebuildUndone(RebuildRefused):
-    """The operator has undone a rebuild that was slow."""
+    """The operator undid a rebuild while it was slow."""
 
-    msg_fmt = N_('The rebuild took so long that the operator has undone it. '
-                 'Try again.')
+    msg_fmt = N_('The rebuild took so long that the operator undid it. Try '
+                 'again.')
 
 
 class RequestSpecLost(RebuildRefused):
     """There is no RequestSpec to build from."""
 
-    msg_fmt = N_('Nova no longer has a record of what was asked for when this '
+    msg_fmt = N_('Nova no longer has a record of what was requested when this '
                  'server was created. Delete it and create another.')
 
 
 class HostHasServer(RebuildRefused):
     """The row of the server names a host."""
 
-    msg_fmt = N_('The server never booted, but host%(host)s has not given it '
-                 'up and may have a guest of it. Ask the operator to check '
-                 'that and to run "nova-rescue-ext-manage rebuild-release"; '
-                 'or delete the server and create another.')
+    msg_fmt = N_('The server never booted, but is still assigned to '
+                 'host%(host)s, which may have a guest of it. Ask the '
+                 'operator to check the host and to run '
+                 '"nova-rescue-ext-manage rebuild-release", or delete the '
+                 'server and create another.')
 
 
 class CleanUpGoesOn(RebuildRefused):
@@ -314,19 +316,20 @@ class CleanUpGoesOn(RebuildRefused):
 class AllocationLeft(RebuildRefused):
     """Placement has an allocation of the server."""
 
-    msg_fmt = N_('A host may still build the server, as placement has an '
-                 'allocation of it. If it is still in ERROR in some minutes, '
-                 'ask the operator to see that no host does, and to delete '
-                 'the allocation; or delete the server and create another.')
+    msg_fmt = N_('A host may still build the server, as it has an allocation '
+                 'in placement. If it is still in ERROR in a few minutes, ask '
+                 'the operator to make sure that no host builds it and to '
+                 'delete the allocation, or delete the server and create '
+                 'another.')
 
 
 class NetworksUnknown(RebuildRefused):
     """The requested networks were not kept."""
 
-    msg_fmt = N_('The networks that were requested for this server were not '
-                 'kept, as it was created before Nova could rebuild such '
-                 'servers. Name them with "networks" in the request, as for '
-                 'a new server (compute 2.37 or later).')
+    msg_fmt = N_('The networks that were requested for this server are not '
+                 'known, as it was created before Nova kept them for a '
+                 'rebuild. Add "networks" to the request, as for a new server '
+                 '(compute 2.37 or later).')
 
 
 class BootVolumeDeleted(RebuildRefused):
@@ -359,8 +362,8 @@ class NotGiven(RebuildRefused):
 class NotGivenToProject(RebuildRefused):
     """The project of the server cannot have something else."""
 
-    msg_fmt = N_('%(claim)s. Name another in the request if it can be named, '
-                 'or have it shared with that project.')
+    msg_fmt = N_('%(claim)s. Name another in the request if the API allows '
+                 'it, or share it with that project.')
 
 
 class VolumeLost(RebuildRefused):
@@ -390,40 +393,41 @@ class VolumeInDanger(RebuildRefused):
 class VolumeTaken(RebuildRefused):
     """A volume is not available for the server."""
 
-    msg_fmt = N_('Volume %(volume)s of the server is %(status)s, and no '
-                 'longer reserved for it. Make it available and try again.')
+    msg_fmt = N_('Volume %(volume)s of the server is %(status)s and no longer '
+                 'reserved for the server. Make it available and try again.')
 
 
 class GuestMayBeLeft(RebuildRefused):
     """A host could not clean up after the failed build."""
 
-    msg_fmt = N_('The server never booted, but a host may still have a guest '
-                 'of it, as it could not clean up. That is looked at every '
-                 'ten minutes. If it does not pass, ask the operator to '
-                 'remove the guest; or delete the server and create another.')
+    msg_fmt = N_('The server never booted, but the host that failed to build '
+                 'it could not clean up, and may still have a guest of it. '
+                 'The host checks that every ten minutes. If the problem '
+                 'persists, ask the operator to remove the guest, or delete '
+                 'the server and create another.')
 
 
 class RebuildUndecided(RebuildRefused):
     """A database does not say whether the row of the server is gone."""
 
-    msg_fmt = N_('A database failed while the rebuild was begun. The server '
-                 'stays in BUILD until the operator finishes or undoes the '
-                 'rebuild. You may delete it.')
+    msg_fmt = N_('A database failed when the rebuild began. The server stays '
+                 'in BUILD until the operator finishes or undoes the rebuild. '
+                 'You may delete it.')
     code = 503
 
 
 class PortsNotReleased(RebuildRefused):
     """Neutron still has ports bound to the server."""
 
-    msg_fmt = N_('The failed build has left the server bound to ports that '
+    msg_fmt = N_('The failed build left ports bound to the server that '
                  'Neutron does not release: %(ports)s. Try again later.')
 
 
 class ZoneUnavailable(RebuildRefused):
-    """Nova answers a create in such a zone with 400, too."""
+    """The zone of the server is gone; Nova answers a create with 400, too."""
 
-    msg_fmt = N_('Availability zone %(zone)s, in which the server was '
-                 'requested, is not available. Ask the operator for it, or '
+    msg_fmt = N_('Availability zone %(zone)s, which was requested for the '
+                 'server, is not available. Ask the operator about it, or '
                  'delete the server and create another.')
     code = 400
 
@@ -432,8 +436,7 @@ class SecurityGroupLost(RebuildRefused):
     """A security group of the server was deleted."""
 
     msg_fmt = N_('Security group %(group)s of the server no longer exists. '
-                 'Name those that it is to have with "security_groups" in '
-                 'the request, as for a new server.')
+                 'Add "security_groups" to the request, as for a new server.')
     code = 400
 
 
@@ -477,9 +480,10 @@ class BlockDeviceNotGone(RebuildRefused):
 class BurialInterrupted(RebuildRefused):
     """The server has a BuildRequest and is in a cell."""
 
-    msg_fmt = N_('The failed creation of the server has not come to its end. '
-                 'Try again in a minute. If it lasts, ask the operator to run '
-                 '"nova-rescue-ext-manage rebuild-interrupted".')
+    msg_fmt = N_('The clean-up after the failed creation of the server has '
+                 'not finished. Try again in a minute. If the problem '
+                 'persists, ask the operator to run "nova-rescue-ext-manage '
+                 'rebuild-interrupted".')
 
 
 class CannotRelease(RescueExtException):

@@ -26,14 +26,14 @@ _TEXTUAL: dict[str, typing.Callable[[str, str], bool]] = {
     '<in>': operator.contains}
 
 
-def match(value: str, spec: str) -> bool:
+def match(value: str, extra_spec: str) -> bool:
     """Whether the metadata of a host aggregate meets an extra spec.
 
     :param value: of the metadata, a text
-    :param spec: a text to be equal to, or one with an operator such as
+    :param extra_spec: a text to be equal to, or one with an operator such as
         '>= 5', '<in> ssd' or '<or> one <or> two'
     """
-    name, *words = spec.split() or ['']
+    name, *words = extra_spec.split() or ['']
     if name == '<or>':
         return value in words[::2]
     if name == '<all-in>':
@@ -41,7 +41,7 @@ def match(value: str, spec: str) -> bool:
     if name in _TEXTUAL:
         return bool(words) and _TEXTUAL[name](value, words[0])
     if name not in _NUMERIC:
-        return value == spec
+        return value == extra_spec
     try:
         return _NUMERIC[name](float(value), float(words[0]))
     except (ValueError, IndexError):

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What an operation needs on a hypervisor: files, volumes, disks.
+"""What operations need on a compute host: guests, disks, files of a rescue.
 
-Imported where the libvirt driver runs, and nowhere else.
+Only imported where the libvirt driver runs.
 """

@@ -11,11 +11,11 @@
 # under the License.
 
 
-"""Disks that need no repair, in a domain that is rebuilt.
+"""Whether the disks of a server are complete, without starting qemu-img.
 
-A hard reboot makes what is missing of a server's disks and of the images that
-they are based on. To find that out Nova starts qemu-img several times for each
-disk, while the server is down. Unrescue looks for itself first.
+A hard reboot recreates disks and backing images that are missing. To find
+those, Nova starts qemu-img several times for each disk, while the server is
+down. An unrescue looks for itself first.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if typing.TYPE_CHECKING:
 
 
 def need_nothing(guest_config: libvirt_config.LibvirtConfigGuest) -> bool:
-    """Whether to leave the disks of a domain alone.
+    """Whether the disks of a domain can be left alone.
 
     :param guest_config: a LibvirtConfigGuest
-    :returns: True if a server leaves its rescue and all is there; False also
-        if we cannot tell
+    :returns: True if the server is leaving its rescue and all disks are
+        complete; False also if that is not known
     """
     return hard_reboot.HardReboot.is_run_by_this_thread() and all(
         _is_whole(disk) for disk in guest_config.devices

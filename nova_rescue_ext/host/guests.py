@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""A server's guest in libvirt."""
+"""The guest of a server in libvirt."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if typing.TYPE_CHECKING:
 
 def is_running(driver: libvirt_driver.LibvirtDriver,
                instance: objects.Instance) -> bool:
-    """Whether a server's guest is up.
+    """Whether the guest of a server is running.
 
     :param driver: the LibvirtDriver
     :param instance: the Instance
@@ -94,7 +94,7 @@ def exists(driver: libvirt_driver.LibvirtDriver,
 
 def read_domain(driver: libvirt_driver.LibvirtDriver,
                 instance: objects.Instance) -> etree._Element:
-    """A server's domain, as libvirt has it.
+    """The domain of a server, as libvirt has it.
 
     :param driver: the LibvirtDriver
     :param instance: the Instance

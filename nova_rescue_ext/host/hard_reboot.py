@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The way back to a server's own disks: a hard reboot that loses nothing."""
+"""A hard reboot that takes a server from its rescue back to its own disks."""
 
 from __future__ import annotations
 
@@ -39,17 +39,16 @@ _MACHINE_TYPE = 'image_hw_machine_type'
 class HardReboot(operation.Operation):
     """A hard reboot by which a server leaves its rescue.
 
-    The domain is rebuilt from the database, whoever rescued the server, and
-    wherever. Persistent memory and UEFI variables are kept, which a hard
-    reboot may not do, and disks that are whole are left alone.
+    The domain is rebuilt from the database, no matter who rescued the server
+    and on which host. Persistent memory and UEFI variables survive, which is
+    not so in every hard reboot, and complete disks are left alone.
 
-    Nothing else may be done to the domain meanwhile: whoever runs this holds
-    the lock of the instance.
+    The caller holds the lock of the instance.
 
     :param manager: the ComputeManager
     :param instance: the Instance; saved by the caller
-    :param leave_off: whether its guest is not started: its disks may be half
-        repaired
+    :param leave_off: whether the guest stays off, as its disks may be only
+        half repaired
     """
 
     def __init__(self, manager: compute_manager.ComputeManager,
@@ -79,11 +78,11 @@ class HardReboot(operation.Operation):
 
     def _finish(self, context: nova_context.RequestContext) -> None:
         driver, instance = self._manager.driver, self._instance
-        # Nova 29 and 30 leave that of the rescue (hazard: device-metadata).
+        # Nova 29 and 30 keep that of the rescue (hazard: device-metadata).
         instance.device_metadata = driver._build_device_metadata(
             context, instance)
         instance_metadata.forget_rescue(instance)
-        # After the server runs again (hazard: failed-unrescue).
+        # Only now that the server runs again (hazard: failed-unrescue).
         rescue_files.remove_all(driver, instance)
 
     def _reboot(self, context: nova_context.RequestContext) -> None:
@@ -99,7 +98,7 @@ class HardReboot(operation.Operation):
                 accel_info=manager._get_accel_info(elevated, instance),
                 **arguments)
         except ext_exception.LeftOff:
-            # As in a stop, with shares and serial consoles released.
+            # As a stop does, to release shares and serial consoles.
             manager._power_off_instance(
                 *([] if shares is None else [elevated]), instance,
                 clean_shutdown=False)
@@ -136,9 +135,9 @@ def _mount_shares(
         manager: compute_manager.ComputeManager,
         context: nova_context.RequestContext,
         instance: objects.Instance) -> objects.ShareMappingList | None:
-    """The server's shares, mounted (hazard: shares).
+    """Mount the shares of a server (hazard: shares).
 
-    :returns: a ShareMappingList, or None in Nova 29 and 30, which have none
+    :returns: a ShareMappingList, or None on Nova 29 and 30, which have none
     """
     if hasattr(manager, 'share_manager'):  # from Nova 34
         find = manager.share_manager.get_share_info
@@ -156,9 +155,8 @@ def _mount_shares(
 def _repair_machine_type(instance: objects.Instance) -> None:
     """Undo what a rescue by stock Nova did to the machine type.
 
-    It writes that of the rescue system into the properties of the server's
-    image, which a rebuilt domain would take for the server's. The domain that
-    stock Nova saved has the right one (hazard: machine-type).
+    Stock Nova stores the machine type of the rescue system as that of the
+    server. The domain that it saved has the right one (hazard: machine-type).
     """
     if (instance.vm_state != vm_states.RESCUED
             or instance_metadata.rescue_of(instance)):
@@ -172,12 +170,12 @@ def _repair_machine_type(instance: objects.Instance) -> None:
         LOG.warning('The domain that was saved when this server was rescued '
                     'cannot be read (%s). If the server does not boot after '
                     'unrescue, compare its machine type, %s, with that of '
-                    'servers like it.', exc,
+                    'similar servers.', exc,
                     instance.system_metadata.get(_MACHINE_TYPE),
                     instance=instance)
         return
     if machine and machine != instance.system_metadata.get(_MACHINE_TYPE):
-        LOG.info('Machine type %(machine)s, which the server had before its '
-                 'rescue, is restored.', {'machine': machine},
+        LOG.info('Restoring machine type %(machine)s, which the server had '
+                 'before its rescue.', {'machine': machine},
                  instance=instance)
         instance.system_metadata[_MACHINE_TYPE] = machine

@@ -13,7 +13,7 @@
 
 """The header of a qcow2 disk, read without starting qemu-img.
 
-For disks that Nova made. What a user has uploaded is for Nova's inspector.
+Only for disks that Nova made: user images are checked by Nova's inspector.
 """
 
 import os
@@ -25,8 +25,8 @@ import typing
 _HEADER = struct.Struct('>4sIQIIQ')
 _MAGIC = b'QFI\xfb'
 
-# Where the extensions of the header begin: after it, whose length version 3
-# has at byte 100. Each is a type, a length, and data in multiples of 8 bytes.
+# The extensions follow the header, whose length is at byte 100 in version 3.
+# Each is a type, a length, and data padded to 8 bytes.
 _LENGTH_V2 = 72
 _LENGTH = struct.Struct('>I')
 _OFFSET_OF_LENGTH = 100
@@ -37,9 +37,10 @@ _BACKING_FORMAT = 0xe2792aca
 class Header(typing.NamedTuple):
     """What the header of a disk says.
 
-    ``backing_file`` is as it is written there, possibly relative to the
-    directory of the disk, and None if there is none; ``backing_format`` is
-    None if it is not said; ``virtual_size`` is in bytes.
+    :ivar backing_file: its path, possibly relative to the directory of the
+        disk; None if there is none
+    :ivar backing_format: None if the header does not say
+    :ivar virtual_size: in bytes
     """
 
     backing_file: str | None
@@ -48,9 +49,9 @@ class Header(typing.NamedTuple):
 
 
 def read(path: str) -> Header:
-    """What the header of a qcow2 disk says.
+    """Read the header of a qcow2 disk.
 
-    :param path: of the disk
+    :param path: the path of the disk
     :raises: OSError if the disk cannot be read; ValueError if it is not qcow2
     """
     with open(path, 'rb') as file:
@@ -85,11 +86,11 @@ def _read_backing_format(file: typing.BinaryIO, version: int,
 
 
 def backing_file(path: str) -> str | None:
-    """The backing file that the header of a qcow2 disk names.
+    """Read which backing file a qcow2 disk has.
 
-    :param path: of the disk
-    :returns: as it is written there, possibly relative to the directory of
-        the disk; None if there is none
+    :param path: the path of the disk
+    :returns: its path, possibly relative to the directory of the disk; None
+        if there is none
     :raises: OSError if the disk cannot be read; ValueError if it is not qcow2
     """
     return read(path).backing_file

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The files and volumes of a rescue on the host, in the libvirt driver."""
+"""The files and volumes of a rescue on its host."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STOCK_DOMAIN = 'unrescue.xml'
 
 
 def stock_domain_path(instance: objects.Instance) -> str:
-    """Where stock Nova keeps the domain that it goes back to."""
+    """The path of the domain that stock Nova saves for its unrescue."""
     return os.path.join(libvirt_utils.get_instance_path(instance),
                         STOCK_DOMAIN)
 
@@ -50,12 +50,14 @@ def stock_domain_path(instance: objects.Instance) -> str:
 def restore_stock_domain(driver: libvirt_driver.LibvirtDriver,
                          context: nova_context.RequestContext,
                          instance: objects.Instance, start: bool) -> None:
-    """Define the domain that stock Nova keeps for the way back.
+    """Define the domain that stock Nova saved for its unrescue.
+
+    The caller holds the lock of the instance.
 
     :param driver: the LibvirtDriver
     :param context: a RequestContext
-    :param instance: the Instance; whoever calls holds its lock
-    :param start: whether its guest is started
+    :param instance: the Instance
+    :param start: whether to start its guest
     """
     with open(stock_domain_path(instance), encoding='utf-8') as domain:
         xml = domain.read()
@@ -64,11 +66,11 @@ def restore_stock_domain(driver: libvirt_driver.LibvirtDriver,
 
 
 def remove_stock_domain(instance: objects.Instance) -> None:
-    """Remove stock Nova's saved domain, if there is one.
+    """Remove the domain that stock Nova saved, if there is one.
 
-    On a shared instance path it would outlive a migration, and a stock host
-    would then boot the device paths of the host that it was made on: possibly
-    another tenant's (hazard: stale-saved-domain).
+    On a shared instances path it would outlive a migration. A stock host would
+    then boot it with the device paths of another host, which may be another
+    tenant's volumes here (hazard: stale-saved-domain).
     """
     try:
         os.unlink(stock_domain_path(instance))
@@ -78,21 +80,19 @@ def remove_stock_domain(instance: objects.Instance) -> None:
 
 def remove_all(driver: libvirt_driver.LibvirtDriver,
                instance: objects.Instance) -> None:
-    """Remove all that a rescue left, for a server that does without it.
-
-    What cannot be removed is logged, and costs nothing else.
+    """Remove all that a rescue has left. A failure is only logged.
 
     :param driver: the LibvirtDriver
-    :param instance: the Instance; its domain must not use them any more
+    :param instance: the Instance, whose domain no longer uses any of it
     """
     try:
         remove_stock_domain(instance)
         remove(driver, instance)
     except Exception:
-        LOG.exception('The server is not in rescue and has its own disks, '
-                      'but not all of its *%s files or volumes could be '
-                      'removed. They take space until the server is rescued '
-                      'again or deleted, and may be removed by hand.',
+        LOG.exception('The server is no longer in rescue, but not all of its '
+                      '*%s files or volumes could be removed. They take up '
+                      'space until the server is rescued again or deleted; '
+                      'you can remove them by hand.',
                       SUFFIX, instance=instance)
 
 
@@ -101,7 +101,7 @@ def remove(driver: libvirt_driver.LibvirtDriver,
     """Remove the disks, kernel and config drive of a rescue.
 
     :param driver: the LibvirtDriver
-    :param instance: the Instance; its domain must not use them any more
+    :param instance: the Instance, whose domain no longer uses them
     """
     directory = libvirt_utils.get_instance_path(instance)
     for path in glob.iglob(os.path.join(glob.escape(directory),
@@ -124,9 +124,9 @@ def remove(driver: libvirt_driver.LibvirtDriver,
 
 
 def _close(volumes: list[str]) -> None:
-    """Close encrypted volumes, which are in use and are not removed else.
+    """Close encrypted volumes: an open one cannot be removed.
 
-    One that is not open, as after a reboot of the host, is no failure.
+    It is no error if one is not open, for example after a reboot of the host.
 
     :param volumes: their paths
     """
@@ -135,10 +135,10 @@ def _close(volumes: list[str]) -> None:
 
 
 def are_left(instance: objects.Instance) -> bool:
-    """Whether a rescue has left something in the directory of a server.
+    """Whether a rescue has left anything in the directory of a server.
 
-    Volumes on LVM or rbd are not looked for, which may take long. A rescue by
-    stock Nova leaves its saved domain beside them.
+    Volumes on LVM or RBD are not looked for, which may take long. With those,
+    a rescue by stock Nova still leaves its saved domain.
 
     :param instance: the Instance
     """
@@ -148,7 +148,7 @@ def are_left(instance: objects.Instance) -> bool:
 
 
 def remaining_volumes(instance: objects.Instance) -> list[str]:
-    """The volumes of a rescue that are still there: rbd removes no busy one.
+    """The volumes of a rescue that still exist: RBD removes no busy one.
 
     :param instance: the Instance
     :returns: their names
@@ -175,7 +175,7 @@ def _forget_formats(directory: str) -> None:
     kept = {disk: disk_format for disk, disk_format in formats.items()
             if not disk.endswith(SUFFIX)}
     if kept != formats:
-        # A name that nobody can have put a link at.
+        # Not a name that can be guessed: a user's link may be there.
         descriptor, new = tempfile.mkstemp(
             prefix='disk.info.', suffix='.tmp', dir=directory)
         with open(descriptor, 'w', encoding='utf-8') as file:

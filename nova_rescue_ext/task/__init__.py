@@ -11,11 +11,11 @@
 # under the License.
 
 
-"""One server at a time: its messages, its operation, and how a task ends.
+"""The task of a server: who works on it, and how it ends.
 
 ``operation`` holds the state of what a thread does to a server, ``host_task``
-that of a task on its host and whether it is still the server's,
-``stale_message`` drops messages whose task has ended, ``conflict`` answers two
-requests at once, ``compute`` is asked before nova-compute's manager ends a
-task, and ``final_save`` saves its end when the database is back.
+that of a task on its host. ``stale_message`` drops messages whose task has
+ended, and ``conflict`` answers two requests at once. ``compute`` is asked
+before nova-compute's manager ends a task, and ``final_save`` saves the end
+once the database is back.
 """

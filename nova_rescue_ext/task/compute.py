@@ -33,7 +33,7 @@ def set_instance_obj_error_state(original: nova_types.Original,
                                  self: compute_manager.ComputeManager,
                                  instance: objects.Instance, *args: typing.Any,
                                  **kwargs: typing.Any) -> None:
-    """A task that has cost the server nothing leaves it in its state."""
+    """Leave a server in its state if the task has cost it nothing."""
     task = host_task.HostTask.on(instance)
     if task is None:
         return original(instance, *args, **kwargs)
@@ -45,9 +45,9 @@ def instance_update(original: nova_types.Original,
                     self: compute_manager.ComputeManager,
                     context: nova_context.RequestContext,
                     instance: objects.Instance, **kwargs: typing.Any) -> None:
-    """After a failure Nova takes the task from the server, whose ever it is.
+    """Save the end of a failed task only if the server still has that task.
 
-    It does not compare it, as it does when a task succeeds.
+    Nova checks that only when a task succeeds.
     """
     task = host_task.HostTask.on(instance)
     if task is None or 'task_state' not in kwargs:
@@ -59,7 +59,7 @@ def instance_update(original: nova_types.Original,
 def get_power_state(original: nova_types.Original,
                     self: compute_manager.ComputeManager,
                     instance: objects.Instance) -> int:
-    """The last that Nova asks for before it saves the end of a task."""
+    """Tell the task its power state: Nova saves the task's end next."""
     task = host_task.HostTask.on(instance)
     state = power_state.NOSTATE
     try:

@@ -25,15 +25,15 @@ from nova import objects
 @contextlib.contextmanager
 def loser_is_refused(instance: objects.Instance, method: str,
                      *winners: str) -> typing.Iterator[None]:
-    """Who comes second is refused with 409, as a moment later.
+    """Answer 409 if another request gets the server first.
 
-    Nova answers 500 to a request whose server another request takes between
-    its look at the state and its save.
+    Nova answers 500 if the other request comes between its check of the task
+    state and its save.
 
     :param instance: the Instance
     :param method: the name of the action
-    :param winners: task states of the other for which this is so; all if none
-        is named
+    :param winners: the task states, set by the other request, that are
+        answered so; default: all
     :raises: InstanceInvalidState
     """
     try:

@@ -11,11 +11,10 @@
 # under the License.
 
 
-"""The end of a task that nova-compute could not save.
+"""Save the end of a task once the database can be reached again.
 
-The database, or the way to it, may be away for a while. Nova tries once to
-take the task from the server; if that fails, too, the server stays in it until
-nova-compute is restarted.
+Nova tries only once to clear the task of the server. If that fails, too, the
+server keeps its task until nova-compute is restarted.
 """
 
 from __future__ import annotations
@@ -31,21 +30,20 @@ from oslo_utils import excutils
 
 LOG = logging.getLogger(__name__)
 
-# Somebody else has deleted the server, or taken the task from it.
+# The server was deleted meanwhile, or has lost its task.
 _OVERTAKEN = (exception.InstanceNotFound, exception.UnexpectedTaskStateError)
 
-# How long is tried, in seconds, and the pause after each time, as what fails
-# may take long itself. A thread that serves RPC calls waits, of which there
-# are many.
+# In seconds: how long to try, and the pause after each attempt. The thread
+# that waits is one of many that serve RPC calls.
 TIMEOUT = 600
 SECONDS = 5
 
 
 @contextlib.contextmanager
 def ensured(instance: objects.Instance) -> typing.Iterator[None]:
-    """Save the end of the task in this block, also if it fails to.
+    """Save the end of a task, even if the block fails to save it.
 
-    Whatever Nova would have saved is still to be seen in the object.
+    What the block would have saved is still set on the Instance.
 
     :param instance: the Instance that the block saves
     :raises: what the block raises; InstanceNotFound or
@@ -59,15 +57,15 @@ def ensured(instance: objects.Instance) -> typing.Iterator[None]:
         raise
     except Exception:
         with excutils.save_and_reraise_exception():
-            # The state without the task is unsaved if the server has lost the
-            # task: it is not ours to save then.
+            # If the server lost the task, only its state is unsaved, and it
+            # is not ours to save.
             if 'task_state' in instance.obj_what_changed():
                 _save(instance, task_state)
 
 
 def _save(instance: objects.Instance, task_state: str | None) -> None:
-    LOG.warning('The end of %(task)s could not be saved. Trying again for '
-                '%(timeout)d s, every %(seconds)d s. Look at the database, '
+    LOG.warning('The end of task %(task)s could not be saved. Trying again '
+                'every %(seconds)d s for %(timeout)d s. Check the database, '
                 'the message bus and nova-conductor.',
                 {'task': task_state, 'timeout': TIMEOUT, 'seconds': SECONDS},
                 instance=instance)
@@ -75,22 +73,23 @@ def _save(instance: objects.Instance, task_state: str | None) -> None:
         try:
             instance.save(expected_task_state=[task_state])
         except _OVERTAKEN as exc:
-            LOG.info('The end of %(task)s needs not be saved any more: '
+            LOG.info('The end of task %(task)s no longer needs to be saved: '
                      '%(reason)s', {'task': task_state, 'reason': exc},
                      instance=instance)
             raise
         except Exception as exc:
             LOG.debug('Not saved yet: %s', exc, instance=instance)
         else:
-            LOG.info('The end of %s is saved.', task_state, instance=instance)
+            LOG.info('The end of task %s has been saved.', task_state,
+                     instance=instance)
             return
-    LOG.error('The end of %s could not be saved: restart nova-compute on this '
-              'host when its database can be reached.', task_state,
+    LOG.error('The end of task %s could not be saved. Restart nova-compute on '
+              'this host once the database can be reached.', task_state,
               instance=instance)
 
 
 def _attempts() -> typing.Iterator[None]:
-    """Go round after each pause, until the time is over."""
+    """Yield after each pause, until TIMEOUT."""
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         time.sleep(SECONDS)
@@ -98,10 +97,11 @@ def _attempts() -> typing.Iterator[None]:
 
 
 def read(instance: objects.Instance) -> objects.Instance | None:
-    """The instance as the database has it by now.
+    """Read an instance again, waiting for the database if need be.
 
     :param instance: the Instance
-    :returns: another Instance, or None if there is no database for ten minutes
+    :returns: another Instance, or None if the database cannot be reached for
+        TIMEOUT seconds
     :raises: InstanceNotFound
     """
     end = time.monotonic() + TIMEOUT
@@ -119,7 +119,7 @@ def read(instance: objects.Instance) -> objects.Instance | None:
 
 
 def wait_for_database(instance: objects.Instance) -> None:
-    """Return when an instance can be read, or not after ten minutes.
+    """Return as soon as an instance can be read, or after TIMEOUT seconds.
 
     :param instance: the Instance, about to be saved
     """

@@ -13,9 +13,9 @@
 
 """A task of a server that nova-compute works on.
 
-Whoever may do something to a guest holds Nova's lock of the instance for it.
-While a task waits for that lock, or for an image, the server may be deleted,
-its state reset, and another task begun.
+Nova's lock of the instance protects the guest and its files. While a task
+waits for that lock, or for an image, the server may be deleted, its state
+reset, and another task begun.
 """
 
 import contextlib
@@ -33,15 +33,14 @@ LOG = logging.getLogger(__name__)
 
 
 class HostTask(operation.Operation):
-    """A task, from the message that asks for it to its end.
+    """A task, from its RPC message to its end.
 
     :param instance: the Instance
-    :ivar is_lost: whether the server was seen to be deleted, or to have
-        another task
+    :ivar is_lost: whether the server was found deleted, or with another task
     """
 
-    ACTION = ''  # as in the server's actions
-    TASK_STATE = ''  # that the server has meanwhile
+    ACTION = ''  # as in nova.compute.instance_actions
+    TASK_STATE = ''  # what the server has until the task ends
 
     def __init__(self, instance: 'objects.Instance') -> None:
         super().__init__(instance.uuid)
@@ -57,9 +56,9 @@ class HostTask(operation.Operation):
         return self._turn is not None
 
     def take_turn(self) -> None:
-        """Wait for the lock of the instance, and look at its task again.
+        """Wait for the lock of the instance, then check its task again.
 
-        Nothing happens if this task holds it already.
+        Does nothing if this task already holds the lock.
 
         :raises: TaskEnded; InstanceNotFound; what reading the database raises
         """
@@ -73,14 +72,14 @@ class HostTask(operation.Operation):
             raise
 
     def end_turn(self) -> None:
-        """Let others do something to the server."""
+        """Release the lock of the instance."""
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.close()
 
     @contextlib.contextmanager
     def turn(self) -> typing.Iterator[None]:
-        """Do something to the server in here, if the task is still ours.
+        """Hold the lock of the instance in this block.
 
         :raises: as take_turn()
         """
@@ -92,7 +91,7 @@ class HostTask(operation.Operation):
 
     def _lock(self) -> None:
         turn = contextlib.ExitStack()
-        # That of nova.utils.synchronized(), which wraps functions only.
+        # The lock of nova.utils.synchronized(), which only wraps functions.
         turn.enter_context(lockutils.lock(self.instance_uuid,
                                           lock_file_prefix='nova-'))
         self._turn = turn
@@ -108,7 +107,7 @@ class HostTask(operation.Operation):
             raise ext_exception.TaskEnded(action=self.ACTION)
 
     def _is_still_in(self, fresh: 'objects.Instance') -> bool:
-        # Reset and evacuated, it may have the same task on another host.
+        # After a reset and an evacuation it may have the same task elsewhere.
         self._has_moved = fresh.host != self.instance.host
         return (fresh.task_state == self.TASK_STATE
                 and not self._has_moved)
@@ -117,23 +116,23 @@ class HostTask(operation.Operation):
         return objects.Instance.get_by_uuid(self.instance._context,
                                             self.instance_uuid)
 
-    # What the manager does at the end of a task.
+    # Asked before the manager ends the task.
 
     def may_set_error(self) -> bool:
         """Whether the manager may set the server to ERROR after a failure."""
         return not self.is_lost
 
     def may_end(self) -> bool:
-        """Whether the manager may take the task from the server."""
+        """Whether the manager may clear the task of the server."""
         return not self.is_lost
 
     def save_if_ours(self, **values: typing.Any) -> bool:
         """Save values of the instance, if it still has this task.
 
-        Nova saves the end of a task that has failed without looking.
+        Nova saves the end of a failed task unconditionally.
 
         :param values: attributes of the Instance
-        :returns: whether they are saved
+        :returns: whether they were saved
         :raises: what saving the instance raises
         """
         for name, value in values.items():
@@ -143,9 +142,9 @@ class HostTask(operation.Operation):
         except (exception.InstanceNotFound,
                 exception.UnexpectedTaskStateError) as exc:
             self.is_lost = True
-            LOG.info('The end of the task to %(action)s the server is not '
-                     'saved: %(reason)s', {'action': self.ACTION,
-                                           'reason': exc},
+            LOG.info('The end of the %(action)s is not saved, as the server '
+                     'no longer has that task: %(reason)s',
+                     {'action': self.ACTION, 'reason': exc},
                      instance=self.instance)
             return False
         return True

@@ -13,11 +13,10 @@
 
 """The operation that a thread runs on a server.
 
-Nova's manager, its driver and what they call have no argument in common that
-we could hand an object on with. What they have in common is the thread, or
-green thread, that calls them one after the other. An operation is reachable
-from that thread and from no other: not from a second request for the same
-server, not from a periodic task.
+No argument reaches Nova's manager, its driver and everything they call, so an
+object cannot be passed on. What they share is the thread, or green thread. An
+operation can be reached from that thread only: not from a second request for
+the same server, nor from a periodic task.
 """
 
 import threading
@@ -29,10 +28,10 @@ _here = threading.local()
 
 
 class Operation:
-    """What a thread does to a server, from ``with`` to its end.
+    """What a thread does to a server, for as long as its ``with`` block.
 
-    Subclasses hold the state of one kind of operation, and have methods that
-    say what happens to the server.
+    Subclasses hold the state of one kind of operation, with a method for each
+    thing that happens to the server.
 
     :ivar instance_uuid: the UUID of the server
     """
@@ -50,7 +49,7 @@ class Operation:
     @classmethod
     def of_this_thread(cls: type[_Kind],
                        instance_uuid: str) -> _Kind | None:
-        """The operation of this class that this thread runs on a server.
+        """Find the operation of this class that this thread runs on a server.
 
         :param instance_uuid: the UUID of the server
         :returns: the innermost one, or None
@@ -65,7 +64,7 @@ class Operation:
     def on(cls: type[_Kind], instance: typing.Any) -> _Kind | None:
         """The same, for overrides that Nova calls for every instance.
 
-        Nothing is read of the instance unless this thread runs an operation.
+        The instance is only read if this thread runs an operation.
 
         :param instance: the Instance
         :returns: the innermost one, or None
@@ -76,7 +75,7 @@ class Operation:
     def is_run_by_this_thread(cls) -> bool:
         """Whether this thread runs an operation of this class on any server.
 
-        Where Nova's callable is not told which server it works for.
+        For callables of Nova that are not told which server they work on.
         """
         return any(isinstance(operation, cls) for operation in _running())
 

@@ -11,11 +11,11 @@
 # under the License.
 
 
-"""A message to nova-compute that comes when its task has ended.
+"""Messages that reach nova-compute after their task has ended.
 
-It waits in its queue while nova-compute is restarted, which finishes or rolls
-back every task that it finds in the database (hazard: restart-in-rescue). Nova
-looks at the task again when its work is done: too late.
+A message waits in its queue while nova-compute restarts, and the restart
+finishes or rolls back every task that it finds in the database (hazard:
+restart-in-rescue). Nova checks the task only after its work: too late.
 """
 
 from __future__ import annotations
@@ -44,23 +44,22 @@ def act_in_time(
         action: str, task_state: str, act: typing.Callable[[], typing.Any],
         is_done: typing.Callable[[objects.Instance], bool] | None = None
 ) -> typing.Any:
-    """Do what a message asks for, if the server still has the task for it.
+    """Do what a message asks for, if the server still has that task.
 
-    If not, only the event of the action is written: the instance is that of
-    before, and what is in the database counts.
+    If not, only the event of the action is ended.
 
-    The messages for a server are dealt with one after the other. Not under
+    The messages for a server are handled one after the other, but not under
     Nova's lock of the instance: the driver takes that in an unrescue, and a
-    DELETE must not wait for an image. With other drivers than libvirt no
-    restart ends the task, and Nova is left alone.
+    DELETE must not wait for an image. Drivers other than libvirt are left
+    alone, as no restart ends their tasks.
 
     :param manager: the ComputeManager
     :param instance: the Instance of the message
     :param action: 'rescue' or 'unrescue'
-    :param task_state: the task of the server until it is done
-    :param act: does it
-    :param is_done: whether the Instance that it is passed, which is that of
-        the database, shows that it has been done without this message
+    :param task_state: the task state of the server until then
+    :param act: does what the message asks for
+    :param is_done: whether the Instance that it is passed, read from the
+        database, shows that this was done without the message
     :returns: what act returns, or None
     """
     if not capabilities.is_libvirt(manager.driver):
@@ -71,27 +70,28 @@ def act_in_time(
         try:
             fresh = final_save.read(instance)
         except exception.InstanceNotFound:
-            LOG.info('The message to %s the server came when it had been '
-                     'deleted.', action, instance=instance)
+            LOG.info('The message to %s the server arrived after the server '
+                     'had been deleted.', action, instance=instance)
             return _end_event(manager, instance, action)
-        # None: no database for ten minutes. Nova's own way to fail is known.
+        # Without a database Nova fails in its own way.
         if fresh is None or fresh.task_state == task_state:
             return act()
         if _has_ended(instance, action):
-            # Nova would write the end of this one to the event of the first.
-            LOG.info('The message to %s the server came when that had ended: '
-                     'nothing is left to do.', action, instance=instance)
+            # Nova would end the event of the first message a second time.
+            LOG.info('The message to %s the server arrived after that had '
+                     'ended. Nothing is left to do.', action,
+                     instance=instance)
             return None
         if is_done is not None and is_done(fresh):
-            LOG.info('The message to %s the server came when that had been '
-                     'done: nothing is left to do.', action,
+            LOG.info('The message to %s the server arrived after that had '
+                     'been done. Nothing is left to do.', action,
                      instance=instance)
             return _end_event(manager, instance, action, done=True)
-        LOG.warning('The message to %(action)s the server came when it was '
-                    'not %(task)s any more: nova-compute was restarted, or '
-                    'somebody has reset its state. Nothing is done, and the '
-                    'server stays %(state)s: %(action)s it again if that is '
-                    'still wanted.',
+        LOG.warning('The message to %(action)s the server arrived when the '
+                    'server was no longer %(task)s: nova-compute was '
+                    'restarted, or the state was reset. Nothing is done, and '
+                    'the server stays %(state)s. If it is still wanted, '
+                    '%(action)s the server again.',
                     {'action': action, 'task': task_state,
                      'state': fresh.vm_state}, instance=instance)
         return _end_event(manager, instance, action)
@@ -100,7 +100,7 @@ def act_in_time(
 
 
 def _has_ended(instance: objects.Instance, action: str) -> bool:
-    """Whether an action, in the request that a message is of, has an end."""
+    """Whether the action that a message belongs to has already ended."""
     asked = objects.InstanceAction.get_by_request_id(
         instance._context, instance.uuid, instance._context.request_id)
     return asked is not None and any(
@@ -116,8 +116,8 @@ def _event(action: str) -> str:
 def _end_event(manager: compute_manager.ComputeManager,
                instance: objects.Instance, action: str,
                done: bool = False) -> None:
-    # Raised within the event only: outside of it, Nova would take the task
-    # from the server, which may have another by now.
+    # Raised inside the event only: outside, Nova would clear the task of the
+    # server, which may be another by now.
     with contextlib.suppress(
             ext_exception.TaskEnded,
             exception.InstanceActionNotFound), compute_utils.EventReporter(

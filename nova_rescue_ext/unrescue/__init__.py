@@ -11,10 +11,9 @@
 # under the License.
 
 
-"""Unrescue: the server's domain is rebuilt from the database.
+"""Unrescue: the domain of the server is rebuilt from the database.
 
-Spec: live-migrate-rescued.
-
-Stock Nova goes back to a domain that rescue left in a file on the host. That
-file is of no use on another host, nor once volumes have been reconnected.
+Stock Nova restores a domain that rescue saved on the host. That file is of no
+use on another host, nor after volumes have been reconnected (spec:
+live-migrate-rescued).
 """

@@ -13,8 +13,8 @@
 
 """Unrescue in nova-api.
 
-nova-compute comes here, too, for servers that have been in rescue for
-``rescue_timeout``.
+nova-compute calls this, too, for servers that have been in rescue for longer
+than ``rescue_timeout``.
 """
 
 from __future__ import annotations
@@ -42,25 +42,26 @@ def unrescue(original: nova_types.Original, self: compute_api.API,
              instance: objects.Instance) -> None:
     """From compute-rescue 1.1 the server goes back to its previous state.
 
-    If the caller named that version: clients that know nothing of it wait for
-    an ACTIVE server.
+    But only if the caller named that version: other clients wait for an ACTIVE
+    server.
     """
     instance_metadata.request_previous_state(
         instance, microversion.is_named(context, microversion.RESCUE))
     if not _is_timeout(context):
         with conflict.loser_is_refused(instance, 'unrescue'):
             return original(context, instance)
-    # One server must not keep rescue_timeout from the others
-    # (hazard: rescue-timeout): nova-compute unrescues all of them in one loop,
-    # which an exception ends.
+    # nova-compute unrescues all servers in one loop, which an exception ends
+    # (hazard: rescue-timeout).
     try:
         return original(context, instance)
     except exception.NovaException as exc:
-        LOG.info('Not unrescued after rescue_timeout now, but in a later '
-                 'run: %s', exc.format_message(), instance=instance)
+        LOG.info('The server could not be unrescued after rescue_timeout. The '
+                 'next run tries again: %s', exc.format_message(),
+                 instance=instance)
     except Exception:
-        LOG.exception('Not unrescued after rescue_timeout now, but in a '
-                      'later run.', instance=instance)
+        LOG.exception('The server could not be unrescued after '
+                      'rescue_timeout. The next run tries again.',
+                      instance=instance)
 
 
 def _is_timeout(context: nova_context.RequestContext) -> bool:

@@ -38,14 +38,14 @@ def unrescue_instance(original: nova_types.Original,
                       self: compute_manager.ComputeManager,
                       context: nova_context.RequestContext,
                       instance: objects.Instance) -> None:
-    """Unrescue, unless a restart of nova-compute has ended the task."""
+    """Unrescue, unless the task has ended, e.g. by a restart."""
     return stale_message.act_in_time(
         self, instance, instance_actions.UNRESCUE, task_states.UNRESCUING,
         lambda: _unrescue(original, self, context, instance), _is_unrescued)
 
 
 def _is_unrescued(instance: objects.Instance) -> bool:
-    # A state that was reset says nothing: the record is left then.
+    # After a reset of the state, which proves nothing, the record remains.
     return (instance.vm_state in (vm_states.ACTIVE, vm_states.STOPPED)
             and not instance_metadata.has_record(instance))
 

@@ -41,13 +41,11 @@ _KEEP_NVRAM = 8
 def unrescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
              context: nova_context.RequestContext,
              instance: objects.Instance) -> None:
-    """Go back to the server's own disks by a hard reboot.
+    """Take the server back to its own disks by a hard reboot.
 
-    Whoever rescued the server, and wherever (spec: live-migrate-rescued).
-
-    Without an operation, as in Nova's own tests of the driver, as in stock: it
-    is the manager that has the server's volumes and shares, and that removes
-    the domain which stock Nova goes back to.
+    This works on any host, no matter who rescued the server (spec:
+    live-migrate-rescued). Without an operation, as in Nova's own tests of the
+    driver, stock Nova does it: the volumes and shares are the manager's.
 
     :param context: the RequestContext of the caller
     :param instance: the Instance; saved by the caller
@@ -67,11 +65,10 @@ def clean_after_hard_reboot(original: nova_types.Original,
                             context: nova_context.RequestContext,
                             instance: objects.Instance, *args: typing.Any,
                             **kwargs: typing.Any) -> None:
-    """Remove what a rescue left when the server leaves it by a hard reboot.
+    """Remove what a rescue has left when a hard reboot ends the rescue.
 
-    Its unrescue has failed, or its state was reset. The guest is on its own
-    disks now. The caller saves the instance. Stock Nova keeps no record of a
-    rescue, but leaves files.
+    That is after a failed unrescue or a reset of the state. Stock Nova keeps
+    no record of a rescue, but leaves files. The caller saves the instance.
     """
     original(context, instance, *args, **kwargs)
     if (hard_reboot.HardReboot.is_run_by_this_thread()
@@ -92,7 +89,7 @@ def create_guest_with_network(original: nova_types.Original,
                               **kwargs: typing.Any) -> typing.Any:
     """Only define the domain of a server that is to stay off.
 
-    :raises: LeftOff, as the hard reboot would wait for ever for the guest
+    :raises: LeftOff, as the hard reboot would wait forever for the guest
     """
     ours = hard_reboot.HardReboot.of_this_thread(instance.uuid)
     if ours is None or not ours.leave_off:
@@ -104,9 +101,9 @@ def create_guest_with_network(original: nova_types.Original,
 def cleanup_vpmems(original: nova_types.Original,
                    self: libvirt_driver.LibvirtDriver,
                    vpmems: list[objects.LibvirtVPMEMDevice]) -> None:
-    """Nova zeroes persistent memory when it destroys a domain.
+    """Keep the persistent memory of a server that is unrescued.
 
-    Hazard: persistent-memory.
+    Nova zeroes it whenever it destroys a domain (hazard: persistent-memory).
     """
     if not hard_reboot.HardReboot.is_run_by_this_thread():
         original(vpmems)

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The unrescue that nova-compute works on."""
+"""An unrescue, as nova-compute runs it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ LOG = logging.getLogger(__name__)
 
 
 class Unrescue(host_task.HostTask):
-    """An unrescue, from its message to its end.
+    """An unrescue, from its RPC message to its end.
 
     A server that was stopped before its rescue is stopped afterwards, if the
-    caller has asked for that.
+    caller requested that.
 
     :param manager: the ComputeManager
     :param instance: the Instance
@@ -51,7 +51,7 @@ class Unrescue(host_task.HostTask):
                  instance: objects.Instance) -> None:
         super().__init__(instance)
         self.manager = manager
-        # nova-api has asked for it on this very object: no query is due.
+        # nova-api noted that on this very object: no query is needed.
         self.leaves_off = (
             instance.obj_attr_is_set('system_metadata')
             and instance_metadata.state_after_unrescue(instance)
@@ -60,16 +60,17 @@ class Unrescue(host_task.HostTask):
     def power_off_if_soft_deleted(self) -> None:
         """Power off the guest of a server that was soft deleted meanwhile.
 
-        A soft delete does not wait for the lock of the instance: its own power
-        off may have come before the guest was started.
+        A soft delete does not wait for the lock of the instance, so it may
+        have powered the server off before the guest was started.
         """
         try:
             fresh = self._read()
         except exception.InstanceNotFound:
             return
         except Exception as exc:
-            LOG.warning('It cannot be read whether the server was soft '
-                        'deleted while it was unrescued: %s', exc,
+            LOG.warning('The state of the server cannot be read. If the '
+                        'server was soft deleted during its unrescue, its '
+                        'guest still runs: power it off. %s', exc,
                         instance=self.instance)
             return
         if (fresh.vm_state == vm_states.SOFT_DELETED
@@ -77,10 +78,10 @@ class Unrescue(host_task.HostTask):
             self.manager.driver.power_off(self.instance)
 
     def see_power_state(self, state: int) -> None:
-        """A server that was left off is not saved as ACTIVE.
+        """Have a server that was left off saved as STOPPED.
 
-        After that was saved would be too late: the power sync stops an ACTIVE
-        server that is off, and users have seen it.
+        Once ACTIVE has been saved it is too late: users see it, and the power
+        sync stops the server.
         """
         # If libvirt does not tell it, it is as the driver has left it.
         if (self.leaves_off

@@ -53,7 +53,7 @@ class RebuildTest(rebuild_base.RebuildTestCase):
         server = self.create_failed()
         self.change_row(server, host='secret-host')
         text = self.rebuild(server, api=self.api_fixture.api).text
-        self.assertIn('has not given it up', text)
+        self.assertIn('is still assigned to host', text)
         self.assertNotIn('secret-host', text)
         self.assertIn('secret-host',
                       self.rebuild(server, api=self.admin_api).text)

@@ -80,10 +80,11 @@ class RescueTest(LateMessageTestCase):
         self.assert_nothing_done(server, 'rescue', deliver)
         self.assert_rolled_back(server)
         self.assertEqual(['disk'], self.disk_names(server))
-        self.assertIn('The message to rescue the server came when it was not '
-                      'rescuing any more', self.stdlog.logger.output)
-        self.assertIn('the server stays active: rescue it again',
+        self.assertIn('The message to rescue the server arrived when the '
+                      'server was no longer rescuing',
                       self.stdlog.logger.output)
+        self.assertIn('the server stays active. If it is still wanted, rescue '
+                      'the server again', self.stdlog.logger.output)
         self.rescue_opted_in(server)
         self._wait_for_state_change(server, 'RESCUE')
 
@@ -112,7 +113,7 @@ class RescueTest(LateMessageTestCase):
         self.patch(DRIVER + 'rescue',
                    lambda *args, **kwargs: calls.append(args))
         deliver()
-        self.wait_until_logged('came when it had been deleted')
+        self.wait_until_logged('arrived after the server had been deleted')
         self.assertEqual([], calls)
 
     def wait_until_logged(self, line):
@@ -127,7 +128,7 @@ class RescueTest(LateMessageTestCase):
         self._wait_for_state_change(server, 'RESCUE')
         self.wait_for_event(server, 'rescue', 'success')
         deliver()
-        self.wait_until_logged('came when that had ended')
+        self.wait_until_logged('arrived after that had ended')
         with utils.synchronized('rescue_ext-' + server['id'])(
                 contextlib.nullcontext)():
             pass

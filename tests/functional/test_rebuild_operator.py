@@ -79,7 +79,7 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.assertEqual(1, code)
         self.assertIn('1 ERROR, 1 refused', output)
         # In words: Nova's JSON is for programs.
-        self.assertIn('| A volume of the server is made', output)
+        self.assertIn('| The rebuild creates a volume', output)
         for server in (failing, locked):
             self.assertIn(server['id'], output)
 

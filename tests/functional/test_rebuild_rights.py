@@ -36,7 +36,7 @@ class RightsTestCase(rebuild_base.RebuildTestCase):
         """The operator is refused, its owner is not."""
         self.assert_refused(
             409, self.rebuild(server, api=self.operator), *words,
-            'A user of that project can rebuild the server')
+            'Have a user of that project rebuild the server')
         self.assert_untouched(server)
         self.rebuilt(server)
 
@@ -165,8 +165,8 @@ class SecretsTest(RightsTestCase):
     def assert_for_its_project(self, server):
         self.assert_refused(
             409, self.rebuild(server, api=self.operator),
-            'A secret of the server',
-            'A user of that project can rebuild the server')
+            'The rebuild creates a secret',
+            'Have a user of that project rebuild the server')
         self.assert_untouched(server)
         # Nova's double of a host has none of this.
         self.failed_again(server)

@@ -353,7 +353,7 @@ class Faults(base.LabTest):
         if server.status == 'BUILD':
             server.action('os-resetState', {'state': 'error'},
                           who=self.admin)
-            self.assertRefused(409, 'has not given it up', self._rebuild,
+            self.assertRefused(409, 'is still assigned to', self._rebuild,
                                server)
             server.delete()
             return _DELETED

@@ -104,7 +104,7 @@ class AnswerTest(testtools.TestCase):
                 (exception.InvalidVersion(version='x'), 400, "version 'x'"),
                 (exception.LeftToNova(), 400, 'never booted'),
                 (exception.HostHasServer(host=' h'), 409,
-                 'host h has not given it up'),
+                 'is still assigned to host h'),
                 (exception.ImageUnavailable(claim='It is gone'), 400,
                  'It is gone. Choose'),
                 (exception.NodeCannotMigrateRescued(
