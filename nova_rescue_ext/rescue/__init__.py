@@ -11,10 +11,8 @@
 # under the License.
 
 
-"""Rescue: with which image, of which servers, on what disks.
-
-Specs: rescue-image, bfv-rescue, stable-device-rescue.
+"""Rescue (specs: rescue-image, bfv-rescue, stable-device-rescue).
 
 ``api``, ``compute`` and ``libvirt`` are named after the part of Nova that they
-run in; ``image`` is what nova-api and nova-compute share.
+run in. nova-api and nova-compute share ``image``.
 """

@@ -48,18 +48,18 @@ def get_rescue_image(original: nova_types.Original,
                      context: nova_context.RequestContext,
                      instance: objects.Instance,
                      rescue_image_ref: str | None = None) -> objects.ImageMeta:
-    """The rescue image, and how its disk is attached.
+    """Get the rescue image, and decide how its disk is attached.
 
     nova-api has chosen and checked the image. Only a stock nova-api sends none
-    for a boot-from-volume server: then it is found as nova-api would have
-    found it, and only one that the server's project may read is used, as this
-    context is elevated (spec: bfv-rescue).
+    for a boot-from-volume server: then it is found as ours would have found
+    it. As this context is elevated, only an image that the server's project
+    may read is used (spec: bfv-rescue).
 
     :returns: an ImageMeta
     :raises: InstanceNotRescuable
     """
     if not rescue_image_ref:
-        # What ours told of an earlier rescue is left, and does not hold.
+        # A stock nova-api leaves what ours requested for an earlier rescue.
         instance_metadata.forget_rescue_request(instance)
     bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
         context, instance.uuid)
@@ -89,7 +89,7 @@ def rescue_instance(original: nova_types.Original,
                     context: nova_context.RequestContext,
                     instance: objects.Instance, *args: typing.Any,
                     **kwargs: typing.Any) -> None:
-    """Rescue, unless a restart of nova-compute has ended the task."""
+    """Rescue, unless the task has ended, e.g. by a restart."""
     return stale_message.act_in_time(
         self, instance, instance_actions.RESCUE, task_states.RESCUING,
         lambda: _rescue(original, self, context, instance, *args, **kwargs))
@@ -99,10 +99,10 @@ def _rescue(original: nova_types.Original,
             manager: compute_manager.ComputeManager,
             context: nova_context.RequestContext, instance: objects.Instance,
             *args: typing.Any, **kwargs: typing.Any) -> None:
-    """Let the manager and the driver know of each other in a rescue.
+    """Rescue, with a state that the manager and the driver share.
 
-    The domain that was kept for the way back goes when the server is RESCUED:
-    unrescue does without (spec: live-migrate-rescued).
+    The domain that Nova saves is removed once the server is RESCUED, as our
+    unrescue does not need it (spec: live-migrate-rescued).
     """
     if not capabilities.is_libvirt(manager.driver):
         with final_save.ensured(instance):
@@ -131,7 +131,7 @@ def _rescue(original: nova_types.Original,
 def power_off_instance(original: nova_types.Original,
                        self: compute_manager.ComputeManager, *args: typing.Any,
                        **kwargs: typing.Any) -> None:
-    """In a rescue, leave the guest up until the rescue disk is ready."""
+    """In a rescue, keep the guest running until the rescue disk is ready."""
     instance = inspect.signature(original).bind(
         *args, **kwargs).arguments['instance']
     rescue = _rescue_of_this_thread(self, instance)
@@ -149,7 +149,7 @@ def _rescue_of_this_thread(
     from nova_rescue_ext.host import hard_reboot
     from nova_rescue_ext.rescue import operation
 
-    # On the way back, it powers off itself.
+    # The way back powers the guest off itself.
     if hard_reboot.HardReboot.of_this_thread(instance.uuid):
         return None
     return operation.Rescue.of_this_thread(instance.uuid)
@@ -166,11 +166,10 @@ def init_instance(original: nova_types.Original,
                   instance: objects.Instance) -> None:
     """Finish or roll back what a restart of nova-compute interrupted.
 
-    Stock Nova leaves the server in RESCUING or UNRESCUING for ever
+    Stock Nova leaves the server RESCUING or UNRESCUING forever
     (hazard: restart-in-rescue).
     """
-    # In the order in which Nova looks: a server that is partly deleted may
-    # have no task.
+    # Nova checks in this order: a partly deleted server may have no task.
     if (instance.host == self.host
             and instance.vm_state not in (vm_states.SOFT_DELETED,
                                           vm_states.DELETED)

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The image of a rescue: which, whether it will do, how it is attached."""
+"""The image of a rescue: find it, check it, attach it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if typing.TYPE_CHECKING:
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-# What QEMU takes (spec: stable-device-rescue): device -> its buses.
+# Device -> the buses that QEMU supports for it (spec: stable-device-rescue).
 BUSES = {
     'disk': ('virtio', 'scsi', 'sata', 'ide', 'usb'),
     'cdrom': ('sata', 'scsi', 'ide', 'usb'),
@@ -49,11 +49,10 @@ BUSES = {
 
 _DISK_FORMATS = {'raw', 'qcow2', 'vmdk', 'vhd', 'vhdx', 'vdi', 'iso',
                  'ploop', 'ami', 'gpt'}
-# Of the others Nova takes the disk as it is.
+# Nova uses an image in any other container as the disk itself.
 _UNBOOTABLE_CONTAINERS = {None, 'aki', 'ari', 'docker', 'compressed'}
 
-
-# Where a server has a BIOS if its image does not say otherwise.
+# Architectures whose servers have a BIOS unless their image says otherwise.
 _BIOS_BY_DEFAULT = {'x86_64', 'i686'}
 
 
@@ -70,7 +69,7 @@ def refuse(instance: objects.Instance, reason: str) -> typing.NoReturn:
 
 def refuse_claim(instance: objects.Instance,
                  refused: ext_exception.ClaimRefused) -> typing.NoReturn:
-    """Refuse a rescue as something cannot be had for it (400).
+    """Refuse a rescue, as the server may not have something it needs (400).
 
     :param instance: the Instance
     :param refused: the ClaimRefused
@@ -86,10 +85,10 @@ def of_root_volume(context: nova_context.RequestContext,
                    bdms: objects.BlockDeviceMappingList,
                    volume_api: cinder.API,
                    image_api: glance.API) -> tuple[str, images.Image]:
-    """Find the image that a server's root volume was made from.
+    """Find the image that the root volume of a server was made from.
 
-    What the volume says of its image is the user's claim: volume image
-    metadata can be set by any owner of a volume.
+    The volume image metadata are only a claim: any owner of a volume can set
+    them.
 
     :param context: the RequestContext of the caller
     :param instance: the Instance
@@ -133,7 +132,7 @@ def _claimed_by_volume(context: nova_context.RequestContext,
 def get(context: nova_context.RequestContext, instance: objects.Instance,
         image_api: glance.API, image_id: str,
         origin: claims.Origin) -> images.Image:
-    """Read an image's metadata, or refuse in words.
+    """Read the metadata of an image, or refuse the rescue.
 
     :param context: the RequestContext to ask with
     :param instance: the Instance to be rescued
@@ -153,14 +152,14 @@ def get_kernel_and_ramdisk(context: nova_context.RequestContext,
                            instance: objects.Instance, image_api: glance.API,
                            image: images.Image,
                            origin: claims.Origin) -> tuple[str, str]:
-    """The ids of the images that a rescue image boots with.
+    """Find the kernel and ramdisk that a rescue image boots with.
 
     :param context: the RequestContext that the image was read with
     :param instance: the Instance to be rescued
     :param image_api: Nova's client of Glance
     :param image: the image as Nova's client gives it
     :param origin: the claims.Origin of it
-    :returns: (that of the kernel, that of the ramdisk), '' for none
+    :returns: (ID of the kernel, ID of the ramdisk), '' for none
     :raises: InstanceNotRescuable
     """
     try:
@@ -176,9 +175,9 @@ def get_kernel_and_ramdisk(context: nova_context.RequestContext,
 
 def operator_context(
         instance: objects.Instance) -> nova_context.RequestContext:
-    """The context to read the image that the operator offers to everybody.
+    """Make a context to read the operator's default rescue image with.
 
-    With the credentials in ``[service_user]``, which Nova has anyway.
+    It has the credentials in ``[service_user]``, which Nova has anyway.
 
     :param instance: the Instance to be rescued
     :returns: a RequestContext
@@ -202,13 +201,13 @@ def operator_context(
 
 
 def is_for_stable_devices(image: images.Image) -> bool:
-    """Whether an image says all that stock Nova wants to know of it."""
+    """Whether an image has both properties that stock Nova asks for."""
     return {'hw_rescue_device', 'hw_rescue_bus'} <= set(image['properties'])
 
 
 def check(instance: objects.Instance, image_id: str, image: images.Image,
           compute_node: objects.ComputeNode) -> None:
-    """Check all that can be known of a rescue image before anything happens.
+    """Check a rescue image before anything happens.
 
     :param instance: the Instance to be rescued
     :param image_id: the id of the image
@@ -224,7 +223,7 @@ def check(instance: objects.Instance, image_id: str, image: images.Image,
 
 def _objections(instance: objects.Instance, image: images.Image,
                 compute_node: objects.ComputeNode) -> typing.Iterator[str]:
-    """What is wrong with an image, in words. Lazily: the first will do."""
+    """Yield what is wrong with an image; only the first is needed."""
     properties = image['properties']
     if image.get('status') != 'active':
         yield _('is %s, not active') % image.get('status')
@@ -241,13 +240,13 @@ def _objections(instance: objects.Instance, image: images.Image,
                % image.get('disk_format'))
     memory = instance.flavor.memory_mb
     if (image.get('min_ram') or 0) > memory:
-        yield (_('needs %(min_ram)s MiB of memory, and the server has '
+        yield (_('needs %(min_ram)s MiB of memory, but the server has only '
                  '%(memory)s')
                % {'min_ram': image['min_ram'], 'memory': memory})
     try:
         meta = objects.ImageMeta.from_dict(image)
     except (ValueError, exception.Invalid) as exc:
-        yield _('has a property that is not valid: %s') % exc
+        yield _('has an invalid property: %s') % exc
         return
     yield from _hardware_objections(meta.properties, compute_node)
     yield from _device_objections(instance, meta.properties)
@@ -256,10 +255,10 @@ def _objections(instance: objects.Instance, image: images.Image,
 def check_with_stable_devices(instance: objects.Instance, image_id: str,
                               properties: objects.ImageMetaProps,
                               compute_node: objects.ComputeNode) -> None:
-    """Check an image whose system gets the server's own hardware.
+    """Check an image whose system gets the hardware of the server.
 
-    An image that names the other firmware would come up from the server's own
-    disk. One that boots with both must name none.
+    With an image for the other firmware, the server would boot from its own
+    disk. An image that boots with both must not name one.
 
     :param instance: the Instance to be rescued
     :param image_id: the id of the image
@@ -274,16 +273,16 @@ def check_with_stable_devices(instance: objects.Instance, image_id: str,
         own = 'bios'
     if wanted and own and wanted != own:
         refuse(instance, _(
-            'image %(image)s has hw_firmware_type %(wanted)s, and the '
-            'firmware of the server, which it would be booted with, is '
-            '%(own)s. Choose an image with rescue_image_ref that boots with '
-            '%(own)s; one that boots with both must not have the property.')
+            'image %(image)s has hw_firmware_type %(wanted)s, but it would be '
+            'booted with the firmware of the server, which is %(own)s. Choose '
+            'an image with rescue_image_ref that boots with %(own)s; an image '
+            'that boots with both must not have the property.')
             % {'image': image_id, 'wanted': wanted, 'own': own})
 
 
 def _architecture(instance: objects.Instance,
                   compute_node: objects.ComputeNode) -> str | None:
-    """That of a server, or None if it is not known."""
+    """The architecture of a server, or None if it is not known."""
     named = instance.image_meta.properties.get('hw_architecture')
     try:
         return named or jsonutils.loads(compute_node.cpu_info)['arch']
@@ -293,9 +292,9 @@ def _architecture(instance: objects.Instance,
 
 def check_with_own_hardware(instance: objects.Instance, image_id: str,
                             properties: objects.ImageMetaProps) -> None:
-    """Check an image whose system gets the hardware that its image asks for.
+    """Check an image whose system gets the hardware that the image asks for.
 
-    Of the server it has the flavor, and the secrets.
+    Only the flavor and the secrets are those of the server.
 
     :param instance: the Instance to be rescued
     :param image_id: the id of the image
@@ -304,14 +303,14 @@ def check_with_own_hardware(instance: objects.Instance, image_id: str,
     """
     if properties.get('hw_tpm_version') and not _has_tpm(instance):
         refuse(instance, _(
-            'image %(image)s has hw_tpm_version %(version)s, and the server '
+            'image %(image)s has hw_tpm_version %(version)s, but the server '
             'has no TPM. Choose an image with rescue_image_ref.')
             % {'image': image_id, 'version': properties.hw_tpm_version})
     video_ram = properties.get('hw_video_ram') or 0
     limit = int(instance.flavor.extra_specs.get('hw_video:ram_max_mb', 0))
     if video_ram > limit:
         refuse(instance, _(
-            'image %(image)s has hw_video_ram %(video_ram)s, and the flavor '
+            'image %(image)s has hw_video_ram %(video_ram)s, but the flavor '
             'of the server allows %(limit)s MiB. Choose an image with '
             'rescue_image_ref.')
             % {'image': image_id, 'video_ram': video_ram, 'limit': limit})
@@ -328,7 +327,7 @@ def _hardware_objections(
     architecture = properties.get('hw_architecture')
     known = {spec.arch for spec in compute_node.supported_hv_specs or []}
     if architecture and known and architecture not in known:
-        yield (_('is for %(arch)s, and the host of the server is for '
+        yield (_('is for %(arch)s, but the host of the server supports '
                  '%(known)s')
                % {'arch': architecture, 'known': ', '.join(sorted(known))})
 
@@ -339,25 +338,25 @@ def _device_objections(
     device = properties.get('hw_rescue_device', 'disk')
     bus = properties.get('hw_rescue_bus')
     if device not in BUSES:
-        yield (_('has hw_rescue_device %(device)s, and a rescue disk can be '
+        yield (_('has hw_rescue_device %(device)s, but a rescue disk can be '
                  '%(known)s')
                % {'device': device, 'known': ', '.join(BUSES)})
     elif bus and bus not in BUSES[device]:
-        yield (_('has hw_rescue_bus %(bus)s, and a %(device)s can be on '
+        yield (_('has hw_rescue_bus %(bus)s, but a %(device)s can be on '
                  '%(known)s')
                % {'bus': bus, 'device': device,
                   'known': ', '.join(BUSES[device])})
     elif (device == 'floppy' and 'uefi' ==
             instance.image_meta.properties.get('hw_firmware_type')):
         yield _('has hw_rescue_device floppy, which the UEFI firmware of the '
-                'server does not boot from: the server would come up from '
-                'its own disk. A rescue disk can be disk or cdrom')
+                'server does not boot from, so that the server would boot '
+                'from its own disk. Use disk or cdrom')
 
 
 def use_stable_devices(properties: objects.ImageMetaProps) -> None:
-    """Let Nova keep the server's disks, also if the image does not ask for it.
+    """Have Nova keep the disks of the server, even if the image does not ask.
 
-    Which bus the rescue disk is on is for the host to say.
+    The host chooses the bus of the rescue disk.
 
     :param properties: the ImageMetaProps of the rescue image; changed in place
     """

@@ -49,8 +49,8 @@ if typing.TYPE_CHECKING:
 
 CONF = conf.CONF
 
-# Part of the name of a machine type -> the buses that it lacks; the first that
-# fits counts. Type pc has all of them.
+# Part of the name of a machine type -> the buses that it lacks. The first
+# match counts; type pc has all of them.
 _MISSING_BUSES = {
     'q35': ('ide',),
     's390-ccw-virtio': ('ide', 'fdc', 'sata', 'usb'),
@@ -62,7 +62,7 @@ _MISSING_BUSES = {
 def get_available_resource(original: nova_types.Original,
                            self: libvirt_driver.LibvirtDriver,
                            nodename: str) -> dict[str, typing.Any]:
-    """Report what this host can do with the rest of its resources."""
+    """Report what this host can do along with its resources."""
     resources = original(nodename)
     capabilities.report(resources)
     return resources
@@ -76,7 +76,8 @@ def rescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
            **kwargs: typing.Any) -> None:
     """Rescue; a failure puts the server back as it was.
 
-    Without an operation, as in Nova's own tests of the driver, as in stock.
+    Without an operation, as in Nova's own tests of the driver, it is stock
+    Nova's rescue.
     """
     ours = operation.Rescue.of_this_thread(instance.uuid)
     if ours is None:
@@ -95,7 +96,7 @@ def rescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
             instance_metadata.STABLE
             if hardware.check_hw_rescue_props(image_meta)
             else instance_metadata.LEGACY)
-        # Nova reads them off the instance.
+        # Nova takes them from the instance.
         instance.kernel_id, instance.ramdisk_id = kernel_id, ramdisk_id
         original(context, instance, network_info, image_meta,
                  rescue_password, block_device_info, *args, **kwargs)
@@ -103,9 +104,9 @@ def rescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
 
 @contextlib.contextmanager
 def _image_of_server_kept(instance: objects.Instance) -> typing.Iterator[None]:
-    """What is written about the server's image in here is not kept.
+    """Undo changes to what is recorded of the server's image.
 
-    Nova writes the machine type of the rescue system there
+    Nova records the machine type of the rescue system there
     (hazard: machine-type).
     """
     properties = _image_properties(instance)
@@ -132,12 +133,11 @@ def _image_id(instance: objects.Instance,
 
 def _choose_bus(instance: objects.Instance,
                 image_meta: objects.ImageMeta) -> None:
-    """The bus of the rescue disk, where the image does not name it.
+    """Choose the bus of the rescue disk, if the image does not name it.
 
-    The one that the server itself would have such a disk on
-    (spec: stable-device-rescue). Stock Nova asks the rescue
-    image, which knows nothing of the server's machine type. From
-    compute-rescue 1.1.
+    It is the bus on which the server itself would have such a disk (spec:
+    stable-device-rescue). Stock Nova goes by the rescue image, which knows
+    nothing of the server's machine type. From compute-rescue 1.1.
     """
     properties = image_meta.properties
     if (instance_metadata.rescue_asks_for(instance, microversion.RESCUE)
@@ -152,13 +152,13 @@ def _refuse_unfit_bus(instance: objects.Instance,
                       image_meta: objects.ImageMeta) -> None:
     """Refuse a bus that the virt type or the machine type does not have.
 
-    libvirt says so when the domain is defined, with the guest down.
+    libvirt would refuse it only when the guest is already down.
 
     :raises: InstanceNotRescuable, UnsupportedRescueBus
     """
     if (not hardware.check_hw_rescue_props(image_meta)
-            or CONF.libvirt.virt_type == 'lxc'  # Nova refuses all of it
-            # Else the machine type is what Glance and nova.conf say now.
+            or CONF.libvirt.virt_type == 'lxc'  # Nova refuses stable devices
+            # Otherwise the machine type is that of Glance and nova.conf now.
             or not _is_ours(instance)):
         return
     device = blockinfo.get_rescue_device(image_meta)
@@ -171,9 +171,9 @@ def _refuse_unfit_bus(instance: objects.Instance,
                     if name in machine), ())
     if bus in missing:
         image.refuse(instance, _(
-            'its machine type %(machine)s has no %(bus)s bus, which a '
-            '%(device)s of the rescue image is for. A disk can be on '
-            '%(buses)s') % {
+            'its machine type %(machine)s has no %(bus)s bus, which the '
+            'rescue image needs for its %(device)s. A disk can be on '
+            '%(buses)s.') % {
                 'machine': machine, 'bus': bus, 'device': device,
                 'buses': ', '.join(other for other in image.BUSES['disk']
                                    if other not in missing)})
@@ -183,9 +183,10 @@ def _kernel_and_ramdisk(driver: libvirt_driver.LibvirtDriver,
                         context: nova_context.RequestContext,
                         instance: objects.Instance,
                         image_meta: objects.ImageMeta) -> tuple[str, str]:
-    """The ids of the kernel and the ramdisk that the rescue boots with.
+    """The IDs of the kernel and the ramdisk that the rescue boots with.
 
-    From compute-rescue 1.1 those of the rescue image, not of the server.
+    From compute-rescue 1.1 they are those of the rescue image, not of the
+    server.
 
     :raises: InstanceNotRescuable
     """
@@ -199,7 +200,7 @@ def _kernel_and_ramdisk(driver: libvirt_driver.LibvirtDriver,
         context = image.operator_context(instance)
     metadata = image.get(context, instance, driver._image_api, image_id,
                          origin)
-    # Its owner may have changed it since nova-api looked.
+    # Its owner may have changed it since nova-api checked it.
     return image.get_kernel_and_ramdisk(
         context, instance, driver._image_api, metadata, origin)
 
@@ -223,9 +224,9 @@ def create_lvm_image(original: nova_types.Original, self: imagebackend.Lvm,
                      *args: typing.Any, **kwargs: typing.Any) -> None:
     """Read the key of an encrypted rescue disk with the caller's rights.
 
-    It is the user's. The operator's rights serve for their image only.
+    The operator's rights are only for their image.
     """
-    # The name begins with the UUID of the server.
+    # The name of the volume begins with the UUID of the server.
     ours = operation.Rescue.in_driver_of_this_thread(
         self.lv.partition('_')[0])
     if ours is None or 'context' not in kwargs:
@@ -245,11 +246,11 @@ def get_disk_info(
         rescue: bool = False,
         rescue_image_meta: objects.ImageMeta | None = None
 ) -> dict[str, typing.Any]:
-    """Put the server's disks where they are in its own domain.
+    """Put the disks of the server where they are in its own domain.
 
-    Nova asks Glance for the server's image, which may have other properties by
-    now, and nova.conf. From compute-rescue 1.1 what was recorded with the
-    server counts, as in every other domain of it.
+    Nova goes by nova.conf and the server's image in Glance, whose properties
+    may have changed. From compute-rescue 1.1 the properties recorded with the
+    server count, as in every other domain of it.
     """
     if rescue_image_meta is not None and _is_ours(instance):
         image_meta = instance.image_meta
@@ -303,9 +304,10 @@ def get_guest_config(
 def _hardware_of_server(instance: objects.Instance,
                         rescue_image_meta: objects.ImageMeta,
                         mapping: dict[str, typing.Any]) -> objects.ImageMeta:
-    """The server's recorded image, with what the rescue disk needs of its own.
+    """The server's recorded image, with what the rescue disk needs on top.
 
-    That is the model of its SCSI controller, if the server has none.
+    That is the model of a SCSI controller, if the server has no such
+    controller.
     """
     image_meta = instance.image_meta
     buses = {name: disk.get('bus') for name, disk in mapping.items()
@@ -320,7 +322,7 @@ def _hardware_of_server(instance: objects.Instance,
 def _boot_kernel_with_rescue_disk(guest: libvirt_config.LibvirtConfigGuest,
                                   rescue_image_meta: objects.ImageMeta,
                                   mapping: dict[str, typing.Any]) -> None:
-    """Let a kernel take the rescue disk for its root, not the server's.
+    """Have a kernel mount the rescue disk as its root, not the server's.
 
     :param guest: the LibvirtConfigGuest; changed in place
     """
@@ -349,11 +351,11 @@ def get_guest_disk_config(
         instance: objects.Instance, name: str,
         disk_mapping: dict[str, typing.Any], *args: typing.Any,
         **kwargs: typing.Any) -> libvirt_config.LibvirtConfigGuestDisk | None:
-    """Show a rescue system the config drive that was made for it.
+    """Attach the config drive that was made for the rescue.
 
     With stable devices Nova makes it, with the password that the caller was
-    told, and attaches the server's own, which has the server's first password.
-    From compute-rescue 1.1, at the address of the server's own.
+    given, but attaches the server's own with the server's first password. From
+    compute-rescue 1.1 it is attached at the address of the server's own.
     """
     if (name != 'disk.config' or 'disk.rescue' not in disk_mapping
             or operation.Rescue.in_driver_of_this_thread(instance.uuid) is None
@@ -375,12 +377,12 @@ def resume_state_on_host_boot(original: nova_types.Original,
                               instance: objects.Instance,
                               network_info: network_model.NetworkInfo,
                               *args: typing.Any, **kwargs: typing.Any) -> None:
-    """Bring a rescued server up in rescue after its host was rebooted.
+    """Start a rescued server in rescue after its host was rebooted.
 
     Stock Nova boots its own, broken disks (hazard: restart-in-rescue). The
     domain is the one that was defined for the rescue, with its volumes
-    connected anew: a device path of before the reboot may be another volume by
-    now (hazard: stale-saved-domain).
+    reconnected: an old device path may be another volume by now
+    (hazard: stale-saved-domain).
     """
     if (instance.vm_state != vm_states.RESCUED
             or guests.is_running(self, instance)
@@ -400,7 +402,7 @@ def _with_volumes(driver: libvirt_driver.LibvirtDriver,
                   instance: objects.Instance,
                   block_device_info: nova_types.BlockDeviceInfo | None
                   ) -> str:
-    """The defined domain, with the sources of volumes as they are now."""
+    """Connect the volumes, and update their sources in the defined domain."""
     domain = guests.read_domain(driver, instance)
     disks = {disk.findtext('serial'): disk
              for disk in domain.findall('devices/disk')}

@@ -36,7 +36,7 @@ LOG = logging.getLogger(__name__)
 def close(manager: compute_manager.ComputeManager,
           context: nova_context.RequestContext, instance: objects.Instance,
           image_id: str | None, error: Exception | None = None) -> None:
-    """Notify of the end of a rescue. A failure to do so costs nothing else.
+    """Send the notification of the end of a rescue. Never raises.
 
     :param manager: the ComputeManager
     :param context: a RequestContext
@@ -46,8 +46,8 @@ def close(manager: compute_manager.ComputeManager,
     """
     try:
         if error is None:
-            # Of an error, Nova has sent one of the exception, and it knows no
-            # rescue.error.
+            # There is no legacy rescue.error; Nova has sent its notification
+            # of the exception.
             manager._notify_about_instance_usage(context, instance,
                                                  'rescue.end')
             _notify(manager, context, instance, image_id,
@@ -59,8 +59,8 @@ def close(manager: compute_manager.ComputeManager,
             _notify(manager, context, instance, image_id,
                     fields.NotificationPhase.ERROR, error)
     except Exception as exc:
-        LOG.warning('The end of a rescue was not notified of: %s', exc,
-                    instance=instance)
+        LOG.warning('The notification of the end of the rescue was not sent: '
+                    '%s', exc, instance=instance)
 
 
 def close_unrescue(manager: compute_manager.ComputeManager,

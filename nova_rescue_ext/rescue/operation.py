@@ -11,9 +11,9 @@
 # under the License.
 
 
-"""The rescue that nova-compute works on, and the way back from it.
+"""A rescue, as nova-compute runs it, and the way back from it.
 
-Imported where the libvirt driver runs, and nowhere else.
+Only imported where the libvirt driver runs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Rescue(host_task.HostTask):
     :param manager: the ComputeManager
     :param context: the RequestContext of the caller, before Nova elevates it
     :param instance: the Instance
-    :ivar was_running: whether the guest was up before the rescue
+    :ivar was_running: whether the guest ran before the rescue
     :ivar image_meta: the ImageMeta of the rescue image, while the driver makes
         the rescue guest
     """
@@ -96,15 +96,15 @@ class Rescue(host_task.HostTask):
 
     def power_off_when_ready(self, power_off: typing.Callable[[], None],
                              has_shares: bool) -> None:
-        """Power the guest off cleanly, but not before the disk is ready.
+        """Note how to power the guest off once the rescue disk is ready.
 
-        A server with shares goes down at once: that unmounts its shares.
+        A server with shares is powered off at once, which unmounts them.
 
-        :param power_off: powers it off, as Nova would have done
+        :param power_off: powers the guest off cleanly, as Nova would
         :param has_shares: whether the server has shares
         :raises: InstanceNotRescuable
         """
-        self._is_announced = True  # Nova has, just before
+        self._is_announced = True  # by Nova, just before
         self._refuse_second_rescue()
         self.was_running = guests.is_running(self._driver, self.instance)
         self._has_shares = has_shares
@@ -117,7 +117,7 @@ class Rescue(host_task.HostTask):
     def remove_earlier(self) -> None:
         """Remove what is left of an earlier rescue.
 
-        Nova would boot it again (hazard: files-of-an-earlier-rescue).
+        Nova would boot that again (hazard: files-of-an-earlier-rescue).
 
         :raises: InstanceNotRescuable, TaskEnded, InstanceNotFound
         """
@@ -127,15 +127,15 @@ class Rescue(host_task.HostTask):
             remaining = rescue_files.remaining_volumes(self.instance)
         if remaining:
             image.refuse(self.instance, _(
-                'volumes of an earlier rescue cannot be removed: %s. Ask the '
-                'operator to remove them.') % ', '.join(remaining))
+                'volumes of an earlier rescue could not be removed: %s. Ask '
+                'the operator to remove them.') % ', '.join(remaining))
 
     def record(self, image_id: str, kernel_id: str, ramdisk_id: str,
                mode: str) -> None:
         """Record what the server is rescued with.
 
-        Before the guest goes down: a nova-compute that is killed in the rescue
-        finds it when it is started again.
+        Called before the guest goes down: a nova-compute that is killed during
+        the rescue finds the record when it starts again.
 
         :raises: TaskEnded; what saving the instance raises
         """
@@ -198,10 +198,9 @@ class Rescue(host_task.HostTask):
                     'prepared. Rescue it again.') % volume.volume_id)
 
     def switch_guests(self) -> None:
-        """All is prepared: power the server's guest off.
+        """Power the guest off, now that everything is prepared.
 
-        The lock of the instance is held from here to the end of the driver's
-        work.
+        The lock of the instance is held from here until the driver is done.
 
         :raises: TaskEnded, InstanceNotFound
         """
@@ -215,10 +214,10 @@ class Rescue(host_task.HostTask):
 
     @classmethod
     def in_driver_of_this_thread(cls, instance_uuid: str) -> 'Rescue | None':
-        """The rescue whose guest the driver makes in this thread.
+        """Find the rescue whose guest the driver builds in this thread.
 
         :param instance_uuid: the UUID of the server
-        :returns: None outside of one, and on its way back
+        :returns: None outside of a rescue, and while it is rolled back
         """
         rescue = cls.of_this_thread(instance_uuid)
         return rescue if rescue and rescue.image_meta is not None else None
@@ -235,7 +234,7 @@ class Rescue(host_task.HostTask):
             yield
             self._rescue_guest_runs = True
         except Exception:
-            # What is made from here on is the server's own domain.
+            # From here on the driver builds the server's own domain.
             self.image_meta = None
             self._roll_back_and_log()
             raise
@@ -246,7 +245,7 @@ class Rescue(host_task.HostTask):
     # The end.
 
     def may_set_error(self) -> bool:
-        """Not if the server is as it was before."""
+        """Whether to set ERROR: not if the server is as it was before."""
         self._roll_back_and_log()
         if self.is_lost or not self._is_rolled_back:
             return super().may_set_error()
@@ -256,9 +255,9 @@ class Rescue(host_task.HostTask):
         return False
 
     def may_end(self) -> bool:
-        """Roll the rescue back before the task is saved as ended.
+        """Roll the rescue back before the end of the task is saved.
 
-        Nothing else must begin until then.
+        Until then, nothing else can begin.
         """
         if self._rescue_guest_runs and not self._may_be_saved:
             self._roll_back_and_log()
@@ -267,9 +266,9 @@ class Rescue(host_task.HostTask):
         return super().may_end()
 
     def settle(self) -> None:
-        """The manager's last save found that the task is another's.
+        """Clean up after the manager's last save failed: the task was lost.
 
-        The rescue guest must not run in a server that is not in rescue.
+        A rescue guest must not run for a server that is not in rescue.
         """
         self.is_lost = True
         if self._rescue_guest_runs:
@@ -284,9 +283,9 @@ class Rescue(host_task.HostTask):
                 and ('launched_at' in unsaved or 'vm_state' not in unsaved))
 
     def notify_of_end(self, image_id: str | None, error: Exception) -> None:
-        """Notify of the end of a rescue that Nova takes for failed.
+        """Notify of the end of a rescue that Nova considers failed.
 
-        :param image_id: the id of the image that was asked for, or None
+        :param image_id: the ID of the image that was requested, or None
         :param error: what Nova's manager raised
         """
         if not self._is_announced:
@@ -299,7 +298,7 @@ class Rescue(host_task.HostTask):
     # The way back.
 
     def _roll_back_and_log(self) -> None:
-        """As roll_back(), once. Whether that has worked is kept."""
+        """Call roll_back() once, and remember whether it succeeded."""
         if self._way_back_is_taken:
             return
         self._way_back_is_taken = True
@@ -307,15 +306,15 @@ class Rescue(host_task.HostTask):
             self.roll_back()
             self._is_rolled_back = True
         except Exception:
-            LOG.exception('The rescue failed, and so did the way back. No '
-                          'disk of the server was changed: hard reboot it.',
-                          instance=self.instance)
+            LOG.exception('The rescue failed, and so did its roll-back. No '
+                          'disk of the server was changed. Hard reboot the '
+                          'server.', instance=self.instance)
 
     def roll_back(self) -> None:
         """Put the server back as it was before its rescue.
 
-        Nothing is started in a server that was deleted or has another task
-        meanwhile, and only what this rescue has made is removed.
+        No guest is started if the server was deleted or has another task by
+        now, and only what this rescue has made is removed.
 
         :raises: whatever the driver or the database raises
         """
@@ -339,7 +338,7 @@ class Rescue(host_task.HostTask):
     def _take_turn_back(self) -> bool:
         """Take the lock of the instance for the way back.
 
-        :returns: whether the guest that is there is to be replaced
+        :returns: whether to replace the current guest
         :raises: DatabaseAway
         """
         if self.has_turn:
@@ -361,9 +360,9 @@ class Rescue(host_task.HostTask):
                 and self._may_undo_in(fresh))
 
     def _look_again_in_turn(self) -> None:
-        """See whether the guest is still to run.
+        """Check whether the guest should still be started.
 
-        A soft delete, and what saves a state, do not wait for the lock.
+        A soft delete or a reset of the state does not wait for the lock.
         """
         try:
             fresh = self._read()
@@ -371,27 +370,27 @@ class Rescue(host_task.HostTask):
             self.is_lost = self._is_deleted = True
             self.was_running = False
         except Exception as exc:
-            # The guest must not stay down as long as the database.
-            LOG.warning('The rescue is rolled back without a look at the '
-                        'state of the server, which cannot be read: %s', exc,
+            # Do not keep the guest down for as long as the database.
+            LOG.warning('The rescue is rolled back although the state of the '
+                        'server cannot be read: %s', exc,
                         instance=self.instance)
         else:
             if not self._is_still_in(fresh):
                 self._lose(fresh)
 
     def _lose(self, fresh: objects.Instance) -> None:
-        """Start no guest that its server is not to have.
+        """Note that the task is lost, and whether the guest may be started.
 
-        Whoever has the task, or gave the server its state, starts it if due.
+        Whoever has the task now, or set the state, starts the guest if needed.
 
         :param fresh: the Instance, which has lost the task or moved
         """
         self.is_lost = True
         if self._has_moved:
-            LOG.warning('The server is on host %s by now. Its guest and the '
-                        'files of its rescue are left as they are on this '
-                        'host: look whether both hosts have a guest of it.',
-                        fresh.host, instance=self.instance)
+            LOG.warning('The server is now on host %s. Its guest and the '
+                        'files of its rescue are left alone on this host. '
+                        'Check that only one of the hosts runs a guest of '
+                        'it.', fresh.host, instance=self.instance)
         if (fresh.task_state is not None
                 or fresh.vm_state not in (vm_states.ACTIVE, vm_states.ERROR)):
             self.was_running = False
@@ -399,7 +398,7 @@ class Rescue(host_task.HostTask):
     def _may_undo_in(self, fresh: objects.Instance) -> bool:
         """Whether to undo the rescue of a server that has lost its task."""
         if fresh.vm_state == vm_states.RESCUED:
-            # It was saved, and only the answer was lost.
+            # It was saved; only the answer was lost.
             self.instance.refresh()
             return False
         if fresh.task_state is None:
@@ -415,21 +414,21 @@ class Rescue(host_task.HostTask):
             # Its own power off may have come before the guest was started.
             self._driver.power_off(self.instance)
         elif fresh.task_state != task_states.DELETING:
-            LOG.warning('The server is %(task)s, although it was being '
-                        'rescued: its state was reset meanwhile. Its guest '
-                        'may be that of the rescue: hard reboot it.',
+            LOG.warning('The server is %(task)s: its state was reset during '
+                        'its rescue. Its guest may be that of the rescue. '
+                        'Hard reboot the server.',
                         {'task': fresh.task_state}, instance=self.instance)
         return False
 
     def _tell_of_reset(self, fresh: objects.Instance) -> None:
         if fresh.vm_state == vm_states.SOFT_DELETED:
-            LOG.info('The server was soft deleted while it was rescued. The '
+            LOG.info('The server was soft deleted during its rescue. The '
                      'rescue is rolled back, and the guest stays off.',
                      instance=self.instance)
         else:
-            LOG.warning('The state of the server was reset to %s while it was '
-                        'rescued. The rescue is rolled back: rescue the '
-                        'server again if that is still wanted.',
+            LOG.warning('The state of the server was reset to %s during its '
+                        'rescue. The rescue is rolled back. If it is still '
+                        'wanted, rescue the server again.',
                         fresh.vm_state, instance=self.instance)
 
     def _restore_guest(self) -> None:
@@ -445,30 +444,30 @@ class Rescue(host_task.HostTask):
                 start=self.was_running)
 
     def _remove_files(self) -> None:
-        """Remove what this rescue has made, unless a guest runs on it."""
-        # The directory may be shared with the host that the server is on now.
+        """Remove what this rescue has made, unless a guest uses it."""
+        # The server's current host may share the directory.
         if self._has_moved or guests.is_in_rescue(self._driver,
                                                   self.instance):
             return
         rescue_files.remove_all(self._driver, self.instance)
         if self._is_deleted and not guests.exists(self._driver,
                                                   self.instance):
-            # Made anew for the rescue disk when it had been removed.
+            # The rescue recreated the directory after it had been deleted.
             self._driver.delete_instance_files(self.instance)
 
     def _refuse_second_rescue(self) -> None:
         """Refuse a server whose guest is that of an earlier rescue.
 
-        Its state was reset, or its unrescue has failed. The guest would lose
-        the disk that it runs on.
+        That is after a reset of the state or a failed unrescue. The guest
+        would lose the disk that it runs on.
 
         :raises: InstanceNotRescuable
         """
         if guests.is_in_rescue(self._driver, self.instance):
             self._is_refused = True
             image.refuse(self.instance, _(
-                'its guest is that of an earlier rescue, as its state was '
-                'reset or its unrescue failed. Hard reboot it first.'))
+                'its guest is still that of an earlier rescue, as its state '
+                'was reset or its unrescue failed. Hard reboot it first.'))
 
     @property
     def _driver(self) -> libvirt_driver.LibvirtDriver:

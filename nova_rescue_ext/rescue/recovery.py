@@ -11,9 +11,9 @@
 # under the License.
 
 
-"""What a restart of nova-compute interrupted: rescues and unrescues.
+"""Rescues and unrescues that a restart of nova-compute interrupted.
 
-Imported where the libvirt driver runs, and nowhere else.
+Only imported where the libvirt driver runs.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def recover(manager: compute_manager.ComputeManager,
     :param manager: the ComputeManager
     :param context: a RequestContext
     :param instance: the Instance, whose task is to rescue or to unrescue
-    :returns: whether the server is there: it may have been deleted meanwhile
+    :returns: False if the server was deleted meanwhile
     """
     task_state = instance.task_state
     try:
-        # Nova before 34 does not load it when it is started, and an unrescue
-        # does not look for what is not loaded.
+        # Nova before 34 does not load it at start, and an unrescue does not
+        # load it either.
         if not instance.obj_attr_is_set('system_metadata'):
             instance.obj_load_attr('system_metadata')
         if task_state == task_states.RESCUING:
@@ -71,22 +71,22 @@ def recover(manager: compute_manager.ComputeManager,
             _recover_unrescue(manager, context, instance)
     except Exception:
         LOG.exception('nova-compute was restarted while the server was '
-                      '%(task)s, and it could not be brought back. It stays '
+                      '%(task)s, and the recovery failed. The server stays '
                       '%(state)s: %(remedy)s it.',
                       {'task': task_state, 'state': instance.vm_state,
                        'remedy': _remedy(instance)}, instance=instance)
     try:
         _save_end(instance, task_state)
     except exception.NotFound as exc:
-        # Raised, it would keep nova-compute from being started.
-        LOG.info('The server was deleted while nova-compute, which was '
-                 'restarted, brought it back: %s', exc, instance=instance)
+        # If this were raised, nova-compute would not start.
+        LOG.info('The server was deleted while nova-compute recovered it '
+                 'after a restart: %s', exc, instance=instance)
         return False
     return True
 
 
 def _remedy(instance: objects.Instance) -> str:
-    # Nova hard reboots no server in rescue, and unrescues no other.
+    # Nova hard reboots servers only if they are not in rescue.
     return ('unrescue' if instance.vm_state == vm_states.RESCUED
             else 'hard reboot')
 
@@ -100,11 +100,11 @@ def _save_end(instance: objects.Instance, task_state: str) -> None:
     except exception.UnexpectedTaskStateError:
         # What somebody else has saved counts, also for what Nova does next.
         instance.refresh()
-        LOG.warning('The state of the server was changed while nova-compute, '
-                    'which was restarted, brought it back from %(before)s. '
-                    'It stays %(state)s, with task %(task)s. Look at the '
-                    'disks of its guest: if they are not those that the '
-                    'server has in this state, hard reboot it.',
+        LOG.warning('The state of the server was changed while nova-compute '
+                    'recovered it from %(before)s after a restart. The '
+                    'server stays %(state)s, with task %(task)s. If its '
+                    'guest does not have the disks of this state, hard '
+                    'reboot the server.',
                     {'before': task_state, 'state': instance.vm_state,
                      'task': instance.task_state}, instance=instance)
 
@@ -163,10 +163,10 @@ def _add_fault(context: nova_context.RequestContext,
 def _end_event(context: nova_context.RequestContext,
                instance: objects.Instance, action: str,
                error: Exception | None = None) -> None:
-    """End the event that the nova-compute which was stopped has begun."""
+    """End the event that began before nova-compute was restarted."""
     context = context.elevated()
     try:
-        # An event belongs to the request that its action was asked for in.
+        # An event belongs to the request that began its action.
         context.request_id = next(
             begun.request_id for begun
             in objects.InstanceActionList.get_by_instance_uuid(
@@ -177,15 +177,15 @@ def _end_event(context: nova_context.RequestContext,
             want_result=False)
     except (StopIteration, exception.InstanceActionNotFound,
             exception.InstanceActionEventNotFound) as exc:
-        LOG.debug('No event of the %(action)s is open: %(reason)s',
+        LOG.debug('There is no open event of the %(action)s: %(reason)s',
                   {'action': action, 'reason': exc}, instance=instance)
 
 
 def _finish(instance: objects.Instance) -> None:
     LOG.info('nova-compute was restarted after the rescue guest had been '
-             'started: the rescue is finished.', instance=instance)
+             'started. The rescue is finished now.', instance=instance)
     instance.vm_state = vm_states.RESCUED
-    # As in a rescue that is not interrupted: rescue_timeout counts from it.
+    # As in every rescue: rescue_timeout counts from it.
     instance.launched_at = timeutils.utcnow()
     if instance_metadata.rescue_of(instance):
         rescue_files.remove_stock_domain(instance)
@@ -196,11 +196,13 @@ def roll_back(manager: compute_manager.ComputeManager,
               instance: objects.Instance) -> None:
     """Put a server back whose rescue was interrupted.
 
-    A guest that was not touched runs on.
+    An untouched guest keeps running. The caller holds the lock of the
+    instance.
 
     :param manager: the ComputeManager
     :param context: a RequestContext
-    :param instance: the Instance; whoever calls holds its lock
+    :param instance: the Instance
+    :raises: whatever the driver or the database raises
     """
     driver = manager.driver
     ran = instance_metadata.ran_before_rescue(instance)
@@ -211,9 +213,8 @@ def roll_back(manager: compute_manager.ComputeManager,
         rescue_files.restore_stock_domain(driver, context, instance,
                                           start=False)
     else:
-        # From the database: the host may have been rebooted, and in the domain
-        # of before a device path may be another volume
-        # (hazard: stale-saved-domain).
+        # Not the saved domain: if the host was rebooted, its device paths may
+        # be other volumes by now (hazard: stale-saved-domain).
         hard_reboot.HardReboot(manager, instance,
                                leave_off=not ran).run(context)
     instance_metadata.forget_rescue(instance)
@@ -255,10 +256,10 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
     instance.vm_state = vm_states.ACTIVE
     if unrescue.leaves_off:
         instance.vm_state = vm_states.STOPPED
-        # Or Nova takes the host for rebooted, and starts the guest.
+        # Otherwise Nova assumes that the host rebooted, and starts the guest.
         instance.power_state = power_state.SHUTDOWN
-    LOG.info('nova-compute was restarted during the unrescue, which is '
-             'finished.', instance=instance)
+    LOG.info('nova-compute was restarted during the unrescue of the server. '
+             'The unrescue is finished now.', instance=instance)
     _end_event(context, instance, instance_actions.UNRESCUE)
     notifications.close_unrescue(manager, context, instance)
 

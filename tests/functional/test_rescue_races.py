@@ -354,7 +354,7 @@ class SoftDeletedTest(RaceTestCase):
         test_rescue_failure.wait_until(
             lambda: not self.rescue_files(self.server))
         self.assert_left_off()
-        self.assertIn('was soft deleted while it was rescued',
+        self.assertIn('was soft deleted during its rescue',
                       self.stdlog.logger.output)
         self.assertNotIn('was reset', self.stdlog.logger.output)
 

@@ -188,7 +188,7 @@ class RbdTest(VolumesTestCase):
         self.pool.exists.side_effect = {name}.__contains__
         self.rescue_opted_in(self.server)
         self.assert_as_before(
-            self.server, 'volumes of an earlier rescue cannot be removed: '
+            self.server, 'volumes of an earlier rescue could not be removed: '
             + name)
 
     def _clean_up(self, is_meant):
