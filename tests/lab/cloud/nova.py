@@ -173,6 +173,9 @@ def _common(conf, address, host, cell=''):
         'rootwrap_config': settings.VENV / 'etc/nova/rootwrap.conf',
         # A stopping service should not make "restart" in a test slow.
         'graceful_shutdown_timeout': 3,
+        # How long nova-conductor may be at work on a migration before
+        # nova-compute takes it for dead. Nova's half an hour is too long here.
+        'long_rpc_timeout': 180,
     }
     sections = {
         'DEFAULT': default,
