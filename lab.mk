@@ -31,7 +31,7 @@ lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
 lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
 
 lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image bfv versions \
-	cli migration uefi rebuild upgrade)
+	cli migration migration_in_doubt uefi rebuild upgrade)
 lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
 		test_from_volume test_with_all_disks) \
@@ -48,6 +48,7 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	$(addprefix tests.lab.test_migration.LiveMigrationOfRescuedAtWork., \
 		test_there_and_back_twice_stable test_writer_stable \
 		test_delete_meanwhile) \
+	tests.lab.test_migration_in_doubt \
 	tests.lab.test_uefi.Uefi.test_migration_stable \
 	tests.lab.test_rebuild.RebuildNeverBooted.test_after_capacity_was_added \
 	$(addprefix tests.lab.test_faults.Faults., \
