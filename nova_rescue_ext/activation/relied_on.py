@@ -146,6 +146,14 @@ CALLABLES = (
     'nova.compute.manager:ComputeManager.post_live_migration_at_destination',
     'nova.compute.rpcapi:ComputeAPI.get_diagnostics',
     'nova.compute.rpcapi:ComputeAPI.post_live_migration_at_destination',
+    'nova.compute.rpcapi:ComputeAPI.remove_volume_connection',
+    'nova.compute.manager:ComputeManager._remove_remote_volume_connections',
+    'nova.compute.manager:ComputeManager._rollback_volume_bdms',
+    'nova.virt.block_device:convert_volume',
+    'nova.virt.block_device:DriverVolumeBlockDevice.refresh_connection_info',
+    'nova.virt.libvirt.driver:LibvirtDriver.live_migration_abort',
+    'nova.virt.libvirt.driver:LibvirtDriver.post_live_migration',
+    'nova.virt.libvirt.guest:Guest.get_job_info',
     'nova.scheduler.client.report:SchedulerReportClient.move_allocations',
     'nova.virt.libvirt.driver:LibvirtDriver.get_host_ip_addr',
     'nova.compute.manager:ComputeManager.check_can_live_migrate_destination',
@@ -155,8 +163,6 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver._live_migration',
     'nova.virt.libvirt.driver:LibvirtDriver._live_migration_monitor',
     'nova.virt.libvirt.migration:find_job_type',
-    'nova.virt.libvirt.driver:LibvirtDriver'
-    '.rollback_live_migration_at_destination',
     'nova.virt.libvirt.imagecache:ImageCacheManager'
     '._age_and_verify_cached_images',
     'nova.virt.libvirt.utils:copy_image',
@@ -196,6 +202,9 @@ CALLABLES = (
     '.delete_allocation_for_instance',
     'nova.scheduler.client.report:SchedulerReportClient'
     '.get_allocations_for_consumer',
+    'nova.scheduler.client.report:SchedulerReportClient'
+    '.get_allocs_for_consumer',
+    'nova.virt.libvirt.driver:LibvirtDriver.post_live_migration_at_source',
     'nova.utils:get_system_metadata_from_image',
     'nova.utils:temporary_mutation',
     'nova.virt.hardware:get_pci_numa_policy_constraint',

@@ -142,11 +142,12 @@ def _services() -> 'recovery.Services':
     from nova.compute import rpcapi
     from nova.network import neutron
     from nova.scheduler.client import report
+    from nova.volume import cinder
 
     from nova_rescue_ext.live_migration import recovery
 
     return recovery.Services(neutron.API(), rpcapi.ComputeAPI(),
-                             report.report_client_singleton())
+                             report.report_client_singleton(), cinder.API())
 
 
 def _decide(answers: dict[str, bool | None], runs_on: str | None) -> str:
@@ -185,11 +186,21 @@ def _finish(services: 'recovery.Services',
     from nova_rescue_ext.live_migration import recovery
 
     if answers:
-        recovery.finish(services, context, instance, migration)
-        return
-    recovery.activate_ports(services, context, instance, migration)
+        try:
+            recovery.finish(services, context, instance, migration)
+            return
+        except Exception as exc:
+            print('%s cannot take it over (%s).'
+                  % (migration.dest_compute, exc), file=sys.stderr)
+    else:
+        print('%s did not answer.' % migration.dest_compute, file=sys.stderr)
+    try:
+        recovery.activate_ports(services, context, instance, migration)
+    except Exception as exc:
+        print('Its ports cannot be bound there (%s): bind them when that is '
+              'repaired.' % exc, file=sys.stderr)
     recovery.set_host(context, instance, migration)
-    recovery.finish_books(services, context, migration)
-    print('%s did not answer. When its nova-compute is up, hard reboot the '
-          'server or unrescue it, which defines its domain there.'
-          % migration.dest_compute, file=sys.stderr)
+    recovery.finish_books(services, context, instance, migration)
+    print('When nova-compute on %s is up, hard reboot the server or unrescue '
+          'it, which defines its domain there.' % migration.dest_compute,
+          file=sys.stderr)

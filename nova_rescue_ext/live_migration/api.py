@@ -151,7 +151,7 @@ def _refuse_while_migrating(self: compute_api.API,
     if (fresh.vm_state == vm_states.RESCUED
             and fresh.task_state == task_states.MIGRATING
             # Else nobody is at work, and nothing is on another host.
-            and recovery.unfinished(context, instance.uuid) is not None
+            and recovery.may_be_run(context, instance.uuid)
             and capabilities.is_up(self, context, fresh.host)):
         raise ext_exception.RescuedServerMigrates(instance_uuid=instance.uuid)
 

@@ -24,6 +24,7 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
+from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
@@ -87,8 +88,7 @@ def do_live_migration(original: nova_types.Original,
                     'of the server has been asked for since, or has moved '
                     'it. Nothing is rolled back, as %(dest)s may run the '
                     'guest.', {'dest': dest}, instance=instance)
-        migration.status = 'error'
-        migration.save()
+        _end_unless_it_is_run(context, migration)
         return None
     with source.Migration(context, instance, dest, migration,
                           migrate_data) as ours:
@@ -119,13 +119,27 @@ def _may_begin(manager: compute_manager.ComputeManager,
         fresh = objects.Instance.get_by_uuid(context, instance.uuid)
     except exception.InstanceNotFound:
         return True  # Nova rolls back what was made for it
-    if fresh.host != manager.host:
+    if (fresh.host != manager.host or fresh.vm_state != vm_states.RESCUED
+            or source.is_run(migration.uuid)):
         return False
     # An older one is at work if nova-conductor came late to this one.
     return not any(
         other.id > migration.id or source.is_at_work(other.uuid)
         for other in recovery.all_unfinished(context, instance.uuid)
         if other.id != migration.id)
+
+
+def _end_unless_it_is_run(context: nova_context.RequestContext,
+                          migration: objects.Migration) -> None:
+    """Its message may have come twice."""
+    from nova_rescue_ext.live_migration import recovery
+    from nova_rescue_ext.live_migration import source
+
+    fresh = objects.Migration.get_by_id(context, migration.id)
+    if (not source.is_run(fresh.uuid) and fresh.status in
+            recovery.OF_THE_CONDUCTOR + recovery.OF_THE_SOURCE):
+        fresh.status = 'error'
+        fresh.save()
 
 
 def call_pre_live_migration(
@@ -138,14 +152,17 @@ def call_pre_live_migration(
 
     Here, as what fails in here makes Nova roll the migration back.
     """
-    if instance.vm_state == vm_states.RESCUED:
-        from nova_rescue_ext.live_migration import source
-
-        ours = source.Migration.of_this_thread(instance.uuid)
-        if ours is not None:
-            ours.prepare(migrate_data)
-    return original(ctxt, instance, block_migration, disk, host,
-                    migrate_data)
+    ours = _source_of_this_thread(instance)
+    if ours is None:
+        return original(ctxt, instance, block_migration, disk, host,
+                        migrate_data)
+    try:
+        ours.prepare(migrate_data)
+        return original(ctxt, instance, block_migration, disk, host,
+                        migrate_data)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            ours.remove_copies()
 
 
 def pre_live_migration(
@@ -180,24 +197,87 @@ def rollback_live_migration_at_destination(
         destroy_disks: bool,
         migrate_data: objects.LibvirtLiveMigrateData) -> None:
     """Do not destroy a guest that another migration has brought here."""
-    if (instance.vm_state == vm_states.RESCUED
-            and _is_on(self.host, context, instance)):
-        LOG.error('The roll-back of a live migration of the server to this '
-                  'host is ignored, as the server is on this host: another '
-                  'migration has moved it. Check its volume attachments and '
-                  'the bindings of its ports.', instance=instance)
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, instance, destroy_disks, migrate_data)
+    from nova_rescue_ext.live_migration import destination
+
+    def is_too_late() -> bool:
+        return _is_too_late(self, context, instance, 'roll-back')
+
+    if is_too_late():
         _end_pending_task(self, instance)
         return None
-    return original(context, instance, destroy_disks, migrate_data)
+    with destination.RollBack(instance.uuid, is_too_late):
+        return original(context, instance, destroy_disks, migrate_data)
 
 
-def _is_on(host: str, context: nova_context.RequestContext,
-           instance: objects.Instance) -> bool:
-    try:
-        return objects.Instance.get_by_uuid(
-            context, instance.uuid).host == host
-    except exception.InstanceNotFound:
+def remove_volume_connection(original: nova_types.Original,
+                             self: compute_manager.ComputeManager,
+                             context: nova_context.RequestContext,
+                             volume_id: str, instance: objects.Instance,
+                             *args: typing.Any, **kwargs: typing.Any) -> None:
+    """Do not disconnect a volume here that the guest uses here."""
+    if _is_too_late(self, context, instance, 'disconnection of a volume'):
+        return None
+    return original(context, volume_id, instance, *args, **kwargs)
+
+
+def drop_move_claim_at_destination(original: nova_types.Original,
+                                   self: compute_manager.ComputeManager,
+                                   context: nova_context.RequestContext,
+                                   instance: objects.Instance) -> None:
+    """Do not drop what another migration has claimed here."""
+    if _is_too_late(self, context, instance, 'end of a claim'):
+        return None
+    return original(context, instance)
+
+
+def _is_too_late(manager: compute_manager.ComputeManager,
+                 context: nova_context.RequestContext,
+                 instance: objects.Instance, what: str) -> bool:
+    """Whether a roll-back's message must do nothing (hazard: late-message).
+
+    The source waits for an answer no longer than a message may wait here.
+    """
+    if instance.vm_state != vm_states.RESCUED:
         return False
+    reason = _why_too_late(manager, context, instance)
+    if reason is None:
+        return False
+    LOG.error('The %(what)s that the source of a live migration has asked '
+              'this host for is ignored: %(reason)s. Check the volume '
+              'attachments of the server and the bindings of its ports.',
+              {'what': what, 'reason': reason}, instance=instance)
+    return True
+
+
+def _why_too_late(manager: compute_manager.ComputeManager,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance) -> str | None:
+    try:
+        fresh = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=['system_metadata'])
+    except exception.InstanceNotFound:
+        return None
+    if fresh.host == manager.host:
+        return 'the server is on this host'
+    current = instance_metadata.attempt_of(fresh)
+    if current not in (None, instance_metadata.attempt_of(instance)):
+        return 'another migration of the server has begun since'
+    if (manager._get_power_state(instance) == power_state.RUNNING
+            and not _runs_on_source(manager, context, fresh)):
+        return 'the guest runs on this host, and not on the source'
+    return None
+
+
+def _runs_on_source(manager: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance) -> bool | None:
+    from nova_rescue_ext.live_migration import periodic
+    from nova_rescue_ext.live_migration import recovery
+
+    return recovery.runs_on(periodic.services_of(manager), context, instance,
+                            instance.host)
 
 
 def _end_pending_task(manager: compute_manager.ComputeManager,
@@ -245,10 +325,30 @@ def post_live_migration(original: nova_types.Original,
     try:
         return original(ctxt, instance, dest, *args, **kwargs)
     except Exception:
+        if not _is_repaired_later(self, ctxt, instance):
+            raise  # Nova says, at least, where the server is
         LOG.exception('The guest of the server runs on %(dest)s, and what '
                       'Nova does after that has failed. It is done again in '
                       'a minute. Look for what has failed if it does not '
                       'end.', {'dest': dest}, instance=instance)
+
+
+def _is_repaired_later(manager: compute_manager.ComputeManager,
+                       context: nova_context.RequestContext,
+                       instance: objects.Instance) -> bool:
+    """Whether the periodic look finds a server.
+
+    It does not if somebody has reset its state, or it has left this host.
+    """
+    try:
+        fresh = objects.Instance.get_by_uuid(context, instance.uuid)
+    except exception.InstanceNotFound:
+        return False
+    except Exception:
+        return True  # the look will know
+    return (fresh.vm_state == vm_states.RESCUED
+            and fresh.task_state == task_states.MIGRATING
+            and fresh.host == manager.host)
 
 
 def migrate_instance_start(original: nova_types.Original, self: neutron.API,
@@ -283,35 +383,28 @@ def reset_live_migration(original: nova_types.Original,
                          self: compute_manager.ComputeManager,
                          context: nova_context.RequestContext,
                          instance: objects.Instance) -> None:
-    """Take the task from a server only if its guest runs here.
+    """Keep the task of a server that a host had begun to move.
 
-    nova-compute was restarted. If the guest has moved, a second one on the
-    same disks must not be started: neither by Nova, nor by its owner.
+    nova-compute was restarted. libvirt may go on with the move. If the guest
+    has moved, a second one on the same disks must not be started: neither by
+    Nova, nor by its owner. The periodic look finds out.
     """
     if (instance.vm_state != vm_states.RESCUED
             or not capabilities.is_libvirt(self.driver)):
         return original(context, instance)
-    from nova_rescue_ext.live_migration import periodic
     from nova_rescue_ext.live_migration import recovery
 
-    if self._get_power_state(instance) != power_state.RUNNING:
-        LOG.warning('nova-compute was restarted during the live migration of '
-                    'the server, whose guest does not run here. The server '
-                    'keeps its task until it is known where it runs.',
-                    instance=instance)
-        return None
     migration = recovery.unfinished(context, instance.uuid)
-    original(context, instance)
-    if migration and migration.status in recovery.OF_THE_SOURCE:
-        try:
-            recovery.give_back_claims(periodic.services_of(self), context,
-                                      instance, migration)
-        except Exception:
-            # Raised, it would keep nova-compute from being started.
-            LOG.exception('What the live migration that was interrupted held '
-                          'on %(dest)s cannot be given back.',
-                          {'dest': migration.dest_compute},
-                          instance=instance)
+    has_begun = (migration.status in recovery.OF_THE_SOURCE if migration
+                 else recovery.was_cancelled(context, instance.uuid))
+    if (not has_begun and
+            self._get_power_state(instance) == power_state.RUNNING):
+        return original(context, instance)
+    LOG.warning('nova-compute was restarted during the live migration of the '
+                'server, whose guest may move, or has moved. The server keeps '
+                'its task until it is known where the guest runs.',
+                instance=instance)
+    return None
 
 
 def resume_guests_state(original: nova_types.Original,

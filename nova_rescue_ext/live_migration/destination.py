@@ -150,6 +150,47 @@ def remove_left(context: nova_context.RequestContext) -> None:
                           ignore_errors=True)
 
 
+def _lock(instance_uuid: str) -> typing.ContextManager[typing.Any]:
+    return lockutils.lock('rescue_ext-arrival-' + instance_uuid)
+
+
+class RollBack(operation.Operation):
+    """A roll-back on this host that its source has asked for.
+
+    Nova works for a while before it destroys the guest and its directory, and
+    another attempt may begin meanwhile.
+
+    :param instance_uuid: the UUID of the server
+    :param is_too_late: called to look whether the roll-back may go on
+    """
+
+    def __init__(self, instance_uuid: str,
+                 is_too_late: typing.Callable[[], bool]) -> None:
+        super().__init__(instance_uuid)
+        self._is_too_late = is_too_late
+
+    @contextlib.contextmanager
+    def alone(self, context: nova_context.RequestContext,
+              instance: objects.Instance) -> typing.Iterator[bool]:
+        """In here, no attempt begins to prepare this host.
+
+        :param context: a RequestContext
+        :param instance: the Instance, which gets what is saved of it: Nova
+            saves its metadata, and those that were sent are old
+        :returns: whether the roll-back may go on
+        """
+        with _lock(self.instance_uuid):
+            with contextlib.suppress(exception.InstanceNotFound):
+                if self._is_too_late():
+                    yield False
+                    return
+                instance.system_metadata = objects.Instance.get_by_uuid(
+                    context, instance.uuid,
+                    expected_attrs=['system_metadata']).system_metadata
+                instance.obj_reset_changes(['system_metadata'])
+            yield True
+
+
 class Arrival(operation.Operation):
     """A rescued server that is expected on this host.
 
@@ -249,7 +290,7 @@ class Arrival(operation.Operation):
 
         :raises: MigrationSuperseded
         """
-        with lockutils.lock('rescue_ext-arrival-' + self.instance_uuid):
+        with _lock(self.instance_uuid):
             self.check_current()
             yield
 

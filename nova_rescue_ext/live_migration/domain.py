@@ -22,8 +22,10 @@ from nova import exception
 from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
 
-# libvirt's VIR_DOMAIN_SHUTOFF_MIGRATED; Nova's double of it lacks the name.
+# libvirt's VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_PAUSED_POSTCOPY and
+# ..._POSTCOPY_FAILED; Nova's double of it lacks the names.
 _SHUTOFF_MIGRATED = 4
+_HANDED_OVER = (11, 12)
 
 
 def parse(xml: str) -> etree._Element:
@@ -56,6 +58,41 @@ def is_left_behind(driver: libvirt_driver.LibvirtDriver,
     state, reason = domain.state()
     return (state == libvirt_driver.libvirt.VIR_DOMAIN_SHUTOFF
             and reason != _SHUTOFF_MIGRATED)
+
+
+def is_handed_over(driver: libvirt_driver.LibvirtDriver,
+                   instance: objects.Instance) -> bool:
+    """Whether the domain is paused here as its guest goes on elsewhere.
+
+    In a post-copy, also in one that has failed: what the guest did since is on
+    the destination alone.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
+    try:
+        domain = driver._host.get_guest(instance)._domain
+    except exception.InstanceNotFound:
+        return False
+    state, reason = domain.state()
+    return (state == libvirt_driver.libvirt.VIR_DOMAIN_PAUSED
+            and reason in _HANDED_OVER)
+
+
+def is_moving(driver: libvirt_driver.LibvirtDriver,
+              instance: objects.Instance) -> bool:
+    """Whether QEMU is at work on a migration of the domain.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    """
+    try:
+        job = driver._host.get_guest(instance).get_job_info()
+    except exception.InstanceNotFound:
+        return False
+    libvirt = libvirt_driver.libvirt
+    return job.type in (libvirt.VIR_DOMAIN_JOB_BOUNDED,
+                        libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
 
 
 class Files:

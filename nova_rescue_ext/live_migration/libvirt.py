@@ -149,7 +149,13 @@ def pre_live_migration(
                         disk_info, migrate_data)
     # First: a copy that fails, or takes too long, has no volumes to
     # disconnect, and no ports to give back.
-    arrival.fetch()
+    try:
+        arrival.fetch()
+    except Exception:
+        # Nova would disconnect them all the same, and a volume may be
+        # connected for another server.
+        block_device_info['block_device_mapping'] = []
+        raise
     try:
         with arrival.begun(), _undone_if_it_fails(
                 self, context, instance, block_device_info, network_info,
@@ -184,6 +190,25 @@ def _undone_if_it_fails(
             context, instance, network_info, block_device_info,
             destroy_disks=False, migrate_data=migrate_data)
         raise
+
+
+def rollback_live_migration_at_destination(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        network_info: network_model.NetworkInfo,
+        block_device_info: dict[str, typing.Any], destroy_disks: bool = True,
+        migrate_data: objects.LibvirtLiveMigrateData | None = None) -> None:
+    """Look once more before what another attempt has brought is destroyed."""
+    roll_back = destination.RollBack.on(instance)
+    if roll_back is None:
+        return original(context, instance, network_info, block_device_info,
+                        destroy_disks=destroy_disks,
+                        migrate_data=migrate_data)
+    with roll_back.alone(context, instance) as may_go_on:
+        if may_go_on:
+            return original(context, instance, network_info,
+                            block_device_info, destroy_disks=destroy_disks,
+                            migrate_data=migrate_data)
 
 
 def _release_serial_ports(

@@ -27,9 +27,7 @@ from nova.compute import task_states
 from nova.compute import vm_states
 from nova import conf
 from nova import context as nova_context
-from nova import exception
 from nova import objects
-from nova import servicegroup
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
@@ -108,7 +106,8 @@ def services_of(manager: compute_manager.ComputeManager) -> recovery.Services:
     :param manager: the ComputeManager
     """
     return recovery.Services(manager.network_api, manager.compute_rpcapi,
-                             manager.reportclient)
+                             manager.reportclient, manager.volume_api,
+                             manager.driver)
 
 
 def _attend(manager: compute_manager.ComputeManager,
@@ -124,7 +123,8 @@ def _attend(manager: compute_manager.ComputeManager,
             'flavor', 'info_cache', 'system_metadata'])
     if (instance.task_state != task_states.MIGRATING
             or instance.host != manager.host
-            or _somebody_runs(manager, instance, migration)):
+            or _somebody_runs(manager, instance, migration)
+            or _qemu_is_at_work(manager, instance)):
         return
     services = services_of(manager)
     if _is_on_source(manager, services, context, instance, migration):
@@ -150,10 +150,30 @@ def _somebody_runs(manager: compute_manager.ComputeManager,
     if source.is_at_work_on(instance.uuid):
         return True
     if migration is None:
-        return _age(instance) < CONF.rpc_response_timeout
+        return recovery.age(instance) < CONF.rpc_response_timeout
     if migration.status in recovery.OF_THE_CONDUCTOR:
-        return _age(migration) < CONF.long_rpc_timeout
+        return recovery.age(migration) < CONF.long_rpc_timeout
     return _is_waiting(manager, instance, migration)
+
+
+def _qemu_is_at_work(manager: compute_manager.ComputeManager,
+                     instance: objects.Instance) -> bool:
+    """Whether the guest may yet move. A job that nobody watches is ended.
+
+    libvirt goes on with it when nova-compute has died. It cannot be ended any
+    more in a post-copy, which ends by itself.
+    """
+    if not domain.is_moving(manager.driver, instance):
+        return False
+    try:
+        manager.driver.live_migration_abort(instance)
+    except Exception as exc:
+        LOG.info('The move of the guest goes on without nova-compute: %s',
+                 exc, instance=instance)
+    else:
+        LOG.warning('The move of the guest, which nova-compute no longer '
+                    'watches, is aborted.', instance=instance)
+    return True
 
 
 def _is_waiting(manager: compute_manager.ComputeManager,
@@ -165,12 +185,6 @@ def _is_waiting(manager: compute_manager.ComputeManager,
     if future is None:
         return waiting is None  # about to be queued
     return waiting.uuid == migration.uuid and not future.done()
-
-
-def _age(record: objects.Instance | objects.Migration) -> float:
-    """Seconds since a record was changed."""
-    return timeutils.delta_seconds(record.updated_at or record.created_at,
-                                   timeutils.utcnow(with_timezone=True))
 
 
 def _runs_here(manager: compute_manager.ComputeManager,
@@ -192,12 +206,12 @@ def _is_on_source(manager: compute_manager.ComputeManager,
         return True  # no host has begun
     if _runs_here(manager, instance):
         # QEMU starts after this.
-        if migration.status in ('queued', 'preparing'):
-            return True
-    elif not domain.is_left_behind(manager.driver, instance):
-        return False
-    return _runs_on(services, context, instance,
-                    migration.dest_compute) is False
+        return (migration.status in ('queued', 'preparing')
+                or _runs_on(services, context, instance,
+                            migration.dest_compute) is not True)
+    return (domain.is_left_behind(manager.driver, instance)
+            and _runs_on(services, context, instance,
+                         migration.dest_compute) is False)
 
 
 def _runs_on(services: recovery.Services, context: nova_context.RequestContext,
@@ -206,11 +220,7 @@ def _runs_on(services: recovery.Services, context: nova_context.RequestContext,
 
     All other periodic tasks wait for the answer.
     """
-    try:
-        service = objects.Service.get_by_compute_host(context, host)
-    except exception.ComputeHostNotFound:
-        return None
-    if not servicegroup.API().service_is_up(service):
+    if not recovery.is_up(context, host):
         return None
     return recovery.runs_on(services, context, instance, host)
 
@@ -226,7 +236,7 @@ def _attend_all_moved(manager: compute_manager.ComputeManager,
         return
     for instance in objects.InstanceList.get_by_filters(
             context, {'uuid': list(migrations), 'deleted': False},
-            expected_attrs=['system_metadata']):
+            expected_attrs=['flavor', 'info_cache', 'system_metadata']):
         _try(instance, _attend_moved, manager, context, instance,
              migrations[instance.uuid])
 
@@ -235,10 +245,39 @@ def _attend_moved(manager: compute_manager.ComputeManager,
                   context: nova_context.RequestContext,
                   instance: objects.Instance,
                   migration: objects.Migration) -> None:
-    """The books of a server that its destination has taken over."""
-    if (instance.host == migration.dest_compute
-            and instance_metadata.attempt_of(instance) == migration.uuid):
-        recovery.finish_books(services_of(manager), context, migration)
+    """What is left of a migration whose server is no longer migrating."""
+    if (instance_metadata.attempt_of(instance) != migration.uuid
+            or source.is_at_work_on(instance.uuid)):
+        return
+    if instance.host != manager.host:
+        recovery.finish_books(services_of(manager), context, instance,
+                              migration)
         LOG.warning('The live migration to %(dest)s is finished: what it held '
                     'on this host is given back.',
                     {'dest': migration.dest_compute}, instance=instance)
+    elif instance.task_state is None:
+        _attend_reset(manager, context, instance, migration)
+
+
+def _attend_reset(manager: compute_manager.ComputeManager,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  migration: objects.Migration) -> None:
+    """Somebody has taken the task from it in the middle.
+
+    Its owner would start a second guest, or find no disks.
+    """
+    if domain.is_moving(manager.driver, instance):
+        return
+    services = services_of(manager)
+    if _runs_here(manager, instance):
+        recovery.give_back_claims(services, context, instance, migration)
+    elif (not domain.is_left_behind(manager.driver, instance)
+            and _runs_on(services, context, instance,
+                         migration.dest_compute)):
+        recovery.set_host(context, instance, migration, task_state=None)
+        recovery.finish_books(services, context, instance, migration)
+        LOG.error('The state of the server was reset while it was '
+                  'live-migrated to %(dest)s, where its guest runs. The '
+                  'server is on %(dest)s now: hard reboot it there.',
+                  {'dest': migration.dest_compute}, instance=instance)

@@ -24,13 +24,18 @@ import typing
 
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import conf
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from nova import servicegroup
 from oslo_log import log as logging
+from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import attachments
 
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 # nova-conductor has the first, the source the others.
@@ -43,12 +48,15 @@ class Services(typing.NamedTuple):
 
     ``network_api`` is a nova.network.neutron.API, ``compute_rpcapi`` a
     nova.compute.rpcapi.ComputeAPI, ``reportclient`` placement's
-    SchedulerReportClient.
+    SchedulerReportClient, ``volume_api`` a nova.volume.cinder.API. ``driver``
+    is the LibvirtDriver of the migration's source, or None elsewhere.
     """
 
     network_api: typing.Any
     compute_rpcapi: typing.Any
     reportclient: typing.Any
+    volume_api: typing.Any
+    driver: typing.Any = None
 
 
 def unfinished(context: nova_context.RequestContext,
@@ -84,11 +92,54 @@ def to_settle(context: nova_context.RequestContext,
     :param context: a RequestContext of the server's cell
     :param instance_uuid: the UUID of the server
     """
-    migrations = objects.MigrationList.get_by_filters(context, {
-        'instance_uuid': instance_uuid, 'migration_type': 'live-migration'})
-    last = max(migrations, key=lambda migration: migration.id, default=None)
+    last = _last(context, instance_uuid)
     return unfinished(context, instance_uuid) or (
         last if last is not None and last.status == 'error' else None)
+
+
+def _last(context: nova_context.RequestContext,
+          instance_uuid: str) -> objects.Migration | None:
+    migrations = objects.MigrationList.get_by_filters(context, {
+        'instance_uuid': instance_uuid, 'migration_type': 'live-migration'})
+    return max(migrations, key=lambda migration: migration.id, default=None)
+
+
+def was_cancelled(context: nova_context.RequestContext,
+                  instance_uuid: str) -> bool:
+    """Whether the last migration of a server was cancelled.
+
+    A nova-compute that is stopped does that to those that wait, and no more.
+
+    :param context: a RequestContext of the server's cell
+    :param instance_uuid: the UUID of the server
+    """
+    last = _last(context, instance_uuid)
+    return last is not None and last.status == 'cancelled'
+
+
+def may_be_run(context: nova_context.RequestContext,
+               instance_uuid: str) -> bool:
+    """Whether somebody may be at work on a migration of a server.
+
+    Nova says that one has ended in an error, and rolls it back then.
+
+    :param context: a RequestContext of the server's cell
+    :param instance_uuid: the UUID of the server
+    """
+    if unfinished(context, instance_uuid) is not None:
+        return True
+    last = _last(context, instance_uuid)
+    return (last is not None and last.status in ('error', 'failed')
+            and age(last) < CONF.rpc_response_timeout)
+
+
+def age(record: objects.Instance | objects.Migration) -> float:
+    """Seconds since a record was changed.
+
+    :param record: an object that Nova keeps in the database
+    """
+    return timeutils.delta_seconds(record.updated_at or record.created_at,
+                                   timeutils.utcnow(with_timezone=True))
 
 
 def runs_on(services: Services, context: nova_context.RequestContext,
@@ -113,6 +164,19 @@ def runs_on(services: Services, context: nova_context.RequestContext,
                   instance=instance)
         return None
     return True
+
+
+def is_up(context: nova_context.RequestContext, host: str) -> bool | None:
+    """Whether the nova-compute of a host is up, None if there is none.
+
+    :param context: a RequestContext of the host's cell
+    :param host: the host
+    """
+    try:
+        service = objects.Service.get_by_compute_host(context, host)
+    except exception.ComputeHostNotFound:
+        return None
+    return servicegroup.API().service_is_up(service)
 
 
 def take_back_task(context: nova_context.RequestContext,
@@ -148,6 +212,8 @@ def give_back(services: Services, context: nova_context.RequestContext,
     :param instance: the Instance
     :param migration: the Migration that nobody runs, or None
     """
+    if migration is None:
+        migration = _last_that_was_left(services, context, instance.uuid)
     if migration is not None:
         give_back_claims(services, context, instance, migration)
     fresh = objects.Instance.get_by_uuid(
@@ -166,6 +232,17 @@ def give_back(services: Services, context: nova_context.RequestContext,
                 instance=instance)
 
 
+def _last_that_was_left(services: Services,
+                        context: nova_context.RequestContext,
+                        instance_uuid: str) -> objects.Migration | None:
+    """The last migration, if it has ended and holds allocations, or None."""
+    last = _last(context, instance_uuid)
+    if (last is not None and last.status in ('cancelled', 'error')
+            and _has_allocations(services, context, last)):
+        return last
+    return None
+
+
 def give_back_claims(services: Services, context: nova_context.RequestContext,
                      instance: objects.Instance,
                      migration: objects.Migration) -> None:
@@ -176,22 +253,24 @@ def give_back_claims(services: Services, context: nova_context.RequestContext,
     :param instance: the Instance
     :param migration: the Migration that nobody runs
     """
-    if services.reportclient.get_allocations_for_consumer(
-            context, migration.uuid):
+    if _has_allocations(services, context, migration):
         services.reportclient.move_allocations(context, migration.uuid,
                                                instance.uuid)
     if migration.dest_compute and migration.dest_compute != instance.host:
         services.network_api.setup_networks_on_host(
             context, instance, host=migration.dest_compute, teardown=True)
-    had_begun = migration.status in OF_THE_SOURCE
+    if migration.status not in OF_THE_CONDUCTOR:
+        attachments.stay(services, context, instance, migration.dest_compute,
+                         bool(is_up(context, migration.dest_compute)))
     migration.status = 'error'
     migration.save()
-    if had_begun:
-        LOG.warning('The live migration to %(dest)s was interrupted. If the '
-                    'server has volumes, what Nova has recorded of their '
-                    'attachments may be those to %(dest)s. Compare them with '
-                    'Cinder before the server is rebooted or migrated.',
-                    {'dest': migration.dest_compute}, instance=instance)
+
+
+def _has_allocations(services: Services, context: nova_context.RequestContext,
+                     migration: objects.Migration) -> bool:
+    """Whether a migration has any; placement's failures are no answer."""
+    return bool(services.reportclient.get_allocs_for_consumer(
+        context, migration.uuid)['allocations'])
 
 
 def finish(services: Services, context: nova_context.RequestContext,
@@ -208,7 +287,10 @@ def finish(services: Services, context: nova_context.RequestContext,
     activate_ports(services, context, instance, migration)
     services.compute_rpcapi.post_live_migration_at_destination(
         context, instance, False, migration.dest_compute)
-    finish_books(services, context, migration)
+    if services.driver is not None:
+        services.driver.post_live_migration_at_source(
+            context, instance, instance.get_network_info())
+    finish_books(services, context, instance, migration)
     LOG.warning('The live migration to %(dest)s that nobody ran any more is '
                 'finished: the server is in rescue on %(dest)s, where its '
                 'guest runs. If its directory is on %(source)s, compare it '
@@ -228,13 +310,18 @@ def activate_ports(services: Services, context: nova_context.RequestContext,
 
 
 def finish_books(services: Services, context: nova_context.RequestContext,
+                 instance: objects.Instance,
                  migration: objects.Migration) -> None:
     """Give back what a migration holds on the source, and end it.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell
-    :param migration: the Migration of a server that is on the destination
+    :param instance: the Instance, which is on the destination
+    :param migration: its Migration
     """
+    there = instance.obj_clone()  # it may have been read before the move
+    there.host = migration.dest_compute
+    attachments.leave(services, context, there, migration.source_compute)
     services.reportclient.delete_allocation_for_instance(
         context, migration.uuid, consumer_type='migration', force=False)
     migration.status = 'completed'
@@ -242,12 +329,14 @@ def finish_books(services: Services, context: nova_context.RequestContext,
 
 
 def set_host(context: nova_context.RequestContext, instance: objects.Instance,
-             migration: objects.Migration) -> None:
-    """Say that a server is on the destination, which does not answer.
+             migration: objects.Migration,
+             task_state: str | None = task_states.MIGRATING) -> None:
+    """Say that a server is on the destination, which does not do so itself.
 
     :param context: a RequestContext of the server's cell
     :param instance: the Instance
     :param migration: the Migration that nobody runs
+    :param task_state: the task that the server has
     """
     node = objects.ComputeNode.get_by_host_and_nodename(
         context, migration.dest_compute, migration.dest_node)
@@ -261,4 +350,4 @@ def set_host(context: nova_context.RequestContext, instance: objects.Instance,
         fresh.compute_id = node.id
     fresh.task_state = None
     fresh.progress = 0
-    fresh.save(expected_task_state=[task_states.MIGRATING])
+    fresh.save(expected_task_state=[task_state])

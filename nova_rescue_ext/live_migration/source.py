@@ -27,6 +27,7 @@ import threading
 import typing
 
 from nova.compute import task_states
+from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -55,6 +56,9 @@ _ATTRIBUTE = '_rescue_ext_migration'
 # its server. An abort is at work beside the migration itself.
 _at_work: list[tuple[str, str]] = []
 
+# UUIDs of the migrations that this process runs.
+_run: set[str] = set()
+
 
 def is_at_work(attempt: str) -> bool:
     """Whether this process is at work on a migration.
@@ -62,6 +66,14 @@ def is_at_work(attempt: str) -> bool:
     :param attempt: the UUID of the migration
     """
     return any(attempt == one for one, _server in tuple(_at_work))
+
+
+def is_run(attempt: str) -> bool:
+    """Whether a thread of this process runs a migration.
+
+    :param attempt: the UUID of the migration
+    """
+    return attempt in _run
 
 
 def is_at_work_on(instance_uuid: str) -> bool:
@@ -122,10 +134,12 @@ class Migration(operation.Operation):
 
     def __enter__(self) -> Migration:
         self._at_work.__enter__()
+        _run.add(self._attempt)
         return super().__enter__()
 
     def __exit__(self, *exc_info: object) -> None:
         super().__exit__(*exc_info)
+        _run.discard(self._attempt)
         self._at_work.__exit__(None, None, None)
 
     @classmethod
@@ -154,7 +168,8 @@ class Migration(operation.Operation):
                 'rescued server: have one version of nova-rescue-ext on both '
                 'hosts, then migrate the server again'))
         fresh = self._read()
-        if fresh is None or fresh.task_state != task_states.MIGRATING:
+        if (fresh is None or fresh.vm_state != vm_states.RESCUED
+                or fresh.task_state != task_states.MIGRATING):
             self._refuse_to_go_on()
         instance_metadata.begin_attempt(fresh, self._attempt)
         try:
@@ -173,6 +188,14 @@ class Migration(operation.Operation):
         except ext_exception.CopyUnwanted:
             self._refuse_to_go_on()
         self._manifest.send_with(migrate_data)
+
+    def remove_copies(self) -> None:
+        """Remove what waits for a destination that has failed.
+
+        Whole disks may be among it.
+        """
+        if self._manifest is not None:
+            staging.remove(self._manifest.directory)
 
     def _refuse_to_go_on(self) -> typing.NoReturn:
         raise exception.MigrationError(reason=_(
@@ -198,8 +221,7 @@ class Migration(operation.Operation):
 
         :param migrate_data: the LibvirtLiveMigrateData
         """
-        if self._manifest is not None:
-            staging.remove(self._manifest.directory)
+        self.remove_copies()
         try:
             fresh = self._read()
         except Exception as exc:
@@ -321,7 +343,18 @@ class Migration(operation.Operation):
                 instance: objects.Instance, dest: str,
                 migrate_data: objects.LibvirtLiveMigrateData,
                 **kwargs: typing.Any) -> None:
-        """What the driver calls to roll back."""
+        """What the driver calls to roll back.
+
+        It does so, too, for a post-copy that has failed, when the guest may
+        run on the destination (hazard: second-guest).
+        """
+        if domain.is_handed_over(self._driver, instance):
+            LOG.error('The guest of the server has been handed over to '
+                      '%(dest)s, and the source was told that this failed. '
+                      'Nothing is rolled back, as the guest may run there. '
+                      'The server keeps its task until it is known.',
+                      {'dest': dest}, instance=instance)
+            return
         self.roll_back(migrate_data, **kwargs)
 
     def post(self, context: nova_context.RequestContext,

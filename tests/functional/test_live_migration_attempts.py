@@ -225,6 +225,19 @@ class AbortTest(AttemptTestCase):
 
 class FailureTest(AttemptTestCase):
 
+    def test_a_copy_fails(self):
+        """What was never connected is not disconnected, and no disk full."""
+        disconnected = []
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_disconnect_volume',
+                   lambda *args, **kwargs: disconnected.append(args))
+        self.go_on.set()
+        self.hold_copies(OSError('disk full'))
+        self.assert_fails()
+        self.assertEqual([], disconnected)
+        self.assertFalse(os.path.exists(self.path(
+            self.server['id'], 'compute1', staging.FOLDER)))
+
     def test_serial_ports_are_given_back(self):
         self.flags(enabled=True, group='serial_console')
         self.patch('nova_rescue_ext.live_migration.checks.'

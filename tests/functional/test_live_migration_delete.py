@@ -100,6 +100,17 @@ class MigratingTest(DeleteTestCase):
             self.assertFalse(os.path.exists(
                 self.path(self.server['id'], 'compute2')))
 
+    def test_while_it_is_rolled_back(self):
+        """Nova says that it has ended before that."""
+        self.set_task_state()
+        migration, = objects.MigrationList.get_by_filters(
+            self.context, {'instance_uuid': self.server['id']})
+        migration.status = 'error'
+        migration.save()
+        self.assertEqual(409, self.delete(DELETE).status_code)
+        self.flags(rpc_response_timeout=0)
+        self.assert_deleted(DELETE, self.delete(DELETE))
+
     def test_looked_up_before_the_migration_was_asked_for(self):
         instance = self.instance(self.server)
         self.set_task_state()

@@ -17,9 +17,11 @@ import datetime
 from unittest import mock
 
 import ddt
+import fixtures
 from nova.compute import power_state
 from nova import exception
 from nova import objects
+from nova.tests.fixtures import libvirt
 from oslo_db import exception as db_exc
 import oslo_messaging as messaging
 from oslo_utils import timeutils
@@ -45,7 +47,7 @@ class RecoveryTestCase(test_live_migration_delete.DeleteTestCase):
         """Nobody has changed anything for this long."""
         later = timeutils.utcnow(with_timezone=True) + datetime.timedelta(
             hours=hours)
-        self.patch('nova_rescue_ext.live_migration.periodic.timeutils',
+        self.patch('nova_rescue_ext.live_migration.recovery.timeutils',
                    mock.Mock(wraps=timeutils,
                              utcnow=lambda with_timezone: later))
 
@@ -275,8 +277,11 @@ class InterruptedTestCase(RecoveryTestCase):
         instance_metadata.begin_attempt(instance, migration.uuid)
         instance.save()
         manager = self.computes['compute1'].manager
-        self.patch('nova.compute.manager.ComputeManager._get_power_state',
-                   lambda *args: state)
+        self.useFixture(fixtures.MockPatchObject(
+            manager, '_get_power_state', lambda *args: state))
+        # Nova's double, before Nova 34, has a job for ever.
+        manager.driver._host.get_guest(
+            instance)._domain._job_type = libvirt.VIR_DOMAIN_JOB_NONE
         manager._init_instance(self.context, self.instance(self.server))
 
 
@@ -285,8 +290,64 @@ class RestartTest(InterruptedTestCase):
 
     def test_it_runs_here(self):
         self.interrupt()
+        self.answers['compute2'] = False
+        self.look()
         self.assert_in_rescue_on(self.server, 'compute1')
         self.assertEqual('error', self.last_status(self.server))
+
+    def test_it_runs_here_and_the_destination_is_down(self):
+        self.interrupt()
+        self.answers['compute2'] = None
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def test_qemu_goes_on_with_it(self):
+        """libvirt does not need nova-compute for that."""
+        self.interrupt()
+        self.answers['compute2'] = False
+        guest = self.computes['compute1'].driver._host.get_guest(
+            self.instance(self.server))._domain
+        guest._job_type = libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+        with mock.patch.object(type(guest), 'abortJob') as abort:
+            self.look()
+        abort.assert_called_once()
+        self.assertEqual('migrating', self.task_state())
+        guest._job_type = libvirt.VIR_DOMAIN_JOB_NONE
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+
+    def hold_allocations(self):
+        """As from nova-conductor's first step on."""
+        self.computes['compute1'].manager.reportclient.move_allocations(
+            self.context, self.server['id'], self.last_migration().uuid)
+
+    def test_placement_does_not_answer(self):
+        """That is no answer."""
+        before = self.allocations(self.server['id'])
+        self.interrupt()
+        self.hold_allocations()
+        self.answers['compute2'] = False
+        with mock.patch('nova.scheduler.client.report.SchedulerReportClient.'
+                        'get', return_value=mock.MagicMock(
+                            spec_set=['status_code', 'text', '__bool__'],
+                            status_code=503, text='',
+                            __bool__=lambda itself: False)):
+            self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual(before, self.allocations(self.server['id']))
+
+    def test_it_was_stopped_when_it_waited(self):
+        """Nova cancels it, and no more."""
+        before = self.allocations(self.server['id'])
+        self.interrupt(status='cancelled')
+        self.hold_allocations()
+        self.assertEqual('migrating', self.task_state())
+        self.pass_time()
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual(before, self.allocations(self.server['id']))
 
     def test_it_runs_there(self):
         """A second guest on the same disks must not be started."""
@@ -378,6 +439,16 @@ class SettleTest(operator_base.OperatorMixin, InterruptedTestCase):
         self.assertEqual(0, code, output)
         self.assert_in_rescue_on(self.server, 'compute2')
         self.assertEqual('completed', self.last_status(self.server))
+
+    def test_the_destination_cannot_take_it_over(self):
+        self.move_guest()
+        self.patch('nova.compute.manager.ComputeManager.'
+                   'post_live_migration_at_destination', mock.Mock(
+                       side_effect=exception.PortBindingFailed(port_id='1')))
+        code, output = self.settle(runs=['compute2'])
+        self.assertEqual(0, code, output)
+        self.assertIn('cannot take it over', self.stderr.getvalue())
+        self.assert_migrated(self.server)
 
     def test_the_operator_is_wrong(self):
         code, output = self.settle('--runs-on', 'compute2',

@@ -27,6 +27,7 @@ from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import compute
 from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import libvirt
 from nova_rescue_ext.live_migration import periodic
 from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import source
@@ -93,6 +94,87 @@ class RollBackTest(DoubtTestCase):
         self.get.side_effect = exception.InstanceNotFound(instance_id='x')
         self.assertEqual('done', self.roll_back('dest'))
 
+    def test_another_begins_before_nova_destroys_anything(self):
+        """Nova looks at ports and devices first."""
+        def begin(*args):
+            instance_metadata.begin_attempt(self.fresh, uuids.another)
+            return libvirt.rollback_live_migration_at_destination(
+                self.driver, None, None, self.instance(), None, {})
+
+        self.driver, self.original.side_effect = mock.Mock(), begin
+        self.roll_back('dest')
+        self.driver.assert_not_called()
+
+    def test_metadata_that_were_saved_since(self):
+        """Nova saves what it has got."""
+        def change(*args):
+            self.fresh.system_metadata['new'] = 'yes'
+            return libvirt.rollback_live_migration_at_destination(
+                lambda context, instance, *args, **kwargs:
+                instance.system_metadata, None, None, self.instance(), None,
+                {})
+
+        self.original.side_effect = change
+        self.assertEqual({'new': 'yes'}, self.roll_back('dest'))
+
+
+class LateMessageTest(DoubtTestCase):
+    """Each message of a roll-back to the destination."""
+
+    def setUp(self):
+        super().setUp()
+        self.manager.host = 'dest'
+        self.sent = self.instance()
+        self.runs_on = self.patch(
+            'nova_rescue_ext.live_migration.recovery.runs_on',
+            mock.Mock(return_value=False))
+
+    def deliver(self):
+        """All of them; whether they were acted on."""
+        for args in ((compute.rollback_live_migration_at_destination,
+                      self.sent, True, None),
+                     (compute.drop_move_claim_at_destination, self.sent),
+                     (compute.remove_volume_connection, uuids.volume,
+                      self.sent)):
+            args[0](self.original, self.manager, None, *args[1:])
+        self.assertIn(self.original.call_count, (0, 3))
+        return self.original.call_count == 3
+
+    def test_in_time(self):
+        for instance in (self.fresh, self.sent):
+            instance_metadata.begin_attempt(instance, uuids.attempt)
+        self.assertTrue(self.deliver())
+
+    def test_of_one_that_was_aborted(self):
+        instance_metadata.begin_attempt(self.sent, uuids.attempt)
+        self.assertTrue(self.deliver())
+
+    def test_the_server_is_here(self):
+        self.fresh = self.instance(host='dest')
+        self.assertFalse(self.deliver())
+
+    def test_another_has_begun(self):
+        instance_metadata.begin_attempt(self.sent, uuids.attempt)
+        instance_metadata.begin_attempt(self.fresh, uuids.another)
+        self.assertFalse(self.deliver())
+
+    def test_the_guest_is_here_and_the_host_is_not_yet_saved(self):
+        self.manager._get_power_state.return_value = 1
+        self.assertFalse(self.deliver())
+        self.runs_on.return_value = None
+        self.assertFalse(self.deliver())
+
+    def test_both_run_it(self):
+        """The source knows what it asks for."""
+        self.manager._get_power_state.return_value = 1
+        self.runs_on.return_value = True
+        self.assertTrue(self.deliver())
+
+    def test_not_in_rescue(self):
+        self.sent = self.instance(vm_state='active')
+        self.fresh = self.instance(host='dest', vm_state='active')
+        self.assertTrue(self.deliver())
+
 
 class BeginTest(DoubtTestCase):
 
@@ -101,11 +183,12 @@ class BeginTest(DoubtTestCase):
             self.original, self.manager, None, 'dest', self.instance(), True,
             self.migration, self.data())
 
-    def assert_not_begun(self):
+    def assert_not_begun(self, status='error'):
+        self.patch('nova.objects.Migration.get_by_id',
+                   lambda *args: self.migration)
         self.begin()
         self.original.assert_not_called()
-        self.assertEqual('error', self.migration.status)
-        self.migration.save.assert_called_once_with()
+        self.assertEqual(status, self.migration.status)
 
     def test_the_only_one(self):
         self.set_unfinished(self.migration)
@@ -132,6 +215,20 @@ class BeginTest(DoubtTestCase):
         """It has not ended, for example as its source was restarted."""
         self.set_unfinished(self.migration, self.make_migration(0, 'running'))
         self.assertEqual('done', self.begin())
+
+    def test_its_message_comes_twice(self):
+        self.set_unfinished(self.migration)
+        with self.source_migration():
+            self.assert_not_begun('preparing')
+        self.migration.status = 'completed'
+        self.fresh = self.instance(host='dest', task_state=None)
+        self.assert_not_begun('completed')
+
+    def test_no_longer_in_rescue(self):
+        """The task is that of another migration."""
+        self.set_unfinished(self.migration)
+        self.fresh = self.instance(vm_state='active')
+        self.assert_not_begun()
 
     def test_its_own_abort(self):
         self.set_unfinished(self.migration)
@@ -168,6 +265,103 @@ class ProofTest(DoubtTestCase):
         ours.prepare(self.data(**values))
         instance_metadata.end_attempt(self.fresh)
         self.assertTrue(ours.is_aborted())
+
+
+class HandedOverTest(DoubtTestCase):
+    """A post-copy fails when the guest goes on elsewhere."""
+
+    def recover(self, state, reason):
+        self.patch('nova.virt.libvirt.driver.libvirt',
+                   mock.Mock(VIR_DOMAIN_PAUSED=3))
+        driver, recover = mock.Mock(), mock.Mock()
+        guest = driver._host.get_guest.return_value
+        guest._domain.state.return_value = (state, reason)
+        ours = self.source_migration()
+        ours.take_over(driver, None, recover)
+        ours.recover(None, self.instance(), 'dest', self.data())
+        return recover.called
+
+    def test_handed_over(self):
+        self.assertFalse(self.recover(3, 11))
+        self.assertFalse(self.recover(3, 12))
+
+    def test_not(self):
+        self.assertTrue(self.recover(1, 1))
+        self.assertTrue(self.recover(3, 1))
+
+
+class AfterTheMoveTest(DoubtTestCase):
+    """What Nova does after the move has failed."""
+
+    def post(self):
+        self.original.side_effect = ValueError()
+        with self.source_migration():
+            return compute.post_live_migration(
+                self.original, self.manager, None, self.instance(), 'dest')
+
+    def test_it_is_done_again(self):
+        self.assertIsNone(self.post())
+
+    def test_the_database_does_not_say(self):
+        self.get.side_effect = ValueError()
+        self.assertIsNone(self.post())
+
+    def test_the_state_was_reset(self):
+        """Nova says where the server is, and nobody else would."""
+        self.fresh = self.instance(vm_state='active', task_state=None)
+        self.assertRaises(ValueError, self.post)
+
+    def test_deleted(self):
+        self.get.side_effect = exception.InstanceNotFound(instance_id='x')
+        self.assertRaises(ValueError, self.post)
+
+
+class MovedTest(DoubtTestCase):
+    """The periodic look at migrations whose server no longer migrates."""
+
+    def setUp(self):
+        super().setUp()
+        self.called = []
+        for name in ('give_back_claims', 'set_host', 'finish_books'):
+            self.patch('nova_rescue_ext.live_migration.recovery.' + name,
+                       lambda *args, _name=name, **kwargs:
+                       self.called.append(_name))
+        self.patch('nova_rescue_ext.live_migration.recovery.is_up',
+                   lambda *args: True)
+        self.patch('nova_rescue_ext.live_migration.recovery.runs_on',
+                   lambda *args: self.runs)
+        for name in ('is_moving', 'is_left_behind'):
+            self.patch('nova_rescue_ext.live_migration.domain.' + name,
+                       lambda *args: False)
+        self.runs = False
+        self.manager._get_power_state.return_value = 0
+        instance_metadata.begin_attempt(self.fresh, self.migration.uuid)
+        self.fresh.vm_state, self.fresh.task_state = 'active', None
+
+    def look(self):
+        periodic._attend_moved(self.manager, None, self.fresh,
+                               self.migration)
+        return self.called
+
+    def test_reset_and_the_guest_is_here(self):
+        self.manager._get_power_state.return_value = 1
+        self.assertEqual(['give_back_claims'], self.look())
+
+    def test_reset_and_the_guest_is_there(self):
+        self.runs = True
+        self.assertEqual(['set_host', 'finish_books'], self.look())
+
+    def test_reset_and_nobody_knows(self):
+        self.assertEqual([], self.look())
+
+    def test_moved_on(self):
+        self.fresh.host = 'third'
+        self.assertEqual(['finish_books'], self.look())
+
+    def test_of_somebody_else(self):
+        instance_metadata.begin_attempt(self.fresh, uuids.another)
+        self.fresh.host = 'third'
+        self.assertEqual([], self.look())
 
 
 class ArrivalTest(DoubtTestCase):
@@ -304,7 +498,8 @@ class LookTest(DoubtTestCase):
 
     def test_a_destination_that_is_down_is_not_asked(self):
         self.assertEqual(0, self.ask_destination(False))
-        self.give_back.assert_not_called()
+        # libvirt says that the guest runs here, and that nothing moves it.
+        self.assertEqual(1, self.give_back.call_count)
 
     def test_a_destination_that_is_up_is_asked(self):
         self.assertEqual(1, self.ask_destination(True))
@@ -323,7 +518,7 @@ class LookTest(DoubtTestCase):
         periodic._attend_all_moved(self.manager, None,
                                    [self.migration, other])
         self.assertEqual([self.migration], [
-            call.args[2] for call in finish.call_args_list])
+            call.args[3] for call in finish.call_args_list])
         self.get.assert_not_called()
 
     def test_no_directory_of_instances(self):

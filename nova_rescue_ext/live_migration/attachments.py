@@ -1,0 +1,209 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What Cinder has of the volumes of a server whose migration was interrupted.
+
+Each volume has an attachment to each of the two hosts from the preparation of
+the destination to the end of the migration. The block device names one of
+them, and Nova disconnects, reboots and detaches by what it names: it has to be
+that to the host where the guest runs.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from cinderclient import exceptions as cinder_exc
+from keystoneauth1 import exceptions as keystone_exc
+from nova import context as nova_context
+from nova import objects
+from nova.virt import block_device as driver_block_device
+from nova.volume import cinder
+from oslo_log import log as logging
+
+if typing.TYPE_CHECKING:
+    from nova_rescue_ext.live_migration import recovery
+
+LOG = logging.getLogger(__name__)
+
+_MAY_NOT_LOOK = (cinder_exc.Unauthorized, cinder_exc.Forbidden,
+                 keystone_exc.Unauthorized, keystone_exc.Forbidden)
+
+
+class _Unknown(Exception):
+    """Cinder does not say to which host a volume is attached."""
+
+
+def stay(services: recovery.Services, context: nova_context.RequestContext,
+         instance: objects.Instance, dest: str, dest_is_up: bool) -> None:
+    """Let a server have the attachments to its host, where its guest is.
+
+    :param services: a Services
+    :param context: a RequestContext with an administrator's rights
+    :param instance: the Instance
+    :param dest: the destination of the migration, which surely does not run
+        the guest
+    :param dest_is_up: whether its nova-compute can disconnect volumes
+    :raises: what Cinder raises if it cannot be asked now
+    """
+    for bdm, hosts in _volumes(context, instance):
+        ours = _attached_to(hosts, instance.host)
+        if not ours:
+            _log_unknown(instance, bdm, instance.host)
+            continue
+        named = bdm.attachment_id
+        if named not in ours:
+            if hosts.pop(named, None) == dest and not (
+                    dest_is_up and _disconnect_there(services, context,
+                                                     instance, bdm, dest)):
+                _log_left(instance, bdm, named, dest)
+            _name(services, context, instance, bdm, ours[0])
+        for left in _attached_to(hosts, dest):
+            # No block device has named it: nothing was connected with it.
+            services.volume_api.attachment_delete(context, left)
+
+
+def leave(services: recovery.Services, context: nova_context.RequestContext,
+          instance: objects.Instance, source: str) -> None:
+    """Take those from a server that its migration has left on its source.
+
+    :param services: a Services
+    :param context: a RequestContext with an administrator's rights
+    :param instance: the Instance, which is on the destination
+    :param source: the source, which surely does not run the guest
+    :raises: what Cinder raises if it cannot be asked now
+    """
+    for bdm, hosts in _volumes(context, instance):
+        theirs = _attached_to(hosts, instance.host)
+        if not theirs:
+            _log_unknown(instance, bdm, instance.host)
+            continue
+        if bdm.attachment_id not in theirs:
+            _name(services, context, instance, bdm, theirs[0])
+        for left in _attached_to(hosts, source):
+            if services.driver is None:
+                _log_left(instance, bdm, left, source)
+                continue
+            _disconnect_here(services, context, instance, bdm, left)
+            services.volume_api.attachment_delete(context, left)
+
+
+def _volumes(
+        context: nova_context.RequestContext,
+        instance: objects.Instance) -> typing.Iterator[
+        tuple[typing.Any, dict[str, str | None]]]:
+    """The block devices that are volumes, and what Cinder has of each."""
+    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+        context, instance.uuid)
+    for bdm in bdms:
+        if not bdm.is_volume or bdm.attachment_id is None:
+            continue
+        try:
+            yield bdm, _hosts(context, instance, bdm.volume_id)
+        except _Unknown as exc:
+            LOG.warning('Cinder does not say to which hosts volume '
+                        '%(volume)s is attached: %(reason)s. What Nova has '
+                        'recorded of its attachment may be that of another '
+                        'host than %(host)s: compare it with Cinder before '
+                        'the server is rebooted or migrated. With an '
+                        'administrator of Cinder in [cinder] of nova.conf '
+                        'this is done for you.',
+                        {'volume': bdm.volume_id, 'host': instance.host,
+                         'reason': exc}, instance=instance)
+
+
+def _hosts(context: nova_context.RequestContext, instance: objects.Instance,
+           volume_id: str) -> dict[str, str | None]:
+    """The hosts to which a server has a volume attached, by attachment.
+
+    Nova's own API of volumes drops the hosts.
+    """
+    try:
+        volume = cinder.cinderclient(context).volumes.get(volume_id)
+    except _MAY_NOT_LOOK as exc:
+        raise _Unknown(exc)
+    except cinder_exc.NotFound:
+        raise _Unknown('it is deleted')
+    found = {attachment['attachment_id']: attachment.get('host_name')
+             for attachment in volume.attachments
+             if attachment['server_id'] == instance.uuid}
+    if found and not any(found.values()):
+        raise _Unknown('only administrators are told')
+    return found
+
+
+def _attached_to(hosts: dict[str, str | None], host: str) -> list[str]:
+    return sorted(attachment for attachment, at in hosts.items()
+                  if at == host)
+
+
+def _disconnect_there(services: recovery.Services,
+                      context: nova_context.RequestContext,
+                      instance: objects.Instance,
+                      bdm: objects.BlockDeviceMapping, host: str) -> bool:
+    """Have a host disconnect the volume by what the block device names."""
+    try:
+        services.compute_rpcapi.remove_volume_connection(
+            context, instance, bdm.volume_id, host, delete_attachment=True)
+    except Exception as exc:
+        LOG.debug('%(host)s has not disconnected volume %(volume)s: '
+                  '%(error)s', {'host': host, 'volume': bdm.volume_id,
+                                'error': exc}, instance=instance)
+        return False
+    return True
+
+
+def _disconnect_here(services: recovery.Services,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance,
+                     bdm: objects.BlockDeviceMapping,
+                     attachment_id: str) -> None:
+    """As Nova does on the source when a guest has moved."""
+    info = services.volume_api.attachment_get(context, attachment_id)[
+        'connection_info']
+    info.setdefault('serial', bdm.volume_id)
+    services.driver.post_live_migration(context, instance, {
+        'block_device_mapping': [{'connection_info': info}]})
+
+
+def _name(services: recovery.Services, context: nova_context.RequestContext,
+          instance: objects.Instance, bdm: objects.BlockDeviceMapping,
+          attachment_id: str) -> None:
+    """Let a block device name an attachment, and what Cinder has of it."""
+    bdm.attachment_id = attachment_id
+    bdm.save()
+    driver_block_device.convert_volume(bdm).refresh_connection_info(
+        context, instance, services.volume_api, None)
+    LOG.info('The block device of volume %(volume)s names its attachment '
+             '%(attachment)s to %(host)s again.',
+             {'volume': bdm.volume_id, 'attachment': attachment_id,
+              'host': instance.host}, instance=instance)
+
+
+def _log_unknown(instance: objects.Instance, bdm: objects.BlockDeviceMapping,
+                 host: str) -> None:
+    LOG.warning('Cinder has no attachment of volume %(volume)s to %(host)s, '
+                'where the guest of the server is. Nova keeps attachment '
+                '%(attachment)s: compare it with Cinder before the server is '
+                'rebooted or migrated.',
+                {'volume': bdm.volume_id, 'host': host,
+                 'attachment': bdm.attachment_id}, instance=instance)
+
+
+def _log_left(instance: objects.Instance, bdm: objects.BlockDeviceMapping,
+              attachment_id: str, host: str) -> None:
+    LOG.warning('Attachment %(attachment)s of volume %(volume)s is left: '
+                '%(host)s has not disconnected the volume. When it has been '
+                'disconnected there, or the host was reinstalled, delete the '
+                'attachment with "cinder attachment-delete".',
+                {'volume': bdm.volume_id, 'host': host,
+                 'attachment': attachment_id}, instance=instance)

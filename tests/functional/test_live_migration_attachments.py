@@ -1,0 +1,203 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The attachments of volumes when a migration was interrupted."""
+
+import types
+from unittest import mock
+
+from cinderclient import exceptions as cinder_exc
+from nova.compute import power_state
+from nova import objects
+
+from tests.functional import operator_base
+from tests.functional import test_live_migration_recovery
+
+# Where the guest is, as libvirt on the source says.
+HERE, AWAY = power_state.RUNNING, power_state.NOSTATE
+
+
+class AttachmentsTestCase(test_live_migration_recovery.InterruptedTestCase):
+    """nova-compute ended when both hosts were attached to the volume."""
+
+    def boot(self):
+        server = super().boot()
+        self.api.post_server_volume(server['id'], {
+            'volumeAttachment': {'volumeId': self.VOLUME}})
+        self._wait_for_volume_attach(server['id'], self.VOLUME)
+        return server
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova.volume.cinder.cinderclient', self._make_client)
+        self.show = self._show_volume
+        self.tells_hosts = True
+        self.disconnected = []
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_disconnect_volume', self._disconnect)
+        self.old, = self.attached()
+        self.attached()[self.old]['connector'] = {'host': 'compute1'}
+        self.new = self._prepare_destination()
+        self.answers['compute2'] = False
+
+    def _make_client(self, *args, **kwargs):
+        return types.SimpleNamespace(volumes=types.SimpleNamespace(
+            get=lambda volume: self.show(volume)))
+
+    def _show_volume(self, volume):
+        """As Cinder shows an administrator a volume."""
+        return types.SimpleNamespace(attachments=[{
+            'attachment_id': attachment['id'],
+            'server_id': attachment['instance_uuid'],
+            'host_name': self.tells_hosts and attachment['connector'] and (
+                attachment['connector']['host']) or None,
+        } for attachment in self.attached(volume).values()])
+
+    def _disconnect(self, driver, context, connection_info, *args, **kwargs):
+        self.disconnected.append((
+            next(host for host, compute in self.computes.items()
+                 if compute.driver is driver),
+            connection_info['data']['attachment_id']))
+
+    def _prepare_destination(self):
+        """What Nova does there of it."""
+        new = self.cinder.fake_attachment_create(
+            self.context, self.VOLUME, self.server['id'],
+            connector={'host': 'compute2'})
+        bdm = self.bdm()
+        bdm.attachment_id = new['id']
+        bdm.connection_info = bdm.connection_info.replace(self.old, new['id'])
+        bdm.save()
+        return new['id']
+
+    def attached(self, volume=None):
+        return self.cinder.volume_to_attachment[volume or self.VOLUME]
+
+    def bdm(self):
+        return objects.BlockDeviceMapping.get_by_volume_and_instance(
+            self.context, self.VOLUME, self.server['id'])
+
+    def assert_named(self, attachment):
+        bdm = self.bdm()
+        self.assertEqual(attachment, bdm.attachment_id)
+        self.assertIn(attachment, bdm.connection_info)
+        self.assertNotIn(self.new if attachment == self.old else self.old,
+                         bdm.connection_info)
+
+    def assert_only(self, attachment):
+        self.assert_named(attachment)
+        self.assertEqual([attachment], list(self.attached()))
+
+
+class LookTest(AttachmentsTestCase):
+
+    def test_the_guest_has_stayed(self):
+        self.interrupt(HERE)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_only(self.old)
+        self.assertEqual([('compute2', self.new)], self.disconnected)
+        self.unrescue(self.server)
+
+    def test_the_guest_has_stayed_and_the_destination_is_down(self):
+        """It may be connected there: nobody else may get the volume."""
+        self.answers['compute2'] = None
+        self.interrupt(HERE)
+        service = objects.Service.get_by_compute_host(self.context,
+                                                      'compute2')
+        self.api.put_service_force_down(service.uuid, True)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_named(self.old)
+        self.assertEqual({self.old, self.new}, set(self.attached()))
+        self.assertIn('Attachment %s of volume' % self.new,
+                      self.stdlog.logger.output)
+
+    def test_the_destination_had_not_got_far(self):
+        """It had an attachment, which no block device names."""
+        bdm = self.bdm()
+        bdm.attachment_id = self.old
+        bdm.connection_info = bdm.connection_info.replace(self.new, self.old)
+        bdm.save()
+        self.interrupt(HERE, status='preparing')
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_only(self.old)
+        self.assertEqual([], self.disconnected)
+
+    def test_the_guest_has_moved(self):
+        self.interrupt(AWAY)
+        self.move_guest()
+        self.answers['compute2'] = True
+        self.look()
+        self.assert_migrated(self.server)
+        self.assert_only(self.new)
+        self.assertEqual([('compute1', self.old)], self.disconnected)
+
+    def test_cinder_does_not_answer(self):
+        """Nothing is given back before it does."""
+        self.interrupt(HERE)
+        self.show = mock.Mock(side_effect=cinder_exc.ClientException(503))
+        self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.assert_named(self.new)
+        self.assertEqual([], self.disconnected)
+        self.show = self._show_volume
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_only(self.old)
+
+    def test_cinder_does_not_tell(self):
+        """Nothing is guessed."""
+        self.tells_hosts = False
+        self.interrupt(HERE)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_named(self.new)
+        self.assertEqual([], self.disconnected)
+        self.assertIn('only administrators are told',
+                      self.stdlog.logger.output)
+
+
+class SettleTest(operator_base.OperatorMixin, AttachmentsTestCase):
+    """nova-rescue-ext-manage settle-migration."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova_rescue_ext.cmd.manage._start_as_nova',
+                   lambda config_files: None)
+        self.requests = self.failures = []
+
+    def settle(self, *argv):
+        code, output = self.run_command(
+            'settle-migration', self.server['id'], '--older-than', '0', *argv)
+        self.assertEqual(0, code, output)
+
+    def test_the_guest_has_stayed(self):
+        self.answers['compute1'] = True
+        self.interrupt(HERE)
+        self.settle()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_only(self.old)
+        self.assertEqual([('compute2', self.new)], self.disconnected)
+
+    def test_the_guest_has_moved(self):
+        """The source is down: it has not disconnected the volume."""
+        self.answers.update(compute1=None, compute2=True)
+        self.interrupt(AWAY)
+        self.move_guest()
+        self.settle('--runs-on', 'compute2')
+        self.assert_migrated(self.server)
+        self.assert_named(self.new)
+        self.assertEqual([], self.disconnected)
+        self.assertIn('Attachment %s of volume' % self.old,
+                      self.stdlog.logger.output)
