@@ -27,6 +27,13 @@ def after(context: nova_context.RequestContext, name: str) -> str:
     :param name: the name of the host
     :returns: the name after a space, or nothing
     """
-    may_know = context.can(extended_server_attributes.BASE_POLICY_NAME,
-                           fatal=False)
-    return ' ' + name if may_know else ''
+    return ' ' + name if may_be_known(context) else ''
+
+
+def may_be_known(context: nova_context.RequestContext) -> bool:
+    """Whether a caller may know the names of hosts.
+
+    :param context: the RequestContext of the caller
+    """
+    return context.can(extended_server_attributes.BASE_POLICY_NAME,
+                       fatal=False)

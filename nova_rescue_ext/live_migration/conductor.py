@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import typing
 
 from nova.compute import vm_states
@@ -58,6 +59,11 @@ _KNOWN = (
     exception.NoValidHost,
     exception.UnableToMigrateToSelf,
 )
+
+
+_OF_THE_SOURCE = re.compile(
+    r'.*check_can_live_migrate_source from \S+ to host \S+: \S+ (?P<words>.*)',
+    re.DOTALL)
 
 
 class Search(operation.Operation):
@@ -158,10 +164,23 @@ def call_checks_on_host(original: nova_types.Original,
         with _vouching(self, destination):
             return original(destination, provider_mapping)
     except (exception.Invalid, exception.MigrationPreCheckError) as exc:
+        refusal = _for_the_caller(self.context, exc)
         search = Search.of_this_thread(self.instance.uuid)
         if search is not None:
-            search.refusals[destination] = exc.format_message()
-        raise
+            search.refusals[destination] = refusal.format_message()
+        raise refusal
+
+
+def _for_the_caller(context: nova_context.RequestContext,
+                    exc: exception.NovaException) -> exception.NovaException:
+    """A refusal, without the hosts' names for who may not know them.
+
+    The destination puts them before what the source has said.
+    """
+    said = _OF_THE_SOURCE.match(str(exc))
+    if said is None or host_names.may_be_known(context):
+        return exc
+    return exception.MigrationPreCheckError(said.group('words'))
 
 
 @contextlib.contextmanager
