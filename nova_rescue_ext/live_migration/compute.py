@@ -93,15 +93,18 @@ def do_live_migration(original: nova_types.Original,
     with source.Migration(context, instance, dest, migration,
                           migrate_data) as ours:
         try:
-            return original(context, dest, instance, block_migration,
-                            migration, migrate_data)
+            result = original(context, dest, instance, block_migration,
+                              migration, migrate_data)
+            if not (ours.is_given_up and ours.is_aborted()):
+                return result
         except Exception:
             if not ours.is_aborted():
                 raise
-            # Nova has rolled it back as one that has failed.
-            migration.status = 'cancelled'
-            migration.save()
-            self._notify_live_migrate_abort_end(context, instance)
+        # Nova has rolled it back as one that has failed.
+        migration.status = 'cancelled'
+        migration.save()
+        self._notify_live_migrate_abort_end(context, instance)
+        return None
 
 
 def _may_begin(manager: compute_manager.ComputeManager,

@@ -106,6 +106,7 @@ class Migration(operation.Operation):
     :param dest: the destination
     :param migration: nova's Migration
     :param migrate_data: the LibvirtLiveMigrateData
+    :ivar is_given_up: whether it was not started, and rolled back
     """
 
     def __init__(self, context: nova_context.RequestContext,
@@ -126,6 +127,7 @@ class Migration(operation.Operation):
             and migrate_data.is_shared_instance_path)
         self._at_work = at_work(self._attempt, instance.uuid)
         self._has_begun = False
+        self.is_given_up = False
         self._is_proven = self._has_moved = self._is_rolled_back = False
         self._libvirt_has_answered = threading.Event()
         self._driver: typing.Any = None
@@ -239,6 +241,7 @@ class Migration(operation.Operation):
         if (fresh.task_state != task_states.MIGRATING or
                 instance_metadata.attempt_of(fresh) != self._attempt):
             self._give_up(migrate_data)
+            self.is_given_up = True
             return False
         self._is_proven = instance_metadata.is_transferred(fresh,
                                                            self._attempt)

@@ -230,6 +230,19 @@ class BeginTest(DoubtTestCase):
         self.fresh = self.instance(vm_state='active')
         self.assert_not_begun()
 
+    def test_aborted_right_before_qemu_starts(self):
+        """It ends as an abort, also if Nova calls it done."""
+        self.set_unfinished(self.migration)
+
+        def give_up(*args):
+            ours = source.Migration.of_this_thread(uuids.instance)
+            ours.is_given_up = ours._has_begun = True
+
+        self.original.side_effect = give_up
+        self.begin()
+        self.assertEqual('cancelled', self.migration.status)
+        self.manager._notify_live_migrate_abort_end.assert_called_once()
+
     def test_its_own_abort(self):
         self.set_unfinished(self.migration)
         with source.at_work(self.migration.uuid, uuids.instance):
