@@ -292,7 +292,7 @@ class RefusalTest(testtools.TestCase):
         output = self._run(self.ALLOW + change)
         self.assertIn('RESULT True', output)
         self.assertIn('PATCHED True', output)
-        self.assertEqual(1, output.count('WARNING'), output)
+        self.assertEqual(1, output.count('WARNING:nova_rescue_ext'), output)
         for word in words:
             self.assertIn(word, output)
 
