@@ -13,9 +13,9 @@
 
 """Live migration of rescued servers (spec: live-migrate-rescued).
 
-``api``, ``conductor``, ``compute`` and ``libvirt`` are named after the part of
-Nova that they run in, and hold what they override. ``source`` and
-``destination`` own the migration on each side: what may be done, and what is
-done instead. ``checks`` is what the source refuses, ``manifest`` what QEMU
-does not copy, ``staging`` the folder in which that waits on the source.
+``api``, ``conductor``, ``compute`` and ``libvirt`` hold the overrides, and are
+named after the part of Nova that they run in. ``source`` and ``destination``
+own the migration on each side. ``checks`` is what the source refuses,
+``manifest`` lists the files that QEMU does not copy, and ``staging`` is the
+folder on the source where they wait.
 """

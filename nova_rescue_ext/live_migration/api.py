@@ -41,8 +41,8 @@ from nova_rescue_ext.task import conflict
 class _AsActive(wrapt.ObjectProxy):
     """A rescued instance that passes Nova's check of the state.
 
-    Only that sees it: what is saved, or sent to another service, is the
-    instance.
+    It is only for that check: what is saved, or sent to another service, is
+    the real instance.
     """
 
     vm_state = vm_states.ACTIVE
@@ -53,7 +53,7 @@ def live_migrate(original: nova_types.Original, self: compute_api.API,
                  instance: objects.Instance, block_migration: bool | None,
                  disk_over_commit: bool | None, host_name: str | None,
                  force: bool | None = None, async_: bool = False) -> None:
-    """Migrate a rescued server, too, from LIVE_MIGRATE_RESCUED.
+    """Migrate rescued servers, too, from compute-rescue 1.3 on.
 
     :raises: NodeCannotMigrateRescued, answered with 400;
         PolicyNotAuthorized, 403; all that Nova raises
@@ -72,21 +72,21 @@ def live_migrate(original: nova_types.Original, self: compute_api.API,
 @contextlib.contextmanager
 def _task_is_taken_back(context: nova_context.RequestContext,
                         instance: objects.Instance) -> typing.Iterator[None]:
-    """In here, a request that fails leaves the server without its task."""
+    """Clear the task of the server if the request in this block fails."""
     try:
         yield
     except messaging.MessagingTimeout:
-        raise  # nova-conductor may be at work
+        raise  # nova-conductor may be working on it
     except Exception:
         with excutils.save_and_reraise_exception():
-            # Not if another request has set it.
+            # But not if another request has set the task.
             if (instance.task_state == task_states.MIGRATING
                     and 'task_state' not in instance.obj_what_changed()):
                 recovery.take_back_task(context, instance)
 
 
-# Nova makes these checks, too, but after ours: a locked or migrating server
-# answers 409 whatever its compute node is like.
+# Nova checks this, too, but only after us: a locked or migrating server
+# answers 409, whatever its compute node is like.
 @compute_api.check_instance_lock
 @compute_api.check_instance_state(vm_state=[vm_states.RESCUED])
 def _check(self: compute_api.API, context: nova_context.RequestContext,
@@ -115,7 +115,7 @@ def live_migrate_force_complete(original: nova_types.Original,
                                 context: nova_context.RequestContext,
                                 instance: objects.Instance,
                                 migration_id: int) -> None:
-    """The same for the end of such a migration; Nova accepts ACTIVE only."""
+    """Force such a migration to complete; Nova only accepts ACTIVE."""
     if _is_ours(context, instance):
         policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
         instance = _AsActive(instance)
@@ -125,17 +125,16 @@ def live_migrate_force_complete(original: nova_types.Original,
 def delete(original: nova_types.Original, self: compute_api.API,
            context: nova_context.RequestContext,
            instance: objects.Instance) -> None:
-    """Do not delete a rescued server while it migrates.
-
-    Hazard: delete-in-migration.
+    """Refuse to delete a rescued server while it migrates.
 
     For every caller, and for all three ways to delete a server: Nova would
-    leave its directory, attachments and allocations on the destination. If
-    nova-compute on the source is down nobody else will end the migration.
+    leave its directory, attachments and allocations on the destination
+    (hazard: delete-in-migration). But if nova-compute on the source is down,
+    nothing else would end the migration.
 
     :raises: RescuedServerMigrates, answered with 409; all that Nova raises
     """
-    # No other server can be migrated in rescue. Nova has read the metadata.
+    # Only these can migrate in rescue. Nova has already read the metadata.
     if (instance.obj_attr_is_set('system_metadata')
             and instance_metadata.rescue_of(instance)):
         _refuse_while_migrating(self, context, instance)
@@ -146,11 +145,11 @@ def delete(original: nova_types.Original, self: compute_api.API,
 def _refuse_while_migrating(self: compute_api.API,
                             context: nova_context.RequestContext,
                             instance: objects.Instance) -> None:
-    # The migration may have been asked for since the server was looked up.
+    # The migration may have been requested after the server was read.
     fresh = objects.Instance.get_by_uuid(context, instance.uuid)
     if (fresh.vm_state == vm_states.RESCUED
             and fresh.task_state == task_states.MIGRATING
-            # Else nobody is at work, and nothing is on another host.
+            # Otherwise no host is working on it.
             and recovery.may_be_run(context, instance.uuid)
             and capabilities.is_up(self, context, fresh.host)):
         raise ext_exception.RescuedServerMigrates(instance_uuid=instance.uuid)

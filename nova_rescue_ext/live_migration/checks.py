@@ -13,8 +13,8 @@
 
 """What the source refuses to migrate, before anything moves.
 
-In each case stock Nova would lose data, or start a guest on the destination
-that differs from the one that runs.
+In each case stock Nova would lose data, or the guest on the destination would
+differ from the one that is running.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ LOG = logging.getLogger(__name__)
 
 
 def refuse(reason: str) -> typing.NoReturn:
-    """Refuse a live migration (the server stays as it is).
+    """Refuse a live migration. The server is not changed.
 
-    :param reason: a sentence that says what to do
+    :param reason: a sentence that says why and what to do
     :raises: MigrationPreCheckError
     """
     raise exception.MigrationPreCheckError(reason=reason)
@@ -52,7 +52,7 @@ def refuse(reason: str) -> typing.NoReturn:
 
 @contextlib.contextmanager
 def harmless() -> typing.Iterator[None]:
-    """Whatever goes wrong in here is a refusal.
+    """Turn every failure in this block into a refusal.
 
     nova-conductor sets the server to ERROR for anything else
     (hazard: error-for-a-refusal).
@@ -90,18 +90,18 @@ def check_vouched_for(checked: instance_metadata.Checked | None
                       ) -> instance_metadata.Checked:
     """Refuse a migration whose destination no conductor has checked.
 
-    A host without the package would fetch the server's image and keep it
-    under the name of the rescue's, for every server of the host, and could
-    not unrescue the server (hazard: unchecked-destination).
+    A host without the package would cache the server's image under the name
+    of the rescue image, for all of its servers, and could not unrescue the
+    server (hazard: unchecked-destination).
 
     :param checked: what the conductor says that it has checked, or None
     :returns: the same, which is not None
     :raises: MigrationPreCheckError
     """
     if checked is None:
-        refuse(_('nova-conductor has no nova-rescue-ext, or an older one, and '
-                 'nobody has checked the destination. Install it in '
-                 'nova-conductor, or unrescue the server first'))
+        refuse(_('the destination was not checked, as nova-conductor does not '
+                 'have nova-rescue-ext, or only an older one. Install it '
+                 'there, or unrescue the server first'))
     return checked
 
 
@@ -117,21 +117,21 @@ def check_no_rescue_runs(instance: objects.Instance,
     sources = domain.xpath('devices/disk/source/@*[name()="file" or '
                            'name()="dev" or name()="name"]')
     if any(source.endswith(rescue_files.SUFFIX) for source in sources):
-        refuse(_('the server is %(state)s and a rescue system runs in its '
-                 'place, so that its disks would be lost. Hard reboot it, '
-                 'which ends the rescue, and migrate it then')
+        refuse(_('the server is %(state)s, but runs a rescue system, so that '
+                 'its disks would be lost. Hard reboot it, which ends the '
+                 'rescue, then migrate it')
                % {'state': instance.vm_state})
 
 
 def _check_record(instance: objects.Instance) -> None:
     if instance_metadata.rescue_of(instance) is None:
         refuse(_('the server was rescued before nova-rescue-ext was '
-                 'installed on its host, and nobody knows with which image. '
-                 'Unrescue it, and rescue it again if need be'))
+                 'installed on its host, so its rescue image was not '
+                 'recorded. Unrescue it, and rescue it again if need be'))
 
 
 def _check_images_type(migrate_data: objects.LibvirtLiveMigrateData) -> None:
-    """The clean-up deletes volumes by their prefix.
+    """Refuse what the clean-up, which deletes volumes by prefix, may destroy.
 
     Hazards: differing-images-type, lvm.
     """
@@ -149,7 +149,7 @@ def _check_images_type(migrate_data: objects.LibvirtLiveMigrateData) -> None:
 
 def _check_uefi_variables(instance: objects.Instance,
                           domain: etree._Element) -> None:
-    """Nothing carries the variables of a guest that is not UEFI.
+    """Refuse to lose UEFI variables: a BIOS guest does not carry them.
 
     Hazard: uefi-variables.
     """
@@ -157,23 +157,23 @@ def _check_uefi_variables(instance: objects.Instance,
     if (properties.get('hw_firmware_type') == 'uefi'
             and not _is_stateless(properties)
             and domain.find('os/nvram') is None):
-        refuse(_('the server has UEFI firmware and was rescued with an image '
-                 'that has not, and its UEFI variables would be lost. '
+        refuse(_('the server has UEFI firmware but was rescued with an image '
+                 'that has not, so its UEFI variables would be lost. '
                  'Unrescue it first, or rescue it with an image that has '
                  'hw_firmware_type=uefi'))
 
 
 def _is_stateless(properties: objects.ImageMetaProps) -> bool:
-    # A property that Nova has since 32 only.
+    # Nova 32 added this property.
     return ('hw_firmware_stateless' in properties.fields
             and properties.get('hw_firmware_stateless'))
 
 
 def _check_serial_ports(instance: objects.Instance,
                         domain: etree._Element) -> None:
-    """The destination reserves the ports of the server's image.
+    """Refuse another number of serial ports than the destination reserves.
 
-    Hazard: serial-ports.
+    It goes by the image of the server (hazard: serial-ports).
     """
     if not CONF.serial_console.enabled:
         return
@@ -190,9 +190,9 @@ def _check_serial_ports(instance: objects.Instance,
 
 def _check_vifs(driver: libvirt_driver.LibvirtDriver,
                 instance: objects.Instance, domain: etree._Element) -> None:
-    """The destination builds VIFs for the server's image.
+    """Refuse VIFs that differ from those that the destination builds.
 
-    Hazard: vif-model.
+    It goes by the image of the server (hazard: vif-model).
     """
     running = {interface.find('mac').get('address').lower(): interface
                for interface in domain.findall('devices/interface')}
@@ -205,11 +205,11 @@ def _check_vifs(driver: libvirt_driver.LibvirtDriver,
             CONF.libvirt.virt_type)
         if _model(interface) != (expected.model,
                                  _number(expected.vhost_queues)):
-            refuse(_('network interface %(mac)s has another model or number '
-                     'of queues in the rescue system than in the server '
-                     '(hw_vif_model, hw_vif_multiqueue_enabled). Unrescue '
-                     'it first, or rescue it with an image that has the '
-                     'same') % {'mac': vif['address']})
+            refuse(_('network interface %(mac)s has a different model or '
+                     'number of queues in the rescue system than in the '
+                     'server (hw_vif_model, hw_vif_multiqueue_enabled). '
+                     'Unrescue the server first, or rescue it with an image '
+                     'that has the same') % {'mac': vif['address']})
 
 
 def _model(interface: etree._Element) -> tuple[str | None, int]:

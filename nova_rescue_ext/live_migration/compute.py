@@ -51,10 +51,10 @@ def check_source(
         ctxt: nova_context.RequestContext, instance: objects.Instance,
         dest_check_data: objects.LibvirtLiveMigrateData
 ) -> objects.LibvirtLiveMigrateData:
-    """Check on the destination what the source wants to have copied.
+    """Check on the destination what is to be copied from the source.
 
-    As soon as the source has answered: what Nova claims after that for the
-    server on this host would be left until the next audit.
+    Done as soon as the source has answered: what Nova claims on this host
+    after that would stay claimed until the next audit.
 
     :raises: MigrationPreCheckError
     """
@@ -77,17 +77,17 @@ def do_live_migration(original: nova_types.Original,
                       instance: objects.Instance, block_migration: bool,
                       migration: objects.Migration,
                       migrate_data: objects.LibvirtLiveMigrateData) -> None:
-    """Have an object that knows what may be done to a rescued server."""
+    """Run the migration of a rescued server as an operation of ours."""
     if instance.vm_state != vm_states.RESCUED:
         return original(context, dest, instance, block_migration, migration,
                         migrate_data)
     from nova_rescue_ext.live_migration import source
 
     if not _may_begin(self, context, instance, migration):
-        LOG.warning('The live migration to %(dest)s is not begun: another one '
-                    'of the server has been asked for since, or has moved '
-                    'it. Nothing is rolled back, as %(dest)s may run the '
-                    'guest.', {'dest': dest}, instance=instance)
+        LOG.warning('The live migration to %(dest)s is not started: another '
+                    'one of the server was requested since, or has moved it. '
+                    'Nothing is rolled back, as %(dest)s may run the guest.',
+                    {'dest': dest}, instance=instance)
         _end_unless_it_is_run(context, migration)
         return None
     with source.Migration(context, instance, dest, migration,
@@ -100,7 +100,7 @@ def do_live_migration(original: nova_types.Original,
         except Exception:
             if not ours.is_aborted():
                 raise
-        # Nova has rolled it back as one that has failed.
+        # Nova has rolled it back as a failed one.
         migration.status = 'cancelled'
         migration.save()
         self._notify_live_migrate_abort_end(context, instance)
@@ -111,9 +111,9 @@ def _may_begin(manager: compute_manager.ComputeManager,
                context: nova_context.RequestContext,
                instance: objects.Instance,
                migration: objects.Migration) -> bool:
-    """Whether a migration is the one that the server's task belongs to.
+    """Whether the task of the server belongs to this migration.
 
-    Its message may have waited until the task was taken back.
+    Its message may have been late, and the task cleared meanwhile.
     """
     from nova_rescue_ext.live_migration import recovery
     from nova_rescue_ext.live_migration import source
@@ -121,11 +121,11 @@ def _may_begin(manager: compute_manager.ComputeManager,
     try:
         fresh = objects.Instance.get_by_uuid(context, instance.uuid)
     except exception.InstanceNotFound:
-        return True  # Nova rolls back what was made for it
+        return True  # Nova rolls it back
     if (fresh.host != manager.host or fresh.vm_state != vm_states.RESCUED
             or source.is_run(migration.uuid)):
         return False
-    # An older one is at work if nova-conductor came late to this one.
+    # An older one may still run if nova-conductor was late with this one.
     return not any(
         other.id > migration.id or source.is_at_work(other.uuid)
         for other in recovery.all_unfinished(context, instance.uuid)
@@ -153,7 +153,7 @@ def call_pre_live_migration(
 ) -> objects.LibvirtLiveMigrateData:
     """Prepare the files on the source before the destination is called.
 
-    Here, as what fails in here makes Nova roll the migration back.
+    A failure here makes Nova roll the migration back.
     """
     ours = _source_of_this_thread(instance)
     if ours is None:
@@ -176,7 +176,7 @@ def pre_live_migration(
 ) -> objects.LibvirtLiveMigrateData:
     """Prepare this host for a rescued server, unless it is too late.
 
-    :raises: MigrationError if this migration may do nothing any more
+    :raises: MigrationError if the migration was given up or aborted
     """
     if instance.vm_state != vm_states.RESCUED:
         return original(context, instance, disk, migrate_data)
@@ -199,7 +199,7 @@ def rollback_live_migration_at_destination(
         context: nova_context.RequestContext, instance: objects.Instance,
         destroy_disks: bool,
         migrate_data: objects.LibvirtLiveMigrateData) -> None:
-    """Do not destroy a guest that another migration has brought here."""
+    """Do not destroy a guest that another migration has moved here."""
     if instance.vm_state != vm_states.RESCUED:
         return original(context, instance, destroy_disks, migrate_data)
     from nova_rescue_ext.live_migration import destination
@@ -247,9 +247,9 @@ def _is_too_late(manager: compute_manager.ComputeManager,
     reason = _why_too_late(manager, context, instance)
     if reason is None:
         return False
-    LOG.error('The %(what)s that the source of a live migration has asked '
-              'this host for is ignored: %(reason)s. Check the volume '
-              'attachments of the server and the bindings of its ports.',
+    LOG.error('The %(what)s that the source of a live migration requested is '
+              'ignored: %(reason)s. Check the volume attachments and port '
+              'bindings of the server.',
               {'what': what, 'reason': reason}, instance=instance)
     return True
 
@@ -285,7 +285,7 @@ def _runs_on_source(manager: compute_manager.ComputeManager,
 
 def _end_pending_task(manager: compute_manager.ComputeManager,
                       instance: objects.Instance) -> None:
-    """No longer let a stop of nova-compute wait for it, from Nova 34 on."""
+    """Do not let a stop of nova-compute wait for it (Nova 34)."""
     end = getattr(manager, '_end_pending_dest_live_migration_task', None)
     if end is not None:
         end(instance.uuid)
@@ -296,14 +296,14 @@ def live_migration_abort(original: nova_types.Original,
                          context: nova_context.RequestContext,
                          instance: objects.Instance,
                          migration_id: int) -> None:
-    """Tell the destination, too, which may be copying files."""
+    """Abort on the destination, too, which may be copying files."""
     if (not instance.obj_attr_is_set('vm_state')  # in tests of Nova's
             or instance.vm_state != vm_states.RESCUED):
         return original(context, instance, migration_id)
     from nova_rescue_ext.live_migration import source
 
     migration = objects.Migration.get_by_id(context, migration_id)
-    # Nova forgets the migration before it takes the task from the server.
+    # Nova forgets the migration before it clears the task of the server.
     with source.at_work(migration.uuid, instance.uuid):
         fresh = objects.Instance.get_by_uuid(
             context, instance.uuid, expected_attrs=['system_metadata'])
@@ -319,9 +319,9 @@ def post_live_migration(original: nova_types.Original,
                         ctxt: nova_context.RequestContext,
                         instance: objects.Instance, dest: str,
                         *args: typing.Any, **kwargs: typing.Any) -> None:
-    """Never set a server to ERROR that is whole on its destination.
+    """Never set a server to ERROR that runs on its destination.
 
-    What is left to do is done by the periodic look.
+    The periodic task does what is left to do.
     """
     if _source_of_this_thread(instance) is None:
         return original(ctxt, instance, dest, *args, **kwargs)
@@ -330,25 +330,25 @@ def post_live_migration(original: nova_types.Original,
     except Exception:
         if not _is_repaired_later(self, ctxt, instance):
             raise  # Nova says, at least, where the server is
-        LOG.exception('The guest of the server runs on %(dest)s, and what '
-                      'Nova does after that has failed. It is done again in '
-                      'a minute. Look for what has failed if it does not '
-                      'end.', {'dest': dest}, instance=instance)
+        LOG.exception('The guest of the server has moved to %(dest)s, but a '
+                      'step after that has failed. It is tried again every '
+                      'minute. Find the cause if it keeps failing.',
+                      {'dest': dest}, instance=instance)
 
 
 def _is_repaired_later(manager: compute_manager.ComputeManager,
                        context: nova_context.RequestContext,
                        instance: objects.Instance) -> bool:
-    """Whether the periodic look finds a server.
+    """Whether the periodic task finds a server.
 
-    It does not if somebody has reset its state, or it has left this host.
+    Not if its state was reset, or if it is no longer on this host.
     """
     try:
         fresh = objects.Instance.get_by_uuid(context, instance.uuid)
     except exception.InstanceNotFound:
         return False
     except Exception:
-        return True  # the look will know
+        return True  # the periodic task will know
     return (fresh.vm_state == vm_states.RESCUED
             and fresh.task_state == task_states.MIGRATING
             and fresh.host == manager.host)
@@ -358,7 +358,7 @@ def migrate_instance_start(original: nova_types.Original, self: neutron.API,
                            context: nova_context.RequestContext,
                            instance: objects.Instance,
                            migration: objects.Migration) -> None:
-    """Do not leave the source as it is if Neutron fails after the move.
+    """Go on with the source if Neutron fails after the guest has moved.
 
     The destination binds the ports again when it takes the server over.
     """
@@ -367,9 +367,9 @@ def migrate_instance_start(original: nova_types.Original, self: neutron.API,
     except Exception:
         if _source_of_this_thread(instance) is None:
             raise
-        LOG.exception('The ports of the server, whose guest runs on '
-                      '%(dest)s, cannot be activated there. The '
-                      'destination tries it again.',
+        LOG.exception('The guest of the server has moved to %(dest)s, but its '
+                      'ports could not be activated there. The destination '
+                      'tries again.',
                       {'dest': migration.dest_compute}, instance=instance)
 
 
@@ -386,11 +386,11 @@ def reset_live_migration(original: nova_types.Original,
                          self: compute_manager.ComputeManager,
                          context: nova_context.RequestContext,
                          instance: objects.Instance) -> None:
-    """Keep the task of a server that a host had begun to move.
+    """After a restart, keep the task of a server that a host began to move.
 
-    nova-compute was restarted. libvirt may go on with the move. If the guest
-    has moved, a second one on the same disks must not be started: neither by
-    Nova, nor by its owner. The periodic look finds out.
+    libvirt may still be moving the guest. If it has moved, neither Nova nor
+    the owner must be able to start a second one on the same disks. The
+    periodic task finds out.
     """
     if (instance.vm_state != vm_states.RESCUED
             or not capabilities.is_libvirt(self.driver)):
@@ -404,8 +404,8 @@ def reset_live_migration(original: nova_types.Original,
             self._get_power_state(instance) == power_state.RUNNING):
         return original(context, instance)
     LOG.warning('nova-compute was restarted during the live migration of the '
-                'server, whose guest may move, or has moved. The server keeps '
-                'its task until it is known where the guest runs.',
+                'server, whose guest may be moving or have moved. The server '
+                'keeps its task until it is known where the guest runs.',
                 instance=instance)
     return None
 
@@ -415,7 +415,7 @@ def resume_guests_state(original: nova_types.Original,
                         context: nova_context.RequestContext,
                         instance: objects.Instance,
                         net_info: network_model.NetworkInfo) -> None:
-    """Do not start a guest that may run on the other host."""
+    """Do not start a guest that may be running on the other host."""
     if (instance.vm_state == vm_states.RESCUED
             and instance.task_state == task_states.MIGRATING):
         return None
@@ -425,9 +425,9 @@ def resume_guests_state(original: nova_types.Original,
 def periodic_tasks(original: nova_types.Original, self: nova_manager.Manager,
                    context: nova_context.RequestContext,
                    raise_on_error: bool = False) -> float:
-    """Have nova-compute look for migrations that nobody runs.
+    """Have nova-compute look for abandoned migrations periodically.
 
-    :returns: what Nova returns: the seconds until it is to be called again
+    :returns: what Nova returns: the seconds until the next call
     """
     idle_for = original(context, raise_on_error=raise_on_error)
     if capabilities.is_libvirt(getattr(self, 'driver', None)):
@@ -439,12 +439,10 @@ def periodic_tasks(original: nova_types.Original, self: nova_manager.Manager,
 
 def is_live_migrating(original: nova_types.Original,
                       instance: objects.Instance) -> bool:
-    """Count a rescued server's migration at the destination.
+    """Count the migration of a rescued server on its destination.
 
-    Hazard: uncounted-migration.
-
-    Else an audit in the middle of it frees what was claimed there, and pinned
-    CPUs are given twice.
+    Otherwise an audit in the middle of it releases what was claimed there, and
+    pinned CPUs are assigned twice (hazard: uncounted-migration).
     """
     return original(instance) or (
         instance.vm_state == vm_states.RESCUED and
@@ -453,7 +451,7 @@ def is_live_migrating(original: nova_types.Original,
 
 def capabilities_as_traits(original: nova_types.Original,
                            self: virt_driver.ComputeDriver) -> dict[str, bool]:
-    """Report the capability to placement, and take it back.
+    """Report the capability to placement, or remove it.
 
     Spec: live-migrate-rescued.
     """
@@ -467,7 +465,7 @@ def list_running_instances(
         original: nova_types.Original, self: imagecache.ImageCacheManager,
         context: nova_context.RequestContext,
         all_instances: objects.InstanceList) -> dict[str, typing.Any]:
-    """Count the images of rescues as used (hazard: image-cache)."""
+    """Count rescue images as used (hazard: image-cache)."""
     running = original(context, all_instances)
     for instance in all_instances:
         record = instance_metadata.rescue_of(instance)

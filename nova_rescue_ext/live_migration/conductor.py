@@ -43,7 +43,7 @@ if typing.TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-# After these Nova leaves the server as it is, and its API has words for them.
+# For these, Nova leaves the server as it is and its API has an answer.
 _KNOWN = (
     exception.ComputeHostNotFound,
     exception.ComputeServiceUnavailable,
@@ -69,7 +69,7 @@ _OF_THE_SOURCE = re.compile(
 class Search(operation.Operation):
     """The search of nova-conductor for a destination.
 
-    :ivar refusals: what each destination said that was tried, by host
+    :ivar refusals: why each host that was tried has refused, by host
     """
 
     def __init__(self, instance_uuid: str) -> None:
@@ -79,19 +79,17 @@ class Search(operation.Operation):
 
 def execute(original: nova_types.Original,
             self: live_migrate_task.LiveMigrationTask) -> typing.Any:
-    """Remember, during the search, what destinations say."""
+    """Collect the refusals of destinations during the search."""
     with Search(self.instance.uuid):
         return _execute(original, self)
 
 
 def _execute(original: nova_types.Original,
              self: live_migrate_task.LiveMigrationTask) -> typing.Any:
-    """Whatever goes wrong before a host has begun is a refusal.
+    """Turn every failure before a host has begun into a refusal.
 
-    Hazard: error-for-a-refusal.
-
-    Nova sets the server to ERROR, out of which only a hard reboot leads. That
-    ends the rescue.
+    Otherwise Nova sets the server to ERROR, and only a hard reboot, which ends
+    the rescue, gets it out of that (hazard: error-for-a-refusal).
 
     :raises: what Nova raises for refusals
     """
@@ -102,13 +100,13 @@ def _execute(original: nova_types.Original,
     except Exception as exc:
         if self.instance.vm_state != vm_states.RESCUED:
             raise
-        LOG.exception('The live migration failed before a host had begun '
-                      'with it. The server is in rescue as before: migrate '
-                      'it again.', instance=self.instance)
-        # Nova tries once to take the task from the server.
+        LOG.exception('The live migration failed before any host had started '
+                      'it. The server is still in rescue. Migrate it again.',
+                      instance=self.instance)
+        # Nova tries only once to clear the task of the server.
         final_save.wait_for_database(self.instance)
         raise exception.MigrationPreCheckError(reason=_(
-            'the migration could not be begun: %(type)s: %(error)s')
+            'the migration could not be started: %(type)s: %(error)s')
             % {'type': type(exc).__name__, 'error': exc})
 
 
@@ -117,7 +115,7 @@ def live_migrate(original: nova_types.Original,
                  context: nova_context.RequestContext,
                  instance: objects.Instance, *args: typing.Any,
                  **kwargs: typing.Any) -> None:
-    """Leave no task behind if not even a migration could be made."""
+    """Clear the task if not even a Migration could be created."""
     try:
         return original(context, instance, *args, **kwargs)
     except Exception:
@@ -131,7 +129,7 @@ def get_request_spec(
         original: nova_types.Original,
         self: live_migrate_task.LiveMigrationTask,
         attempted_hosts: list[str] | None = None) -> objects.RequestSpec:
-    """Have the scheduler choose among the hosts that can receive it."""
+    """Have the scheduler choose among the hosts that support this."""
     request_spec = original(attempted_hosts)
     if self.instance.vm_state == vm_states.RESCUED:
         level = request_spec.request_level_params
@@ -144,13 +142,11 @@ def call_checks_on_host(original: nova_types.Original,
                         self: live_migrate_task.LiveMigrationTask,
                         destination: str,
                         provider_mapping: dict[str, list[str]]) -> None:
-    """Check both hosts, also when the destination is forced.
+    """Check both hosts, even if the destination is forced.
 
-    Hazard: host-without-the-package.
-
-    The trait is not enough: it outlives the package. The source is told, and
-    refuses a server whose destination nobody has checked
-    (hazard: unchecked-destination).
+    The trait is not enough, as it outlives the package (hazard:
+    host-without-the-package). The source is told of the check, and refuses a
+    server whose destination was not checked (hazard: unchecked-destination).
 
     :raises: MigrationPreCheckError, nothing else, as Nova would set the
         server to ERROR (hazard: error-for-a-refusal)
@@ -188,7 +184,7 @@ def _vouching(task: live_migrate_task.LiveMigrationTask,
               destination: str) -> typing.Iterator[None]:
     """Send an instance that says that the destination was checked.
 
-    The task's own is not touched: it is sent, and saved, later.
+    That of the task is not changed, as it is sent and saved later.
     """
     instance = task.instance
     task.instance = instance_metadata.with_checked_destination(
@@ -220,7 +216,7 @@ def find_destination(
 ) -> tuple[str, str, dict[str, typing.Any] | None]:
     """Say why no host can take a rescued server.
 
-    Nova keeps what the hosts say in the debug log.
+    Nova only logs the refusals of hosts, at debug level.
 
     :raises: NoValidHost, MaxRetriesExceeded
     """
@@ -251,5 +247,5 @@ def _why_no_host(task: live_migrate_task.LiveMigrationTask,
             % {'host': host_names.after(task.context, host), 'reason': reason}
             for host, reason in sorted(search.refusals.items()))
     return _('%(count)d compute nodes support live migration of rescued '
-             'servers, and none of them can take this one: %(reason)s') % {
+             'servers, but none of them can take this one: %(reason)s') % {
                  'count': len(nodes), 'reason': exc.format_message()}

@@ -13,14 +13,14 @@
 
 """The arrival of a rescued server on the destination.
 
-Files are copied in the way in which Nova copies disks in a cold migration.
-They wait in a folder of their own, beside those of the servers, until Nova has
-made the server's: a copy that outlives its migration is never taken for a
-server, and needs nothing but its folder removed.
+Files are copied the way Nova copies disks in a cold migration. They wait in a
+separate folder beside those of the servers until Nova has made the server's
+folder: a copy that outlives its migration is never mistaken for a server, and
+only its folder has to be removed.
 
-A source that waits too long gives the migration up, and does not tell the
-destination. So before each step the destination asks the database whether the
-migration is still the one that may do something (hazard: late-copy).
+A source that has waited too long gives up without telling the destination. So
+before each step the destination checks in the database that its migration is
+still the current one (hazard: late-copy).
 """
 
 from __future__ import annotations
@@ -57,20 +57,23 @@ _PREFIX = 'rescue_ext_arrival'
 
 
 def log_superseded(instance: objects.Instance) -> None:
-    """Say that a migration has come to nothing on this host."""
-    LOG.warning('A live migration of the server to this host goes no further: '
-                'it was aborted, or the source has given it up, for example '
-                'as it waited for longer than [DEFAULT] long_rpc_timeout. '
-                'What was copied is removed.', instance=instance)
+    """Log that a migration has ended before it was complete here.
+
+    :param instance: the Instance
+    """
+    LOG.warning('A live migration of the server to this host has ended: it '
+                'was aborted, or the source gave it up, for example after '
+                '[DEFAULT] long_rpc_timeout. The copied files are removed.',
+                instance=instance)
 
 
 def check(instance: objects.Instance,
           migrate_data: objects.LibvirtLiveMigrateData,
           manifest: manifests.Manifest) -> None:
-    """Check on the destination that all can be copied.
+    """Check on the destination that everything can be copied.
 
-    Copies what goes together, so a host that cannot copy from the source
-    refuses before anything has moved.
+    Small files are copied already, so that a host that cannot copy from the
+    source refuses before anything has moved.
 
     :param instance: the Instance
     :param migrate_data: the LibvirtLiveMigrateData
@@ -81,26 +84,26 @@ def check(instance: objects.Instance,
         instance, migrate_data)
     if os.path.exists(directory):
         _refuse(_(
-            '%s exists on the destination, and a migration that failed would '
-            'delete it. Find out whose it is, and move it away') % directory)
+            '%s exists on the destination, and a failed migration would '
+            'delete it. Find out what it is, and move it away') % directory)
     free = manifests.free_bytes(os.path.dirname(directory))
     if manifest.needed > free:
         _refuse(_(
             'the disks of the rescued server need %(needed)d bytes on the '
-            'destination, which has %(free)d')
+            'destination, which has only %(free)d')
             % {'needed': manifest.needed, 'free': free})
     if not manifest.entries:
         return
     try:
         _fetch_folder(_folder(directory, manifest), manifest)
     except (processutils.ProcessExecutionError, OSError) as exc:
-        LOG.warning('Files cannot be copied from %(host)s, as in a cold '
-                    'migration: %(error)s. See that this host can, then '
-                    'migrate the server again.',
+        LOG.warning('Files cannot be copied from %(host)s the way a cold '
+                    'migration does: %(error)s. Make that work from this '
+                    'host, then migrate the server again.',
                     {'host': manifest.address, 'error': exc},
                     instance=instance)
-        _refuse(_('the destination cannot copy files from the source, as in '
-                  'a cold migration'))
+        _refuse(_('the destination cannot copy files from the source the way '
+                  'a cold migration does'))
 
 
 def _refuse(reason: str) -> None:
@@ -108,7 +111,7 @@ def _refuse(reason: str) -> None:
 
 
 def _folder(directory: str, manifest: manifests.Manifest) -> str:
-    """Where files wait. The host's name: hosts may share a file system."""
+    """The folder where files wait; hosts may share the file system."""
     return os.path.join(os.path.dirname(directory), '_'.join(
         (_PREFIX, CONF.host, manifest.attempt)))
 
@@ -126,7 +129,7 @@ def _fetch_folder(folder: str, manifest: manifests.Manifest) -> None:
 
 
 def remove_left(context: nova_context.RequestContext) -> None:
-    """Remove what waits for a migration that has ended, or never began.
+    """Remove files that wait for a migration that has ended or never began.
 
     :param context: a RequestContext
     """
@@ -192,9 +195,9 @@ class RollBack(operation.Operation):
 
 
 class Arrival(operation.Operation):
-    """A rescued server that is expected on this host.
+    """The arrival of a rescued server on this host.
 
-    Owned by the thread that prepares the host for it.
+    Owned by the thread that prepares the host.
 
     :param context: a RequestContext
     :param instance: the Instance, as the source has sent it
@@ -217,8 +220,7 @@ class Arrival(operation.Operation):
         """Copy the files to this host, where they wait.
 
         :raises: MigrationSuperseded; MigrationError, OSError or
-            ProcessExecutionError: nothing has moved then, and Nova rolls the
-            migration back
+            ProcessExecutionError, for which Nova rolls the migration back
         """
         manifest = self._manifest
         if manifest is None or not manifest.entries:
@@ -232,16 +234,15 @@ class Arrival(operation.Operation):
 
     def _fetch(self, manifest: manifests.Manifest) -> None:
         folder = _folder(self._directory, manifest)
-        if not os.path.exists(folder):  # it was made at the check
+        if not os.path.exists(folder):  # check() makes it
             _fetch_folder(folder, manifest)
         alone = [entry for entry in manifest.entries
                  if entry.way != manifests.TOGETHER]
         shown = progress.Progress(self._context, self._attempt,
                                   sum(entry.size for entry in alone))
         for number, entry in enumerate(alone, 1):
-            LOG.info('Copying file %(number)d of %(count)d, %(name)s of '
-                     '%(size)d bytes, which QEMU does not copy, from '
-                     '%(host)s.', dict(
+            LOG.info('Copying file %(number)d of %(count)d that QEMU does not '
+                     'copy, %(name)s (%(size)d bytes), from %(host)s.', dict(
                          entry._asdict(), number=number, count=len(alone),
                          host=manifest.address),
                      instance=self._instance)
@@ -272,12 +273,12 @@ class Arrival(operation.Operation):
         size = os.path.getsize(self._waiting(manifest, entry))
         if size != entry.size:
             raise exception.MigrationError(reason=_(
-                '%(name)s has %(found)d bytes on the destination and had '
-                '%(size)d on the source') % {
+                '%(name)s has %(found)d bytes on the destination but %(size)d '
+                'on the source') % {
                     'name': entry.name, 'found': size, 'size': entry.size})
 
     def check_current(self) -> None:
-        """Check that this migration may still do something.
+        """Check that this migration is still the current one.
 
         :raises: MigrationSuperseded
         """
@@ -286,7 +287,7 @@ class Arrival(operation.Operation):
 
     @contextlib.contextmanager
     def begun(self) -> typing.Iterator[None]:
-        """In here, no other attempt begins to prepare this host.
+        """Keep other attempts from preparing this host in this block.
 
         :raises: MigrationSuperseded
         """
@@ -296,7 +297,7 @@ class Arrival(operation.Operation):
 
     @contextlib.contextmanager
     def late_failures_are_superseded(self) -> typing.Iterator[None]:
-        """Keep failures from Nova's error path when it is too late.
+        """Keep late failures from Nova's error path.
 
         :raises: MigrationSuperseded
         """
@@ -311,14 +312,14 @@ class Arrival(operation.Operation):
         try:
             return self._is_current()
         except Exception:
-            # Nova's error path is for those who know.
+            # Nova's error path may only run if this is certain.
             return False
 
     def place(self) -> None:
-        """Move the files into the server's directory, and record them.
+        """Move the files into the directory of the server, and record that.
 
-        Nova has made the directory, and empty files in place of CD-ROMs
-        (hazard: zero-filled-cdroms), by then.
+        By then Nova has made the directory, with empty files for CD-ROMs
+        (hazard: zero-filled-cdroms).
 
         :raises: MigrationSuperseded, OSError
         """
@@ -356,7 +357,7 @@ class Arrival(operation.Operation):
         return self._read() is not None
 
     def _read(self) -> objects.Instance | None:
-        """The instance as the database has it, None if we are superseded."""
+        """Read the instance again; None if this migration is superseded."""
         try:
             fresh = objects.Instance.get_by_uuid(
                 self._context, self.instance_uuid,

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Nova's file that says which format each disk of a server has."""
+"""Nova's file with the formats of a server's disks."""
 
 import os
 

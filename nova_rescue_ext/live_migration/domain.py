@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What a running domain says of its files."""
+"""What a running domain says about its files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read(driver: libvirt_driver.LibvirtDriver,
 
 def is_left_behind(driver: libvirt_driver.LibvirtDriver,
                    instance: objects.Instance) -> bool:
-    """Whether the domain is here, off, and has not gone to another host.
+    """Whether the domain is here and off, and did not move to another host.
 
     :param driver: the LibvirtDriver
     :param instance: the Instance

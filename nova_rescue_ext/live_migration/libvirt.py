@@ -59,7 +59,7 @@ LOG = logging.getLogger(__name__)
 
 def init_host(original: nova_types.Original,
               self: libvirt_driver.LibvirtDriver, host: str) -> None:
-    """Have the capability, as far as it is offered."""
+    """Set the capability, if the package offers it."""
     original(host)
     self.capabilities[capabilities.LIVE_MIGRATE_RESCUED] = (
         microversion.MAX_VERSION >= microversion.LIVE_MIGRATE_RESCUED)
@@ -71,7 +71,7 @@ def check_source(
         dest_check_data: objects.LibvirtLiveMigrateData,
         block_device_info: nova_types.BlockDeviceInfo | None = None
 ) -> objects.LibvirtLiveMigrateData:
-    """Refuse what is not safe, and list what QEMU will not copy.
+    """Refuse what is not safe, and list what QEMU does not copy.
 
     :raises: MigrationPreCheckError
     """
@@ -86,10 +86,10 @@ def check_source(
 
 def _check_no_rescue_runs(driver: libvirt_driver.LibvirtDriver,
                           instance: objects.Instance) -> None:
-    """Refuse a server that only the database says is not in rescue.
+    """Refuse a server that is in rescue, although the database denies it.
 
-    Nova would move what the rescue system shows, and delete the other disks
-    of the server with the source's directory (hazard: state-reset).
+    Nova would move only the disks that the rescue system has, and delete the
+    others with the directory on the source (hazard: state-reset).
     """
     try:
         running = domain.read(driver, instance)
@@ -110,7 +110,7 @@ def _check_rescued(
     checks.check(driver, instance, dest_check_data, running)
     result = original(context, instance, dest_check_data,
                       block_device_info=block_device_info)
-    # Left if nova-compute was stopped at the end of the rescue
+    # May be left if nova-compute was stopped at the end of the rescue
     # (hazard: stale-saved-domain).
     rescue_files.remove_stock_domain(instance)
     if not result.is_shared_instance_path:
@@ -123,7 +123,7 @@ def _check_rescued(
 
 def _check_not_tunnelled(driver: libvirt_driver.LibvirtDriver,
                          migrate_data: objects.LibvirtLiveMigrateData) -> None:
-    """Tunnelled, QEMU copies every disk that it can write."""
+    """Refuse tunnelling, in which QEMU copies every writable disk."""
     tunnelled = libvirt_driver.libvirt.VIR_MIGRATE_TUNNELLED
     if (migrate_data.block_migration
             and driver._block_migration_flags & tunnelled):
@@ -139,16 +139,16 @@ def pre_live_migration(
         disk_info: dict[str, typing.Any],
         migrate_data: objects.LibvirtLiveMigrateData
 ) -> objects.LibvirtLiveMigrateData:
-    """Copy to the destination what QEMU will not copy.
+    """Copy to the destination what QEMU does not copy.
 
-    :raises: MigrationSuperseded if this migration may do nothing any more
+    :raises: MigrationSuperseded if this is no longer the current migration
     """
     arrival = destination.Arrival.on(instance)
     if arrival is None:
         return original(context, instance, block_device_info, network_info,
                         disk_info, migrate_data)
-    # First: a copy that fails, or takes too long, has no volumes to
-    # disconnect, and no ports to give back.
+    # First, so that a copy that fails or takes too long leaves no volumes to
+    # disconnect and no ports to release.
     try:
         arrival.fetch()
     except Exception:
@@ -175,7 +175,7 @@ def _undone_if_it_fails(
         block_device_info: nova_types.BlockDeviceInfo,
         network_info: network_model.NetworkInfo,
         migrate_data: objects.LibvirtLiveMigrateData) -> typing.Iterator[None]:
-    """Undo on this host what the source does not know of."""
+    """Undo what was done on this host, of which the source does not know."""
     try:
         yield
     except Exception:
@@ -183,9 +183,9 @@ def _undone_if_it_fails(
             _release_serial_ports(migrate_data)
     except ext_exception.MigrationSuperseded as exc:
         if isinstance(exc.__cause__, exception.DestinationDiskExists):
-            raise  # nothing of it is ours
-        # The source has sent its roll-back before there was anything. Nobody
-        # else has begun here since.
+            raise  # nothing there is ours
+        # The roll-back of the source came before there was anything to roll
+        # back. No other migration has begun here since.
         driver.rollback_live_migration_at_destination(
             context, instance, network_info, block_device_info,
             destroy_disks=False, migrate_data=migrate_data)
@@ -227,9 +227,9 @@ def live_migration(
         recover_method: typing.Callable[..., None],
         block_migration: bool = False,
         migrate_data: objects.LibvirtLiveMigrateData | None = None) -> None:
-    """Start the migration of the guest if its files are at the destination.
+    """Migrate the guest if its files are on the destination.
 
-    After it the source's directory is deleted.
+    Afterwards the directory on the source is deleted.
     """
     ours = source.Migration.on(instance)
     if ours is None:
@@ -251,9 +251,9 @@ def live_migration_operation(original: nova_types.Original,
                              block_migration: bool,
                              migrate_data: objects.LibvirtLiveMigrateData,
                              *args: typing.Any, **kwargs: typing.Any) -> None:
-    """Keep what libvirt says of a rescued server's migration.
+    """Remember whether libvirt says that the guest has moved.
 
-    Hazard: dead-guest. Nova runs it in a thread of its own.
+    Nova runs this in a separate thread (hazard: dead-guest).
     """
     ours = source.Migration.handed_on_with(migrate_data)
     with ours.libvirt_moves_it() if ours else contextlib.nullcontext():
@@ -268,16 +268,16 @@ def cleanup(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
             destroy_vifs: bool = True, cleanup_instance_dir: bool = False,
             cleanup_instance_disks: bool = False,
             destroy_secrets: bool = True) -> None:
-    """Never delete the source's directory without proof.
+    """Never delete the directory on the source without proof.
 
     Hazard: disks-not-in-the-domain.
     """
     ours = source.Migration.on(instance)
     if (ours is not None and (cleanup_instance_dir or cleanup_instance_disks)
             and not ours.may_delete_source()):
-        LOG.error('Nothing shows that the destination got all files of this '
-                  'rescued server. The directory of the server on this host '
-                  'is kept: compare it with that on the destination, and '
+        LOG.error('There is no proof that the destination has all files of '
+                  'this rescued server, so its directory on this host is '
+                  'kept. Compare it with the one on the destination, then '
                   'remove it by hand.', instance=instance)
         cleanup_instance_dir = cleanup_instance_disks = False
     return original(context, instance, network_info,
@@ -293,13 +293,11 @@ def get_instance_disk_info_from_config(
         guest_config: libvirt_config.LibvirtConfigGuest,
         block_device_info: nova_types.BlockDeviceInfo
 ) -> list[dict[str, typing.Any]]:
-    """Tell volumes by their serial in a rescue.
+    """Recognise volumes by their serial in a rescue.
 
-    Hazard: device-name-collision.
-
-    Nova takes a disk for a volume when it has the name that a volume has in
-    the server; in a rescue other disks have those names. Unrescue, too, comes
-    here.
+    Nova recognises a volume by its device name in the server's own domain; in
+    a rescue other disks have those names (hazard: device-name-collision).
+    Unrescue calls this, too.
     """
     if disks.need_nothing(guest_config):
         return []
@@ -326,10 +324,10 @@ def get_instance_disk_info_from_config(
 def _read_disk_info(
         device: libvirt_config.LibvirtConfigGuestDevice
 ) -> dict[str, typing.Any] | None:
-    """What Nova starts qemu-img for twice, while it prepares a migration.
+    """Read what Nova would start qemu-img for, twice.
 
-    :returns: as Nova has it, or None if the device is no disk whose header
-        can be read
+    :returns: a dict as in Nova, or None if the device is not a disk with a
+        readable header
     """
     if (device.root_name != 'disk' or device.source_type != 'file'
             or device.driver_format != 'qcow2' or not device.source_path):
@@ -349,10 +347,7 @@ def _read_disk_info(
 def _is_rescue(
         devices: typing.Iterable[libvirt_config.LibvirtConfigGuestDevice]
 ) -> bool:
-    """Whether a domain with these devices is that of a rescue.
-
-    Hazard: running-domain.
-    """
+    """Whether these devices are those of a rescue (hazard: running-domain)."""
     return any(str(getattr(device, 'source_path', None)).endswith(
         rescue_files.SUFFIX) for device in devices)
 
@@ -362,7 +357,7 @@ def copy_disk_paths(original: nova_types.Original,
                     context: nova_context.RequestContext,
                     instance: objects.Instance,
                     guest: libvirt_guest.Guest) -> tuple[list[str], list[str]]:
-    """The disks that QEMU copies: the same, by their serial.
+    """The disks that QEMU copies, with volumes recognised by their serial.
 
     Hazard: device-name-collision.
     """
@@ -389,14 +384,12 @@ def try_fetch_image_cache(original: nova_types.Original,
                           image_id: str, instance: objects.Instance,
                           size: int | None,
                           fallback_from_host: str | None = None) -> None:
-    """Fetch what is behind a rescue disk by the rescue's image.
+    """Fetch the backing file of a rescue disk from the rescue image.
 
-    Hazard: wrong-backing-image.
+    Nova would fetch the server's image and cache it under the name of the
+    rescue image, for all servers of the host (hazard: wrong-backing-image).
 
-    Nova fetches the server's image and keeps it under the name of the other,
-    for every server of the host.
-
-    :raises: MigrationError if the file is of neither image
+    :raises: MigrationError if the file belongs to neither image
     """
     record = instance_metadata.rescue_of(instance)
     if (record is not None
@@ -411,12 +404,10 @@ def fetch_kernel_and_ramdisk(original: nova_types.Original,
                              context: nova_context.RequestContext,
                              instance: objects.Instance,
                              fallback_from_host: str | None = None) -> None:
-    """Leave them to pre_live_migration, which copies them.
+    """Leave kernel and ramdisk to pre_live_migration, which copies them.
 
-    Hazard: kernel-and-ramdisk.
-
-    Nova inspects a kernel here as if it were a disk, and refuses it (seen with
-    Nova 34). They may be in no image service any more, either.
+    Nova 34 inspects a kernel as if it were a disk, and refuses it. The image
+    service may no longer have them, either (hazard: kernel-and-ramdisk).
     """
     if (instance_metadata.rescue_of(instance) is not None
             and instance.task_state == task_states.MIGRATING):
@@ -429,4 +420,4 @@ def _image_behind(filename: str, *image_ids: str | None) -> str:
         if image_id and imagecache.get_cache_fname(image_id) == filename:
             return image_id
     raise exception.MigrationError(reason=_(
-        'no image is known that belongs to base file %s') % filename)
+        'base file %s belongs to no known image') % filename)

@@ -13,10 +13,11 @@
 
 """What the destination must copy, as the source lists it.
 
-In a rescue without stable devices ephemeral disks, swap and config drive are
-not in the domain, QEMU never copies a CD-ROM, and nobody copies the kernel of
-the rescue system (hazards: disks-not-in-the-domain, zero-filled-cdroms,
-kernel-and-ramdisk). All of them are static while the server is in rescue.
+In a rescue without stable devices the ephemeral disks, swap and config drive
+are not in the domain, QEMU never copies a CD-ROM, and Nova does not copy the
+kernel of the rescue system (hazards: disks-not-in-the-domain,
+zero-filled-cdroms, kernel-and-ramdisk). None of these files changes while the
+server is in rescue.
 
 The source makes the manifest when it checks a migration. It travels with the
 data of the migration: to the destination, which counts what will arrive, and
@@ -47,21 +48,21 @@ from nova_rescue_ext.live_migration import domain
 
 CONF = conf.CONF
 
-# How a file gets to the destination. Each connection takes longer than the
-# transfer of a small file: those go together.
+# How a file gets to the destination. Small files are sent together, as a
+# connection takes longer than their transfer.
 TOGETHER = 'together'
 ALONE = 'alone'
-# Its content is made first: the disk without its base, or the base itself.
+# Flattened first: the disk with its base, or only the base.
 DISK_FLATTENED = 'disk flattened'
 BASE_FLATTENED = 'base flattened'
 
-# Of bigger files nobody wants a second copy on the source.
+# Bigger files are not copied on the source.
 _SMALL = 16 * units.Mi
 
-# What Nova calls the bases that it makes itself, in each host's image cache.
+# How Nova names the bases that it makes itself in the image cache of a host.
 _MADE_BY_HOST = ('ephemeral_', 'swap_')
 
-# What Nova, libvirt and we make anew on each host.
+# Files that each host makes for itself.
 _NOT_CARRIED = (disk_info.NAME + '*', 'console.log*', 'libvirt.xml',
                 rescue_files.STOCK_DOMAIN)
 
@@ -142,7 +143,7 @@ def build(instance: objects.Instance, running: etree._Element,
     directory = libvirt_utils.get_instance_path(instance)
     files = domain.Files(running, directory)
     if files.writable and not block_migration:
-        _refuse(_('disks %s are on the host itself, and this is no block '
+        _refuse(_('disks %s are local to the host, but this is not a block '
                   'migration') % ', '.join(sorted(files.writable)))
     formats = disk_info.read(directory)
     entries = [_carried(directory, name, formats)
@@ -193,8 +194,8 @@ def _check_readable(path: str) -> None:
         with open(path, 'rb'):
             pass
     except OSError as exc:
-        _refuse(_('%(path)s cannot be read by nova-compute, which has to copy '
-                  'it: %(error)s') % {'path': path, 'error': exc})
+        _refuse(_('nova-compute has to copy %(path)s but cannot read it: '
+                  '%(error)s') % {'path': path, 'error': exc})
 
 
 def _default_format(name: str) -> str:
@@ -202,7 +203,7 @@ def _default_format(name: str) -> str:
         return 'raw'
     if storage_class(CONF.libvirt.images_type) == 'qcow2':
         return 'qcow2'
-    return _refuse(_('the format of disk %(name)s is in no %(file)s')
+    return _refuse(_('the format of disk %(name)s is not in %(file)s')
                    % {'name': name, 'file': disk_info.NAME})
 
 
@@ -235,8 +236,8 @@ def _check_base(path: str, header: qcow2.Header) -> str:
                          CONF.image_cache.subdirectory_name)
     if (base is None or os.path.dirname(base) != cache
             or header.backing_format is None):
-        _refuse(_('disk %(path)s is based on %(base)s, which is no file of '
-                  'the image cache or has no known format')
+        _refuse(_('disk %(path)s is based on %(base)s, which is not in the '
+                  'image cache or has an unknown format')
                 % {'path': path, 'base': base})
     return base
 
@@ -278,8 +279,8 @@ def _check_space(directory: str, entries: list[Entry]) -> None:
     needed = sum(entry.size for entry in entries if entry.is_flattened)
     free = free_bytes(directory)
     if needed > free:
-        _refuse(_('disks without their bases need %(needed)d bytes on the '
-                  'source, which has %(free)d')
+        _refuse(_('flattened disks need %(needed)d bytes on the source, '
+                  'which has only %(free)d')
                 % {'needed': needed, 'free': free})
 
 

@@ -11,10 +11,10 @@
 # under the License.
 
 
-"""A periodic look of nova-compute at migrations that nobody runs.
+"""A periodic task of nova-compute that ends abandoned migrations.
 
-On the source, which knows best: what this process is at work on, and whether
-the guest runs here.
+It runs on the source, which knows what it is working on, and whether the guest
+runs there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _watches: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 def look_if_due(manager: compute_manager.ComputeManager,
                 context: nova_context.RequestContext) -> None:
-    """Look, but not more often than each minute.
+    """Look, but at most once a minute.
 
     :param manager: the ComputeManager
     :param context: a RequestContext with an administrator's rights
@@ -66,9 +66,9 @@ def look_if_due(manager: compute_manager.ComputeManager,
 
 def look(manager: compute_manager.ComputeManager,
          context: nova_context.RequestContext) -> None:
-    """End what nobody runs any more.
+    """End migrations that no service works on any longer.
 
-    What cannot be ended is logged, and tried again.
+    If one cannot be ended, that is logged and tried again.
 
     :param manager: the ComputeManager
     :param context: a RequestContext with an administrator's rights
@@ -82,8 +82,8 @@ def look(manager: compute_manager.ComputeManager,
             'source_compute': manager.host, 'status': ['running'],
             'migration_type': 'live-migration'})
     except Exception as exc:
-        LOG.warning('nova-compute cannot look for live migrations of rescued '
-                    'servers that nobody runs: %s', exc)
+        LOG.warning('nova-compute cannot look for abandoned live migrations '
+                    'of rescued servers: %s', exc)
         return
     for instance in instances:
         _try(instance, _attend, manager, context, instance.uuid)
@@ -95,13 +95,12 @@ def _try(instance: objects.Instance | None, attend: typing.Callable[..., None],
     try:
         attend(*args)
     except Exception:
-        LOG.exception('What a live migration that nobody runs any more has '
-                      'left cannot be ended. It is tried again in a minute.',
-                      instance=instance)
+        LOG.exception('An abandoned live migration could not be cleaned up. '
+                      'It is tried again in a minute.', instance=instance)
 
 
 def services_of(manager: compute_manager.ComputeManager) -> recovery.Services:
-    """What a nova-compute has to end a migration.
+    """The services with which a nova-compute ends a migration.
 
     :param manager: the ComputeManager
     """
@@ -112,8 +111,8 @@ def services_of(manager: compute_manager.ComputeManager) -> recovery.Services:
 
 def _attend(manager: compute_manager.ComputeManager,
             context: nova_context.RequestContext, instance_uuid: str) -> None:
-    # Nova may roll back a migration that it has ended: nobody else's look at
-    # the database tells that.
+    # Nova may still be rolling back a migration that has ended in the
+    # database.
     if source.is_at_work_on(instance_uuid):
         return
     migration = recovery.unfinished(context, instance_uuid)
@@ -135,9 +134,9 @@ def _attend(manager: compute_manager.ComputeManager,
                          migration.dest_compute)):
         recovery.finish(services, context, instance, migration)
     else:
-        LOG.error('Nobody runs the live migration of the server any more, and '
-                  'it cannot be told whether its guest is on this host or on '
-                  '%(dest)s. Look there with virsh list, and use '
+        LOG.error('The live migration of the server was abandoned, and it is '
+                  'not known whether its guest runs on this host or on '
+                  '%(dest)s. Check both with virsh list, then run '
                   'nova-rescue-ext-manage settle-migration.',
                   {'dest': migration.dest_compute if migration else
                    'the destination of its last live migration'},
@@ -179,7 +178,7 @@ def _qemu_is_at_work(manager: compute_manager.ComputeManager,
 def _is_waiting(manager: compute_manager.ComputeManager,
                 instance: objects.Instance,
                 migration: objects.Migration) -> bool:
-    """Whether it waits for others. Nova forgets none that has failed."""
+    """Whether it waits for others. Nova keeps those that have failed."""
     waiting, future = manager._waiting_live_migrations.get(
         instance.uuid, (migration, None))
     if future is None:
@@ -197,7 +196,7 @@ def _is_on_source(manager: compute_manager.ComputeManager,
                   context: nova_context.RequestContext,
                   instance: objects.Instance,
                   migration: objects.Migration) -> bool:
-    """Whether the guest is on this host, and surely on no other."""
+    """Whether the guest is on this host, and certainly on no other."""
     if migration is None:
         # None has begun, or one has ended without the task of the server.
         return (_runs_here(manager, instance)
@@ -216,9 +215,9 @@ def _is_on_source(manager: compute_manager.ComputeManager,
 
 def _runs_on(services: recovery.Services, context: nova_context.RequestContext,
              instance: objects.Instance, host: str) -> bool | None:
-    """As recovery.runs_on, but do not wait for a host that is down.
+    """As recovery.runs_on, but without waiting for a host that is down.
 
-    All other periodic tasks wait for the answer.
+    All other periodic tasks would wait, too.
     """
     if not recovery.is_up(context, host):
         return None
@@ -228,7 +227,7 @@ def _runs_on(services: recovery.Services, context: nova_context.RequestContext,
 def _attend_all_moved(manager: compute_manager.ComputeManager,
                       context: nova_context.RequestContext,
                       migrations: objects.MigrationList) -> None:
-    """Those of other servers are among them: look at all in one query."""
+    """Find those of rescued servers among all with one query."""
     migrations = {migration.instance_uuid: migration
                   for migration in migrations
                   if not source.is_at_work(migration.uuid)}
@@ -252,8 +251,8 @@ def _attend_moved(manager: compute_manager.ComputeManager,
     if instance.host != manager.host:
         recovery.finish_books(services_of(manager), context, instance,
                               migration)
-        LOG.warning('The live migration to %(dest)s is finished: what it held '
-                    'on this host is given back.',
+        LOG.warning('The live migration to %(dest)s has been finished, and '
+                    'what the server held on this host is released.',
                     {'dest': migration.dest_compute}, instance=instance)
     elif instance.task_state is None:
         _attend_reset(manager, context, instance, migration)

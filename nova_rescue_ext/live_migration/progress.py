@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""How much of the files is copied, as the API shows a migration's disks."""
+"""The progress of copies, where the API shows that of a migration's disks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from nova import objects
 
 
 class Progress:
-    """The numbers of a migration's disks while files are copied.
+    """The disk numbers of a migration while files are copied.
 
-    QEMU's own take their place when the guest's migration starts.
+    QEMU's own replace them once the guest is migrated.
 
     :param context: a RequestContext
     :param attempt: the UUID of the migration
@@ -38,7 +38,10 @@ class Progress:
         self._save()
 
     def add(self, size: int) -> None:
-        """Some more bytes are copied."""
+        """Add bytes that have been copied.
+
+        :param size: how many
+        """
         self._copied += size
         self._save()
 

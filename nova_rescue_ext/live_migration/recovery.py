@@ -11,11 +11,11 @@
 # under the License.
 
 
-"""Migrations of rescued servers that nobody runs any more.
+"""Abandoned migrations of rescued servers.
 
-Whoever was at work on one may have died, or have had no database when it
-began or ended it. The server keeps the task then, and its owner can do nothing
-with it. What is done about it depends on where the guest runs.
+The service that ran one may have died, or lost its database when it started or
+ended the migration. Then the server keeps its task, and its owner can do
+nothing with it. What to do depends on where the guest runs.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from nova_rescue_ext.live_migration import attachments
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-# nova-conductor has the first, the source the others.
+# Migration states while nova-conductor, or the source, works on it.
 OF_THE_CONDUCTOR = ('accepted', 'pre-migrating')
 OF_THE_SOURCE = ('queued', 'preparing', 'running', 'post-migrating')
 
 
 class Services(typing.NamedTuple):
-    """What is needed to end a migration.
+    """The services that are needed to end a migration.
 
     ``network_api`` is a nova.network.neutron.API, ``compute_rpcapi`` a
     nova.compute.rpcapi.ComputeAPI, ``reportclient`` placement's
@@ -84,10 +84,10 @@ def all_unfinished(context: nova_context.RequestContext,
 
 def to_settle(context: nova_context.RequestContext,
               instance_uuid: str) -> objects.Migration | None:
-    """The migration that tells where else a server's guest may run, or None.
+    """The migration whose destination may run the guest as well, or None.
 
-    That is the unfinished one, or the last if it has ended with an error: not
-    everything that ends so is rolled back.
+    That is the unfinished one, or else the last one if it ended with an error,
+    as not every such migration is rolled back.
 
     :param context: a RequestContext of the server's cell
     :param instance_uuid: the UUID of the server
@@ -159,7 +159,7 @@ def runs_on(services: Services, context: nova_context.RequestContext,
     except exception.InstanceInvalidState:
         return False
     except Exception as exc:
-        LOG.debug('Host %(host)s does not say whether it runs the guest: '
+        LOG.debug('Host %(host)s did not answer whether it runs the guest: '
                   '%(error)s', {'host': host, 'error': exc},
                   instance=instance)
         return None
@@ -181,10 +181,10 @@ def is_up(context: nova_context.RequestContext, host: str) -> bool | None:
 
 def take_back_task(context: nova_context.RequestContext,
                    instance: objects.Instance) -> None:
-    """Take the task from a server if no migration of it has begun.
+    """Clear the task of a server if no migration of it has begun.
 
     :param context: a RequestContext of the server's cell
-    :param instance: the Instance, for which one was asked for
+    :param instance: the Instance, whose migration was requested
     """
     try:
         fresh = objects.Instance.get_by_uuid(context, instance.uuid)
@@ -197,15 +197,15 @@ def take_back_task(context: nova_context.RequestContext,
     except (exception.InstanceNotFound, exception.UnexpectedTaskStateError):
         return
     except Exception as exc:
-        LOG.warning('The task migrating cannot be taken from the server, '
-                    'whose live migration has not begun: %s. nova-compute '
-                    'does it later.', exc, instance=instance)
+        LOG.warning('The live migration has not begun, but the task of the '
+                    'server cannot be cleared: %s. nova-compute does it '
+                    'later.', exc, instance=instance)
 
 
 def give_back(services: Services, context: nova_context.RequestContext,
               instance: objects.Instance,
               migration: objects.Migration | None) -> None:
-    """Leave a server on its host, where its guest is.
+    """End a migration and leave the server on its host, with its guest.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell
@@ -224,9 +224,9 @@ def give_back(services: Services, context: nova_context.RequestContext,
     fresh.task_state = None
     fresh.progress = 0
     fresh.save(expected_task_state=[task_states.MIGRATING])
-    LOG.warning('The live migration that nobody runs any more is ended: the '
-                'server is in rescue on %(host)s. Look for its directory on '
-                '%(dest)s before it is migrated there again.',
+    LOG.warning('The abandoned live migration was ended: the server is in '
+                'rescue on %(host)s. Look for a directory of it on %(dest)s '
+                'before you migrate it there again.',
                 {'host': instance.host,
                  'dest': migration and migration.dest_compute},
                 instance=instance)
@@ -246,7 +246,7 @@ def _last_that_was_left(services: Services,
 def give_back_claims(services: Services, context: nova_context.RequestContext,
                      instance: objects.Instance,
                      migration: objects.Migration) -> None:
-    """Give a server what its migration holds, and end the migration.
+    """Return to a server what its migration holds, and end the migration.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell
@@ -275,9 +275,9 @@ def _has_allocations(services: Services, context: nova_context.RequestContext,
 
 def finish(services: Services, context: nova_context.RequestContext,
            instance: objects.Instance, migration: objects.Migration) -> None:
-    """Do on both sides what is left when the guest has moved.
+    """Finish a migration whose guest has moved, on both hosts.
 
-    The destination takes the server over: host, task and domain.
+    The destination takes over the server: host, task and domain.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell
@@ -291,10 +291,10 @@ def finish(services: Services, context: nova_context.RequestContext,
         services.driver.post_live_migration_at_source(
             context, instance, instance.get_network_info())
     finish_books(services, context, instance, migration)
-    LOG.warning('The live migration to %(dest)s that nobody ran any more is '
-                'finished: the server is in rescue on %(dest)s, where its '
-                'guest runs. If its directory is on %(source)s, compare it '
-                'with that on %(dest)s, and remove it by hand.',
+    LOG.warning('The abandoned live migration to %(dest)s was finished: the '
+                'server is in rescue on %(dest)s, where its guest runs. If '
+                '%(source)s still has its directory, compare that with the '
+                'one on %(dest)s, then remove it by hand.',
                 {'source': migration.source_compute,
                  'dest': migration.dest_compute}, instance=instance)
 
@@ -302,7 +302,13 @@ def finish(services: Services, context: nova_context.RequestContext,
 def activate_ports(services: Services, context: nova_context.RequestContext,
                    instance: objects.Instance,
                    migration: objects.Migration) -> None:
-    """Let the ports of a server be those of the destination."""
+    """Activate the ports of a server on the destination.
+
+    :param services: a Services
+    :param context: a RequestContext of the server's cell
+    :param instance: the Instance
+    :param migration: the Migration that was abandoned
+    """
     services.network_api.migrate_instance_start(
         context, instance, objects.Migration(
             source_compute=migration.source_compute,
@@ -312,7 +318,7 @@ def activate_ports(services: Services, context: nova_context.RequestContext,
 def finish_books(services: Services, context: nova_context.RequestContext,
                  instance: objects.Instance,
                  migration: objects.Migration) -> None:
-    """Give back what a migration holds on the source, and end it.
+    """Release what a migration holds on the source, and complete it.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell

@@ -461,7 +461,7 @@ class Qcow2Test(LiveMigrationTestCase):
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue')
         self.put_overlay('disk.eph0', '../secret')
-        self.refused_by_host('no file of the image cache')
+        self.refused_by_host('is not in the image cache')
 
     def test_an_ephemeral_disk_in_the_rescue_system(self):
         """QEMU writes over its base what is above it on the source."""

@@ -137,7 +137,7 @@ class NoDestinationTest(ApiTestCase):
 class OldConductorTest(ApiTestCase):
     """nova-conductor has no package (hazard: unchecked-destination)."""
 
-    WORDS = 'nova-conductor has no nova-rescue-ext'
+    WORDS = 'nova-conductor does not have nova-rescue-ext'
 
     def setUp(self):
         for name in ('execute', 'get_request_spec', 'call_checks_on_host',
@@ -167,7 +167,7 @@ class OldConductorTest(ApiTestCase):
         self.assert_stays()
 
     def test_forced_destination(self):
-        self.refused_by_host(self.WORDS, 'Install it in nova-conductor')
+        self.refused_by_host(self.WORDS, 'Install it there')
 
 
 class VouchingTest(ApiTestCase):

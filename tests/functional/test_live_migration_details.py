@@ -90,7 +90,7 @@ class DetailsTest(test_live_migration.RefusalTestCase):
         os.unlink(os.path.join(path, 'disk.info'))
         self.flags(images_type='qcow2', group='libvirt')
         self.use_format('raw')
-        self.refused_by_host('has no known format')
+        self.refused_by_host('has an unknown format')
 
     def cache(self):
         return os.path.join(
