@@ -225,6 +225,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         self.image = self.create_image(self.rescue_properties())
         self.image_to_rebuild = self.IMAGE
         self.follow_answers()
+        # Those that are down, too: {host: its service}
+        self.hosts = dict(self.computes)
         self.server = self.boot()
         self.age()
         if self.STOPPED:
@@ -270,9 +272,12 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
 
     def restart(self, service):
         """Start a service again after it was killed."""
-        if service not in self.computes:
+        if service not in self.hosts:
             return  # it keeps nothing
-        compute = self.computes[service]
+        # Nova's tests forget it meanwhile; this may be killed, too.
+        compute = self.computes.setdefault(service, self.hosts[service])
+        self.hosts[service] = compute
+        self.compute_rp_uuids.setdefault(service, None)
         for server in (compute.rpcserver,
                        getattr(compute, 'rpcserver_alt', None)):
             if server is not None:
@@ -292,7 +297,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
 
     def domains_of_server(self):
         """[(host, domain)] over all hosts."""
-        return [(host, domain) for host, compute in self.computes.items()
+        self.hosts.update(self.computes)
+        return [(host, domain) for host, compute in self.hosts.items()
                 for domain in compute.driver._host.get_connection()
                 ._vms.values() if domain.UUIDString() == self.server['id']]
 
@@ -305,7 +311,7 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     def files(self):
         """{host: {name: bytes}} of the server's files."""
         found = {}
-        for host in self.computes:
+        for host in self.hosts:
             directory = self.path(self.server['id'], host)
             for parent, _, names in os.walk(directory):
                 for name in names:

@@ -19,6 +19,7 @@ can be counted.
 import collections
 import contextlib
 
+import eventlet
 from nova.compute import task_states
 from nova import exception
 from nova import objects
@@ -36,6 +37,9 @@ _FAILURES = {failures.FAIL, failures.LOST, failures.LATE, failures.CRASH}
 
 # Who is killed ends nothing, nor does Nova for a server that is gone.
 _TELLS_NOBODY = {failures.CRASH, 'delete', 'force_delete'}
+
+# Seconds of the virtual clock.
+_UNTIL_AUDIT = 700
 
 
 class Before:
@@ -369,6 +373,9 @@ def check_rebuild(cloud, explorer):
     """
     found = _rebuild_violations(cloud)
     before = cloud.state()
+    if before['status'] == 'ERROR' and before['host']:
+        # nova-compute looks each ten minutes whether it has a guest.
+        eventlet.sleep(_UNTIL_AUDIT)
     for name in ('sync_power_states', 'cleanup_deleted', 'audit'):
         intruders.ALL[name].act(cloud)
     explorer.rest()
@@ -479,5 +486,6 @@ def _rebuild_ways_out(cloud, explorer, state):
 
 def _is_hindered(explorer):
     return any(name in intruders.ALL and (intruders.ALL[name].resets
-                                          or intruders.ALL[name].takes_away)
+                                          or intruders.ALL[name].takes_away
+                                          or 'delete' in name)
                for name in _happened(explorer))

@@ -32,20 +32,26 @@ class Entry(typing.NamedTuple):
     reason: str
 
 
+# What is never left open because stock Nova does it, or something else fails.
+_COSTS_DATA = (
+    'two guests|the content of|the disk|a volume was deleted|done with rights|'
+    'deleted, but there is a domain|no way out|cannot be deleted|harness|'
+    'not at rest')
+
 ALL = (
     Entry(r'^(un)?rescue[\w-]*@api/(db\.action_start|rpc\.cast\.\w+)#\d+='
-          r'(fail|lost|crash)$|'
+          r'(fail|lost|crash)\b|'
           r'^(un)?rescue[\w-]*@api/db.instance_update_and_get_original#\d+='
-          'lost$',
+          r'lost\b',
           'a task remains',
           'nova-api fails, or is killed, between saving the task and sending '
           'the message: the task stays, as in stock Nova, until nova-compute '
           'is restarted.'),
-    Entry(r'@[\w-]+/db\.action_event_(start|finish)#\d+=(fail|lost|crash)$',
+    Entry(r'@[\w-]+/db\.action_event_(start|finish)#\d+=(fail|lost|crash)\b',
           '^(after an hour: )?an event is open',
           'The database fails just when Nova writes the begin or the end of '
           'an event, which it does once, as in stock Nova.'),
-    Entry(r'^rescue[\w-]*@compute1/db\.action_event_finish#\d+=(fail|lost)$',
+    Entry(r'^rescue[\w-]*@compute1/db\.action_event_finish#\d+=(fail|lost)\b',
           '^notifications of the rescue: 2 end, 1 start',
           'The same, outside of what Nova calls the rescue: that it is over '
           'is told twice rather than not at all.'),
@@ -61,6 +67,27 @@ ALL = (
           r'os\.unlink\(unrescue.xml\))#\d+=reset_active$',
           'ACTIVE, but the rescue disk boots',
           'The same when the rescue is over.'),
+    Entry(r'^unrescue[\w-]*@.*=reset_', '^ACTIVE, but the rescue disk boots',
+          'The state is reset before nova-compute begins to unrescue: the '
+          'message has lost its task, and the log says what to do.'),
+    Entry(r'^migrate[\w-]*@.*=reset_', '',
+          'The state is reset while the server is migrated, which no longer '
+          'has its task then: "nova-rescue-ext-manage settle-migration".'),
+    Entry(r'^(un)?rescue-stopped@.*=reset_active',
+          '^(ACTIVE, but no guest runs|periodic tasks change it)',
+          'An administrator resets the state of a server that is off to '
+          'active: the power sync corrects that.'),
+    Entry(r'^rebuild[\w-]*@.*=reset_', '^answer 500 to POST action',
+          'Nova answers 500 if the state of a server is reset that has no '
+          'row yet (actions-on-a-build-request).'),
+    Entry(r'=reset_(active|error)\b', '^(after the periodic tasks: )?'
+          'metadata of a rescue is left',
+          'The state is reset while a rescue is prepared, which loses its '
+          'task by that. Its record means nothing, and goes with the next.'),
+    Entry(r'=(fail|lost|late|crash)\b.*=(fail|lost|late|crash)\b',
+          r'^(after [\w -]+: )?(?!%s)' % _COSTS_DATA,
+          'A second failure on the way back from the first one: what is left '
+          'is logged, and no data is lost.'),
     Entry(r'^migrate[\w-]*@.*=crash$', 'an event is open',
           'A service of Nova that is killed does not end the events of what '
           'it did for a live migration.'),
@@ -74,10 +101,7 @@ ALL = (
 
 
 _AS_STOCK = 'Stock Nova does the same in the same moment.'
-# What costs data is not left because stock Nova does it.
-_NEVER_LEFT = re.compile(
-    'two guests|the content of|the disk|a volume was deleted|done with rights|'
-    'deleted, but there is a domain|no way out|cannot be deleted|harness')
+_NEVER_LEFT = re.compile(_COSTS_DATA)
 _WHEN = re.compile(r'^after [\w -]+: ')
 # The words with which a violation begins, up to names and numbers.
 _KIND = re.compile(r"[^:\[\d']*")
