@@ -10,24 +10,25 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Claims: what the user of a server wrote, and others act on.
+"""Claims: IDs that a user wrote, and on which others act.
 
-A user can write any id into a server, an image, a volume or a request to
-create. An administrator who rescues or rebuilds the server, and nova-compute,
-have more rights than they. So whatever the package reads, reserves or hands on
-to Nova for a server comes from here. It is given out if it
+A user can write any ID into a server, an image, a volume or a request. An
+administrator who rescues or rebuilds the server, and nova-compute, have more
+rights than that user. So whatever the package reads, reserves or passes to
+Nova for a server is checked here. A server may have something that
 
 * is public, or belongs to the project of the server, or is shared with it, or
 * was named in this very request, by a caller who may read it, or
 * is the operator's offer.
 
-What a caller with no more rights than the server's project can read, that
-project may read. Only an id is taken: to Nova's clients of other services some
-texts mean more, such as the URL of another Glance, which would get the token.
+Whatever a caller can read with no more rights than those of the server's
+project, the project may read. Only IDs are accepted: for Nova's clients other
+texts have a meaning, such as the URL of another Glance, which would get the
+token.
 
-A module for each service: :mod:`images`, :mod:`volumes` and :mod:`networks`;
-:mod:`ownership` is about what Nova would make for the caller, or look up among
-what is the caller's.
+There is a module for each service: :mod:`images`, :mod:`volumes` and
+:mod:`networks`. :mod:`ownership` is about what Nova would create for the
+caller, or look up among the caller's own.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Origin(enum.Enum):
     SERVER = 'server'
     # The caller, in this very request.
     CALLER = 'caller'
-    # The operator. It is read with the credentials in [service_user].
+    # The operator, with the credentials in [service_user].
     OPERATOR = 'operator'
 
 
@@ -60,13 +61,13 @@ def has_only_rights_of(context: nova_context.RequestContext,
                        instance: objects.Instance) -> bool:
     """Whether a caller has no more rights than the project of a server.
 
-    Then the service that is asked decides.
+    Then the other service can decide.
 
     :param context: the RequestContext that the service is asked with
     :param instance: the Instance
     """
-    # Not by the auth plugin: nova-api gives every caller one, for their token.
-    # The operator's context is an administrator's.
+    # The auth plugin does not tell: nova-api gives every caller one. The
+    # operator's context is an administrator's.
     return context.project_id == instance.project_id and not context.is_admin
 
 
@@ -84,9 +85,9 @@ def is_id(value: object) -> bool:
 def refusal(context: nova_context.RequestContext,
             instance: objects.Instance, what: str,
             claimed_id: object) -> exception.ClaimRefused:
-    """What to raise for something that is not given out.
+    """Make the exception for something that the server may not have.
 
-    In the same words whether it does not exist or is somebody else's.
+    It is the same whether that does not exist or belongs to others.
 
     :param context: the RequestContext that it was asked for with
     :param instance: the Instance
@@ -101,7 +102,12 @@ def refusal(context: nova_context.RequestContext,
 
 def log_refusal(instance: objects.Instance, what: str,
                 claimed_id: object) -> None:
-    """Tell the operator that something was claimed that is not the user's."""
+    """Log that a server claims something that its project may not use.
+
+    :param instance: the Instance
+    :param what: what it is, for example 'image'
+    :param claimed_id: what stands where an ID should
+    """
     LOG.warning('The server claims %(what)s %(id)s, which is not one of '
                 'project %(project)s, and was not given it. If it is to have '
                 'it, name it in the request, or share it with the project.',
@@ -117,15 +123,15 @@ def log_failure(instance: objects.Instance, what: str, service: str,
     :param service: the name of the service, for example 'Glance'
     :param exc: what was raised
     """
-    # The caller's token is the service's business: these are Nova's own.
+    # These are about Nova's own credentials, not the caller's token.
     if isinstance(exc, (ks_exc.Unauthorized, ks_exc.AuthPluginException)):
-        LOG.error('%(what)s cannot be read, as Keystone gives no token for '
+        LOG.error('%(what)s cannot be read, as Keystone issues no token for '
                   'the credentials in [service_user]: %(error)s. Correct them '
                   'in nova.conf of this host and restart the service.',
                   {'what': what, 'error': type(exc).__name__},
                   instance=instance)
     else:
-        LOG.warning('%(what)s cannot be read: %(error)s. Look for %(service)s '
-                    'and Keystone, then let the user try again.',
+        LOG.warning('%(what)s cannot be read: %(error)s. Check %(service)s '
+                    'and Keystone, then have the user try again.',
                     {'what': what, 'error': type(exc).__name__,
                      'service': service}, instance=instance)

@@ -38,9 +38,9 @@ def check(context: nova_context.RequestContext, instance: objects.Instance,
           origin: claims.Origin) -> None:
     """Check the networks and ports that a server is to be connected to.
 
-    An operator who names a network for a server of another project is
-    refused, too: Nova would ask its policy about external networks what they
-    may do, not the project.
+    An operator who names a network for a server of another project is refused,
+    too: Nova's policy about external networks would be applied to them, not to
+    the project.
 
     :param context: the RequestContext to ask with
     :param instance: the Instance
@@ -64,7 +64,7 @@ def check(context: nova_context.RequestContext, instance: objects.Instance,
                else {'tenant_id': instance.project_id})
     found = client.list_networks(**filters)['networks']
     for network in found:
-        # A port was made for the project by somebody who might.
+        # Whoever made a port for the project was allowed to.
         if (_is_external(network)
                 or network['id'] in by_id
                 and not _may_use(client, instance, 'network', network)):

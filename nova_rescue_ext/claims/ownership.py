@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What would belong to the caller, and not to the project of the server.
+"""What would belong to the caller instead of the project of the server.
 
-Whoever calls, Nova makes volumes and secrets with the caller's token, and
-looks up key pairs among the caller's (hazard: rights-of-the-caller).
+Nova creates volumes and secrets with the token of the caller, and looks up key
+pairs among those of the caller (hazard: rights-of-the-caller).
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ from nova_rescue_ext import exception
 
 def in_project(context: nova_context.RequestContext,
                instance: objects.Instance) -> nova_context.RequestContext:
-    """The caller's rights, in the project of the server.
+    """Make a context with the caller's rights in the project of the server.
 
     For what Nova counts or looks up by the project of the context.
+
+    :param context: the RequestContext of the caller
+    :param instance: the Instance
     """
     if not claims.is_foreign(context, instance):
         return context

@@ -24,8 +24,7 @@ from nova.volume import cinder
 from nova_rescue_ext import claims
 from nova_rescue_ext.i18n import _
 
-# Cinder tells it to administrators and to whom the volume belongs, unless its
-# policy says otherwise.
+# By default, Cinder shows it to administrators and to the owner.
 _OWNER = 'os-vol-tenant-attr:tenant_id'
 
 
@@ -73,7 +72,7 @@ def _check_owner(context: nova_context.RequestContext,
                  words: str, claimed_id: object) -> None:
     """Refuse what belongs to another project, or may do so."""
     if owner is None and claims.has_only_rights_of(context, instance):
-        return  # Cinder does not say, and shows them no other
+        return  # Cinder shows such a caller only volumes of the project
     if owner != instance.project_id:
         claims.log_refusal(instance, what, claimed_id)
         raise claims.refusal(context, instance, words, claimed_id)

@@ -13,8 +13,8 @@
 
 """The compute API, as the commands of ``nova-rescue-ext-manage`` use it.
 
-An operator's rights never become a user's: Nova's policies and the quota of
-the server's project decide, as for everybody.
+The commands bypass nothing: Nova's policies and the quota of the server's
+project apply, as to every caller.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ PAGE = 200
 # A server as the compute API shows it.
 Server = dict[str, typing.Any]
 
-# What passes while nova-api or its proxy is restarted is asked again, for
-# half a minute. A request that changes something is not.
+# While nova-api or its proxy restarts, requests that only read are repeated
+# for half a minute.
 _PATIENCE = {'connect_retries': 6, 'status_code_retries': 6,
              'retriable_status_codes': [502, 503, 504]}
 
@@ -61,13 +61,13 @@ class Result(typing.NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments by which a command finds the API, and servers there."""
     parser.add_argument('--os-cloud', metavar='NAME',
-                        help='of clouds.yaml; default: the environment, as '
-                             'openstack does')
+                        help='cloud in clouds.yaml (default: from the '
+                             'environment, as for openstack)')
     parser.add_argument('--compute-version', default='2.94',
                         metavar='VERSION', help='microversion of the compute '
                                                 'API (default 2.94)')
     parser.add_argument('--project', metavar='ID',
-                        help='only of this project')
+                        help='only servers of this project')
 
 
 def positive(number: type[int] | type[float]) -> typing.Callable[[str], float]:
@@ -138,8 +138,11 @@ class Client:
             self, url: str,
             query: dict[str, typing.Any] | None = None
     ) -> dict[str, typing.Any]:
-        """What is at an address.
+        """Read a resource of the API.
 
+        :param url: below the endpoint of the compute API
+        :param query: parameters of the query, or None
+        :returns: the JSON of the response
         :raises: Refused; keystoneauth1's NotFound, ClientException
         """
         try:
@@ -153,7 +156,7 @@ class Client:
         return response.json()
 
     def check_version(self, version: microversion_parse.Version) -> None:
-        """See that the compute API has a version of compute-rescue.
+        """Check that the compute API has a version of compute-rescue.
 
         :param version: of nova_rescue_ext.microversion
         :raises: Refused; keystoneauth1's ClientException
@@ -181,9 +184,12 @@ class Client:
 
     def act(self, server_id: str, action: str,
             parameters: dict[str, typing.Any] | None) -> str | None:
-        """Ask for an action.
+        """Request an action.
 
-        :returns: the reason of a refusal, or None
+        :param server_id: the UUID of the server
+        :param action: its name in the API
+        :param parameters: those of the action
+        :returns: the reason if it is refused, else None
         """
         try:
             response = self.request_action(server_id, action, parameters)
@@ -194,10 +200,13 @@ class Client:
     def request_action(
             self, server_id: str, action: str,
             parameters: dict[str, typing.Any] | None) -> requests.Response:
-        """Ask for an action.
+        """Request an action.
 
-        :returns: the answer, a requests.Response, also that of a refusal
-        :raises: keystoneauth1's ClientException without an answer
+        :param server_id: the UUID of the server
+        :param action: its name in the API
+        :param parameters: those of the action
+        :returns: the response, even if it is a refusal
+        :raises: keystoneauth1's ClientException if there is no response
         """
         return self._adapter.post(
             '/servers/%s/action' % server_id, json={action: parameters},
@@ -227,7 +236,7 @@ def words(response: requests.Response) -> str:
         fault, = response.json().values()
         return fault['message']
     except (ValueError, TypeError, KeyError, AttributeError):
-        # Of a proxy, perhaps, which may have said nothing.
+        # For example of a proxy, and maybe empty.
         return response.text or 'HTTP %d' % response.status_code
 
 

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""``nova-rescue-ext-manage``: what operators do about rescue and rebuild.
+"""``nova-rescue-ext-manage``: tools for operators.
 
 ``rebuild-interrupted``, ``rebuild-release`` and ``settle-migration`` work on
 Nova's databases; the others are clients of the compute API.
@@ -35,7 +35,7 @@ from nova_rescue_ext.cmd import settle_migration
 def rebuild_interrupted(arguments: argparse.Namespace) -> int:
     """Finish or undo rebuilds that a crash has interrupted.
 
-    Run where nova-conductor runs: it needs both databases.
+    Run it where nova-conductor runs: it needs both databases.
 
     :returns: the exit code: 0, or 1 if one was left as it is
     """
@@ -59,7 +59,7 @@ def rebuild_interrupted(arguments: argparse.Namespace) -> int:
                 recovery.remedy(context, one)
                 continue
             reason = one.reason
-        except Exception as exc:  # the others are not to wait for it
+        except Exception as exc:  # go on with the others
             reason = str(exc)
         failed += 1
         print('%s: not done (%s). Run the command again.' % (
@@ -85,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         '--config-file', action='append', help='of Nova')
     interrupted.add_argument(
         '--older-than', type=int, default=3600, metavar='SECONDS',
-        help='leave younger ones alone, as a conductor may be at work on '
-             'them (default 3600)')
+        help='skip those that changed less than SECONDS ago, as a conductor '
+             'may still be working on them (default 3600)')
     interrupted.set_defaults(action=rebuild_interrupted, local=True)
 
     rebuild_release.add_parser(commands)
@@ -107,8 +107,8 @@ def _start_as_nova(config_files: list[str] | None) -> None:
         from nova import config
         from nova import objects
     except ImportError as exc:
-        sys.exit('This command has to be run where nova-conductor runs, with '
-                 'the Python of Nova (%s).' % exc)
+        sys.exit('Run this command where nova-conductor runs, with the Python '
+                 'of Nova (%s).' % exc)
 
     config.parse_args(['nova-rescue-ext-manage'],
                       default_config_files=config_files)
@@ -130,8 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     except compute_api.Refused as exc:
         sys.exit(str(exc))
     except ks_exc.ClientException as exc:
-        sys.exit('The cloud cannot be asked (%s). If the command had begun, '
-                 'run it again: it goes on.' % exc)
+        sys.exit('The compute API cannot be reached (%s). If the command had '
+                 'begun, run it again: it resumes.' % exc)
 
 
 if __name__ == '__main__':

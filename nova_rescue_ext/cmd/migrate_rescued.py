@@ -46,18 +46,18 @@ def add_parser(
     parser.add_argument('host', metavar='HOST', help='the host to drain')
     compute_api.add_arguments(parser)
     parser.add_argument('--to', metavar='HOST',
-                        help='all to this host; default: the scheduler '
-                             'chooses one for each')
+                        help='migrate all to this host (default: the '
+                             'scheduler chooses)')
     parser.add_argument('--limit', type=compute_api.positive(int),
-                        metavar='NUMBER', help='at most so many')
+                        metavar='NUMBER', help='at most this many servers')
     parser.add_argument(
         '--at-once', type=compute_api.positive(int), default=1,
         metavar='NUMBER',
-        help='at most so many at the same time (default 1, as many as a '
-             'nova-compute does by default)')
+        help='at most this many at the same time (default 1, as many as a '
+             'nova-compute runs by default)')
     parser.add_argument(
         '--timeout', type=compute_api.positive(float), default=3600,
-        metavar='SECONDS', help='wait so long for each (default 3600)')
+        metavar='SECONDS', help='how long to wait for each (default 3600)')
     parser.set_defaults(action=run, local=False)
     return parser
 
@@ -118,7 +118,7 @@ def _migrate_all(client: compute_api.Client, servers: list[compute_api.Server],
 
 def _begin(client: compute_api.Client, server_id: str,
            arguments: argparse.Namespace) -> compute_api.Result | None:
-    """Ask for a migration, unless it goes on since the last time.
+    """Request a migration, unless one is still running.
 
     Hours may have passed since the servers were listed.
 

@@ -75,36 +75,35 @@ def add_parser(
                         help='only where the fault has this text, or this '
                              'reason (no_host, quota, ...)')
     parser.add_argument('--flavor', metavar='NAME',
-                        help='only of this flavor')
+                        help='only servers of this flavor')
     parser.add_argument('--aggregate', metavar='NAME',
-                        help='only those that may get a host of this host '
-                             'aggregate (name or id), after capacity was '
-                             'added to it')
+                        help='only servers that may get a host of this host '
+                             'aggregate (name or ID), for example after '
+                             'adding capacity to it')
     parser.add_argument('--availability-zone', metavar='NAME',
-                        help='only those that asked for this zone')
+                        help='only servers that were requested in this zone')
     parser.add_argument(
         '--older-than', type=int, default=0, metavar='SECONDS',
-        help='only those that failed at least so long ago')
+        help='only servers that failed at least SECONDS ago')
     parser.add_argument(
         '--failed-before', type=_time, metavar='TIME',
-        help='only those that failed before (UTC, ISO 8601): to resume')
+        help='only servers that failed before TIME (UTC, ISO 8601); to resume')
     parser.add_argument('--limit', type=compute_api.positive(int),
                         metavar='NUMBER',
-                        help='at most so many')
+                        help='at most this many servers')
     parser.add_argument(
         '--rate', type=compute_api.positive(float), default=60,
         metavar='NUMBER',
-        help='at most so many requests a minute (default 60)')
+        help='at most this many requests per minute (default 60)')
     parser.add_argument(
         '--timeout', type=compute_api.positive(float), default=600,
         metavar='SECONDS',
-        help='wait so long for the last to be built (default 600)')
+        help='how long to wait for the last to be built (default 600)')
     parser.add_argument(
         '--password-file', metavar='PATH',
         help='write "server password" lines to this new file, which only you '
-             'can read. Without it the new admin passwords, one for each '
-             'server, are lost: the owners of servers that need one have to '
-             'set another')
+             'can read. Without it the new admin passwords are lost, and '
+             'owners who need one have to set another')
     parser.set_defaults(action=run, local=False)
     return parser
 
@@ -145,9 +144,8 @@ def run(arguments: argparse.Namespace) -> int:
              compute_api.reason(server)] for server in servers]))
     if arguments.dry_run or not servers:
         return 0
-    print('If this is interrupted, go on with those that are left: '
-          '--failed-before %s' % before.isoformat(timespec='seconds'),
-          flush=True)
+    print('If this is interrupted, resume with --failed-before %s'
+          % before.isoformat(timespec='seconds'), flush=True)
     with _open_password_file(arguments.password_file) as passwords:
         results = _rebuild_all(client, servers, arguments.rate,
                                arguments.timeout, passwords)

@@ -13,8 +13,8 @@
 
 """``nova-rescue-ext-manage settle-migration``: where does the guest run?
 
-For a server in rescue that keeps the task of a live migration that nobody runs
-any more, where nova-compute cannot tell by itself.
+For a server in rescue that keeps the task of an abandoned live migration, if
+nova-compute cannot find out by itself.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def add_parser(
     """Add the command to those of the program."""
     parser = commands.add_parser(
         'settle-migration',
-        help='end a live migration in rescue that nobody runs any more, on '
-             'the host where the guest runs')
+        help='end an abandoned live migration of a server in rescue, on the '
+             'host where its guest runs')
     parser.add_argument('server', metavar='SERVER', help='its UUID')
     parser.add_argument('--config-file', action='append', help='of Nova')
     parser.add_argument(
@@ -51,8 +51,8 @@ def add_parser(
              'with virsh list on both hosts')
     parser.add_argument(
         '--older-than', type=int, default=600, metavar='SECONDS',
-        help='leave a migration alone in which something has happened since, '
-             'as somebody may be at work on it (default 600)')
+        help='skip a migration that changed less than SECONDS ago, '
+             'as a service may still be working on it (default 600)')
     parser.set_defaults(action=run, local=True)
     return parser
 
@@ -133,8 +133,8 @@ def _check_stuck(instance: objects.Instance,
     age = min(timeutils.delta_seconds(record.updated_at or record.created_at,
                                       now) for record in (instance, migration))
     if age < older_than:
-        raise _Refused('Something has happened %d seconds ago: somebody may '
-                       'be at work. Wait, or use --older-than.' % age)
+        raise _Refused('It changed %d seconds ago, so a service may still be '
+                       'working on it. Wait, or use --older-than.' % age)
     return migration
 
 
@@ -159,23 +159,23 @@ def _decide(answers: dict[str, bool | None], runs_on: str | None) -> str:
     silent = [host for host, runs in answers.items() if runs is None]
     if len(running) > 1:
         raise _Refused('The guest runs on both hosts, and both write to its '
-                       'disks. Find out which one is used, and destroy the '
-                       'other with virsh; then run the command again.')
+                       'disks. Find out which one is in use, destroy the '
+                       'other with virsh, then run the command again.')
     if runs_on is not None:
         if runs_on not in answers:
             raise _Refused('%s is neither the source nor the destination.'
                            % runs_on)
         if not answers[runs_on] and (running or runs_on not in silent):
-            raise _Refused('The hosts say that it does not run on %s.'
+            raise _Refused('According to the hosts it does not run on %s.'
                            % runs_on)
         return runs_on
     if silent:
-        raise _Refused('%s does not answer. Look there with virsh list, and '
+        raise _Refused('%s does not answer. Check there with virsh list, and '
                        'name the host with --runs-on.' % ' and '.join(silent))
     if not running:
         raise _Refused('The guest runs on neither host. Compare the '
-                       'directories of the server on both. If that on the '
-                       'source is whole, set the state of the server to '
+                       'directories of the server on both. If the one on the '
+                       'source is complete, set the state of the server to '
                        'active and hard reboot it.')
     return running[0]
 

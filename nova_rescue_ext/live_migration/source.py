@@ -13,11 +13,11 @@
 
 """The migration of a rescued server, on its source.
 
-One object answers what Nova does not ask: whether the guest may be moved,
-whether the source's files may be deleted, and what to do instead. nova-compute
-makes it when it begins with a migration; the thread that does the migration
-owns it, and hands it to the thread that waits for libvirt with the data of the
-migration.
+One object decides what Nova does not: whether the guest may be moved, whether
+the files on the source may be deleted, and what to do otherwise. nova-compute
+makes it when it starts a migration. It belongs to the thread that runs the
+migration, which passes it on, with the data of the migration, to the thread
+that waits for libvirt.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ if typing.TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# Seconds from the end of a migration to the end of the call that it is.
+# Seconds to wait, after a migration has ended, for the call to libvirt to end.
 _OPERATION_TIMEOUT = 60
 
-# The attribute of a LibvirtLiveMigrateData by which it is handed on.
+# The attribute of a LibvirtLiveMigrateData by which it is passed on.
 _ATTRIBUTE = '_rescue_ext_migration'
 
 # UUIDs of the migrations that this process is at work on, each with that of
@@ -201,8 +201,8 @@ class Migration(operation.Operation):
 
     def _refuse_to_go_on(self) -> typing.NoReturn:
         raise exception.MigrationError(reason=_(
-            'the migration was aborted, or a restart of nova-compute or '
-            'somebody who reset the state of the server has ended its task'))
+            'the migration was aborted, or its task was ended by a restart of '
+            'nova-compute or by a reset of the state of the server'))
 
     def take_over(self, driver: libvirt_driver.LibvirtDriver,
                   post_method: typing.Callable[..., None],
@@ -257,14 +257,14 @@ class Migration(operation.Operation):
         return True
 
     def _give_up(self, migrate_data: objects.LibvirtLiveMigrateData) -> None:
-        """Roll back what a restart of nova-compute has taken the task from.
+        """Roll back a migration whose task a restart of nova-compute ended.
 
-        What was copied may be stale by now, and the guest another
+        The copies may be stale by now, and the guest a different one
         (hazard: restart-before-migration).
         """
         LOG.warning('The live migration to %(dest)s is not started: it was '
-                    'aborted, or nova-compute was restarted since it was '
-                    'asked for, and the server may be used. Migrate it '
+                    'aborted, or nova-compute was restarted after the '
+                    'request, so that the server may be in use. Migrate it '
                     'again.', {'dest': self._dest}, instance=self._instance)
         try:
             self.roll_back(migrate_data)
@@ -278,10 +278,10 @@ class Migration(operation.Operation):
     def _give_up_deleted(self,
                          migrate_data: objects.LibvirtLiveMigrateData) -> None:
         LOG.warning('The live migration to %(dest)s is not started: the '
-                    'server was deleted since it was asked for. What was '
-                    'copied is removed from %(dest)s. If the server had '
-                    'volumes, check that nothing is attached to them, and '
-                    'that %(dest)s has disconnected them.',
+                    'server was deleted after the request. The copied files '
+                    'are removed from %(dest)s. If the server had volumes, '
+                    'check that nothing is attached to them, and that '
+                    '%(dest)s has disconnected them.',
                     {'dest': self._dest}, instance=self._instance)
         # As if the destination had failed to prepare itself: else Nova looks
         # for the guest on this host first. The destination comes before the
@@ -301,10 +301,10 @@ class Migration(operation.Operation):
             self,
             migrate_data: objects.LibvirtLiveMigrateData
     ) -> typing.Iterator[None]:
-        """In here, QEMU moves the guest.
+        """Let QEMU move the guest in this block.
 
-        A migration that is rolled back to its end is no error. From Nova 32.2
-        the driver raises what QEMU said even then, and the manager sets the
+        A migration that was rolled back completely is no error. From Nova 32.2
+        the driver raises the error of QEMU even then, and the manager sets the
         server to ERROR.
 
         :param migrate_data: the LibvirtLiveMigrateData
@@ -325,7 +325,7 @@ class Migration(operation.Operation):
 
     @contextlib.contextmanager
     def libvirt_moves_it(self) -> typing.Iterator[None]:
-        """In here, libvirt is at it; without an error the guest has moved."""
+        """Let libvirt move the guest in this block; no error means moved."""
         try:
             yield
             self._has_moved = True
@@ -363,11 +363,11 @@ class Migration(operation.Operation):
     def post(self, context: nova_context.RequestContext,
              instance: objects.Instance, dest: str, block_migration: bool,
              migrate_data: objects.LibvirtLiveMigrateData) -> None:
-        """What the driver calls when it takes the guest for moved.
+        """What the driver calls when it considers the guest moved.
 
-        It does so for each guest that is no longer on the source, also if its
-        QEMU has died in the middle of the migration, and Nova then deletes
-        what the destination has a part of (hazard: dead-guest).
+        It does so for every guest that is no longer on the source, even if its
+        QEMU has died during the migration. Nova would then delete what the
+        destination has only a part of (hazard: dead-guest).
         """
         self._libvirt_has_answered.wait(_OPERATION_TIMEOUT)
         if self._has_moved or not domain.is_left_behind(self._driver,
@@ -375,23 +375,23 @@ class Migration(operation.Operation):
             self._post_method(context, instance, dest, block_migration,
                               migrate_data)
             return
-        LOG.error('The guest ended in the middle of its live migration to '
-                  '%(dest)s. The migration is rolled back and the server is '
-                  'off, in rescue on this host: unrescue or rescue it.',
+        LOG.error('The guest died during its live migration to %(dest)s. The '
+                  'migration is rolled back, and the server is in rescue on '
+                  'this host, powered off. Unrescue or rescue it.',
                   {'dest': dest}, instance=instance)
         self.roll_back(migrate_data)
 
     def may_delete_source(self) -> bool:
-        """Whether the destination has all that the source has.
+        """Whether the destination has all files of the source.
 
-        That is the destination's record of the files that it got, and
-        libvirt's word for the disks that QEMU copies.
+        The proof is its own record for the files that it copies, and the
+        success of libvirt for the disks that QEMU copies.
         """
         return not self._needs_proof or (self._is_proven
                                          and self._has_moved)
 
     def is_aborted(self) -> bool:
-        """Whether somebody has aborted it before the guest was moved."""
+        """Whether the migration was aborted before the guest was moved."""
         if not self._has_begun:
             return False  # there was no attempt that an abort could end
         try:

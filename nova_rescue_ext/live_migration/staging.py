@@ -13,10 +13,9 @@
 
 """The folder on the source in which files wait for the destination.
 
-Copies of small files, which go together, and disks that are made independent
-of their base: that is of this host, and the file of that name in the cache of
-the destination may be the output of another mkfs
-(hazard: disks-not-in-the-domain).
+It has copies of small files, which are sent together, and flattened disks: a
+base that this host has made may differ from the file with the same name in the
+image cache of the destination (hazard: disks-not-in-the-domain).
 """
 
 import contextlib
@@ -41,9 +40,9 @@ FOLDER = 'migration' + rescue_files.SUFFIX
 def fill(manifest: manifests.Manifest) -> manifests.Manifest:
     """Put copies of the small files into the folder, if there is room.
 
-    No hard links: most files belong to the user of QEMU, and a kernel with
-    fs.protected_hardlinks gives nobody else a link to them. Nothing of an
-    earlier attempt may go along, so the folder is made anew.
+    Not hard links: most files belong to the user of QEMU, and a kernel with
+    fs.protected_hardlinks lets no other user link them. The folder is made
+    anew, without anything of an earlier attempt.
 
     :param manifest: the Manifest
     :returns: the same, where what could not be copied goes alone
@@ -74,7 +73,7 @@ def _stage(folder: str, directory: str,
 
 def flatten(manifest: manifests.Manifest,
             is_wanted: stoppable.IsWanted) -> manifests.Manifest:
-    """Make the disks that need no base. Holes stay out.
+    """Flatten the disks whose base the destination cannot get.
 
     :param manifest: the Manifest
     :param is_wanted: whether to go on

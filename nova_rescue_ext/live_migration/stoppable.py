@@ -11,10 +11,10 @@
 # under the License.
 
 
-"""Processes that end when nobody wants their result any more.
+"""Processes that are stopped when their result is no longer wanted.
 
 A migration may be aborted, or given up by the source, while gigabytes are
-copied. Nothing tells the one who copies, so that it has to look.
+copied. Nothing tells the process that copies, so it has to be checked.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from nova_rescue_ext import exception
 
 LOG = logging.getLogger(__name__)
 
-# Seconds between two looks during a copy.
+# Seconds between two checks during a copy.
 SECONDS = 10
 
 IsWanted = typing.Callable[[], bool]
@@ -37,10 +37,10 @@ IsWanted = typing.Callable[[], bool]
 @contextlib.contextmanager
 def process(is_wanted: IsWanted) -> typing.Iterator[
         typing.Callable[[subprocess.Popen], None]]:
-    """In here, a process is ended when nobody wants its result any more.
+    """Stop the process in this block when its result is no longer wanted.
 
-    :param is_wanted: called before it, and every few seconds from another
-        thread; what it raises there counts as yes
+    :param is_wanted: called before the block, and every few seconds from
+        another thread, where an exception counts as yes
     :returns: what processutils.execute takes as ``on_execute``
     :raises: CopyUnwanted
     """
@@ -82,5 +82,6 @@ class _Watch:
         try:
             return not self._is_wanted()
         except Exception as exc:
-            LOG.debug('Nobody knows whether a copy is still wanted: %s', exc)
+            LOG.debug('Could not check whether a copy is still wanted: %s',
+                      exc)
             return False
