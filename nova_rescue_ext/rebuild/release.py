@@ -52,6 +52,9 @@ def release(context: nova_context.RequestContext, uuid: str,
         host = _host_of(instance)
         _check_host(instance, host, _is_up(task_manager, cctxt, host),
                     host_is_gone)
+        # First: without a host, nobody would come here again.
+        task_manager.report_client.delete_allocation_for_instance(
+            context, uuid, force=True)
         instance_metadata.forget_left_guest(instance)
         # What it has allocated is released by the next rebuild.
         instance.system_metadata['network_allocated'] = 'False'
@@ -60,8 +63,6 @@ def release(context: nova_context.RequestContext, uuid: str,
             instance.compute_id = None
         instance.save(expected_vm_state=[vm_states.ERROR],
                       expected_task_state=[None])
-    task_manager.report_client.delete_allocation_for_instance(
-        context, uuid, force=True)
     return host
 
 

@@ -170,6 +170,18 @@ class ReleaseTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.rebuilt(self.server)
         self.assertEqual(1, len(self.allocations(self.server)))
 
+    def test_killed_in_the_middle(self):
+        """It can be repeated."""
+        self.look()
+        patch = self.patch(
+            'nova.scheduler.client.report.SchedulerReportClient.'
+            'delete_allocation_for_instance',
+            mock.Mock(side_effect=rebuild_base.Killed))
+        self.assertRaises(rebuild_base.Killed, self.release)
+        patch.stop()
+        self.assertIn('is off host host1', self.release())
+        self.rebuilt(self.server)
+
     def test_guest(self):
         driver = self.computes['host1'].manager.driver
         self.look()
