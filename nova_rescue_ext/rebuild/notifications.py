@@ -65,7 +65,7 @@ def failed(context: nova_context.RequestContext, instance: objects.Instance,
     try:
         latest = objects.InstanceFault.get_latest_for_instance(
             context, instance.uuid)
-        reason = _exception_of(latest) if latest else _unknown('')
+        reason = _reason(instance, latest)
     except Exception:
         LOG.exception('A notification of the failed rebuild was not sent.',
                       instance=instance)
@@ -77,16 +77,21 @@ def failed(context: nova_context.RequestContext, instance: objects.Instance,
                 objects.BlockDeviceMappingList(objects=[]), reason)
 
 
-def _exception_of(a_fault: objects.InstanceFault) -> Exception:
-    """One of the class that tells why, with the words of the fault."""
-    name = (fault.exception_of(a_fault) or '').rpartition('.')
-    found = (getattr(nova_exception, name[2], None)
-             if name[0] == nova_exception.__name__ else None)
-    return (found or _unknown)(a_fault.message)
+def _reason(instance: objects.Instance,
+            latest: objects.InstanceFault | None) -> Exception:
+    """An exception of the class that tells why, with the words of the fault.
 
-
-def _unknown(message: str) -> Exception:
-    return nova_exception.BuildAbortException(message)
+    :param latest: the fault, None if there is none
+    """
+    message = latest.message if latest else ''
+    module, _dot, name = (
+        latest and fault.exception_of(latest) or '').rpartition('.')
+    if module == nova_exception.__name__ and message:
+        # Another release of Nova may have recorded it.
+        return getattr(nova_exception, name,
+                       nova_exception.BuildAbortException)(message)
+    return nova_exception.BuildAbortException(instance_uuid=instance.uuid,
+                                              reason=message)
 
 
 def _notify(context: nova_context.RequestContext, instance: objects.Instance,
