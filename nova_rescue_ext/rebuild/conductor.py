@@ -83,6 +83,42 @@ def schedule_and_build_instances(
                 _try_to_finish(self.report_client, context, uuid, extras)
 
 
+def build_instances(original: nova_types.Original,
+                    self: conductor_manager.ComputeTaskManager,
+                    context: nova_context.RequestContext,
+                    instances: list[objects.Instance], *args: typing.Any,
+                    **kwargs: typing.Any) -> typing.Any:
+    """Try servers on another host, but not one that was rebuilt since.
+
+    While the message waits, a server has no allocation and no host. Somebody
+    who resets its state makes it look as if its build had failed.
+    """
+    if any(_was_rebuilt(context, instance) for instance in instances):
+        # It comes for one server: a host has sent it.
+        LOG.warning('A late message to try this server on another host is '
+                    'dropped, as the server was rebuilt since. Nothing needs '
+                    'to be done.', instance=instances[0])
+        return None
+    return original(context, instances, *args, **kwargs)
+
+
+def _was_rebuilt(context: nova_context.RequestContext,
+                 instance: objects.Instance) -> bool:
+    """Whether the row that a message tells of was replaced."""
+    try:
+        found = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=['system_metadata'])
+        return (instance_metadata.rebuild_attempt(found)
+                != instance_metadata.rebuild_attempt(instance))
+    except exception.InstanceNotFound:
+        return False
+    except Exception:
+        LOG.exception('Whether the server was rebuilt since a host failed to '
+                      'build it cannot be told. It is tried on another host.',
+                      instance=instance)
+        return False
+
+
 def _outdated(context: nova_context.RequestContext,
               build_requests: list[objects.BuildRequest]) -> set[str]:
     """The UUIDs of servers whose message is a doubled or late one.
