@@ -227,7 +227,8 @@ class RacesTest(_TestCase):
             self.api.delete_server(server['id'])
 
         self.before_hard_delete(delete)
-        self.assert_refused(409, self.rebuild(server))
+        # Where cell0 is the default, Nova finds the row, too, and deletes it.
+        self.assertIn(self.rebuild(server).status_code, (404, 409))
         self.assert_gone(server)
         self.assert_nothing_is_left(server)
 
