@@ -91,7 +91,8 @@ def build_instances(original: nova_types.Original,
     """Try servers on another host, but not one that was rebuilt since.
 
     While the message waits, a server has no allocation and no host. Somebody
-    who resets its state makes it look as if its build had failed.
+    who resets its state makes it look as if its build had failed (hazard:
+    late-messages).
     """
     if any(_was_rebuilt(context, instance) for instance in instances):
         # It comes for one server: a host has sent it.

@@ -107,6 +107,8 @@ def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
                attempt: spec_extras.Extras) -> bool:
     """Undo begin(): the row in the cell is the server again.
 
+    Of this attempt only (hazard: slow-rebuild).
+
     :param cell: the CellMapping that has the server's row
     :param attempt: the one that is undone
     :returns: False if somebody has deleted the BuildRequest, and with it the
