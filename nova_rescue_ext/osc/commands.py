@@ -85,6 +85,16 @@ class RebuildServer(command.ShowOne):
             '--port', metavar='<port-id>', action='append', default=[],
             help='Port to attach, likewise (repeat option for more)')
         parser.add_argument(
+            '--security-group', metavar='<security-group>', action='append',
+            default=[],
+            help='Security group, name or ID, for a server of which one is '
+                 'gone (repeat option for more)')
+        parser.add_argument(
+            '--without', metavar='<id>', action='append', default=[],
+            help='ID of a volume, snapshot or image that is gone: the server '
+                 'is built without its block device (repeat option for '
+                 'more)')
+        parser.add_argument(
             '--wait', action='store_true',
             help='Wait until the server is active; if it fails, say why')
         return parser
@@ -127,7 +137,7 @@ class RebuildServer(command.ShowOne):
 
     def _parameters(self,
                     parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
-        parameters = {}
+        parameters: dict[str, typing.Any] = {}
         if parsed_args.image:
             parameters['imageRef'] = plugin.clients(self.app).image.find_image(
                 parsed_args.image, ignore_missing=False).id
@@ -137,4 +147,9 @@ class RebuildServer(command.ShowOne):
                     + [{'port': port} for port in parsed_args.port])
         if networks:
             parameters['networks'] = networks
+        if parsed_args.security_group:
+            parameters['security_groups'] = [
+                {'name': group} for group in parsed_args.security_group]
+        if parsed_args.without:
+            parameters['without_block_devices'] = parsed_args.without
         return parameters

@@ -74,6 +74,13 @@ class RebuildServerTest(base.CommandTestCase):
         self.assertEqual(['compute 2.84, compute-rescue latest'],
                          self.asked())
 
+    def test_what_is_gone(self):
+        self.rebuild('--security-group', 'web', '--without', 'one',
+                     '--without', 'two')
+        self.assertEqual({'rebuild': {
+            'security_groups': [{'name': 'web'}],
+            'without_block_devices': ['one', 'two']}}, self.body())
+
     def test_chosen_version(self):
         self.assertRaisesRegex(exceptions.CommandError, '1.2 or greater',
                                self.rebuild, version='1.1')
