@@ -17,9 +17,9 @@ from nova.compute import utils as compute_utils
 from nova import context as nova_context
 from nova.db.main import api as main_db_api
 from nova import exception
-from nova import objects
 from oslo_db import exception as db_exc
 
+from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import rebuild_base
 from tests.functional import test_rebuild_parameters
 
@@ -298,9 +298,10 @@ class ConductorTest(_TestCase):
         self.add_capacity()
         calls = self.fail_second()
         self.create(min_count=2)
-        for server in self.api.get_servers():
-            objects.RequestSpec.get_by_instance_uuid(
-                self.context, server['id'])
+        servers = [server['id'] for server in self.api.get_servers()]
+        # They are put back after the servers have been set to ERROR.
+        self.await_true(lambda: set(spec_extras.read_texts(
+            self.context, servers)) == set(servers))
         self.assertEqual(2, len(calls))
 
 

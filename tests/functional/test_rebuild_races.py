@@ -316,7 +316,7 @@ class RacesTest(_TestCase):
             raise exception.PortLimitExceeded()
 
         self.interrupt(server, fail)
-        self.assert_refused(409, self.rebuild(server), 'undone')
+        self.assert_refused(409, self.rebuild(server), 'took so long')
         self.assertEqual(('ERROR', 1), (
             self.api.get_server(server['id'])['status'],
             self.count_rows(server)))
