@@ -34,7 +34,8 @@ class Entry(typing.NamedTuple):
 
 # What is never left open because stock Nova does it, or something else fails.
 _COSTS_DATA = (
-    'two guests|the content of|the disk|a volume was deleted|done with rights|'
+    'two guests|a guest on|the content of|the disk|a volume was deleted|'
+    'done with rights|'
     'deleted, but there is a domain|no way out|cannot be deleted|harness|'
     'not at rest')
 
