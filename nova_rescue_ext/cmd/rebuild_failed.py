@@ -72,8 +72,8 @@ def add_parser(
         'rebuild-failed', help='rebuild servers that never booted')
     compute_api.add_arguments(parser)
     parser.add_argument('--reason', metavar='TEXT',
-                        help='only where the fault has this text, or this '
-                             'reason (no_host, quota, ...)')
+                        help='only servers whose fault contains this text, '
+                             'or this reason (no_host, quota, ...)')
     parser.add_argument('--flavor', metavar='NAME',
                         help='only servers of this flavor')
     parser.add_argument('--aggregate', metavar='NAME',

@@ -25,20 +25,20 @@ def add_parser(
     """Add the command to those of the program."""
     parser = commands.add_parser(
         'rebuild-release',
-        help='have a server rebuilt that never booted, and that a host has '
-             'not given up')
+        help='let a server be rebuilt that never booted but is still assigned '
+             'to a host')
     parser.add_argument('server', metavar='SERVER', help='its UUID')
     parser.add_argument(
         '--host-is-gone', action='store_true',
-        help='you know that the host runs no guest and never will: needed '
-             'where nova-compute does not run')
+        help='the host runs no guest of it and never will; needed if its '
+             'nova-compute is down')
     parser.add_argument('--config-file', action='append', help='of Nova')
     parser.set_defaults(action=run, local=True)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Take a server off the host that has not given it up.
+    """Take a never-booted server off its host.
 
     :returns: the exit code, 0
     :raises: Refused

@@ -13,11 +13,11 @@
 
 """Rebuild of servers that never booted (spec: rebuild-in-cell0).
 
-A server whose creation failed is built again under its own UUID, with all that
-its owner asked for. Start reading at :mod:`nova_rescue_ext.rebuild.api`, which
-has the steps in their order. ``wsgi`` and ``api`` run in nova-api,
-``conductor`` in nova-conductor; ``spec_extras`` is what both keep for later,
-``database`` all that is written by hand.
+A server whose creation failed is built again under its own UUID, with
+everything that its owner requested. Start reading at
+:mod:`nova_rescue_ext.rebuild.api`, which has the steps in order. ``wsgi`` and
+``api`` run in nova-api, ``conductor`` in nova-conductor. ``spec_extras`` holds
+what both keep for later, and ``database`` all that is written by hand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nova import objects
 
 
 def never_booted(instance: objects.Instance) -> bool:
-    """Whether a server's creation failed.
+    """Whether the creation of a server failed.
 
     :param instance: an Instance
     """
@@ -36,7 +36,7 @@ def never_booted(instance: objects.Instance) -> bool:
 
 
 def is_on_no_host(instance: objects.Instance) -> bool:
-    """Whether no host has a never-booted server, or a guest of it.
+    """Whether a server never booted and is assigned to no host.
 
     :param instance: an Instance
     """

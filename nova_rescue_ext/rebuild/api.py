@@ -144,7 +144,7 @@ class Rebuild:
         self.send_to_conductor()
 
     def find_server(self) -> None:
-        """Read all that is known of the server, from its cell and beside."""
+        """Read all that is known of the server."""
         self._server = failed_server.FailedServer(self._context,
                                                   self._looked_up,
                                                   self._request.without)
@@ -153,7 +153,7 @@ class Rebuild:
         nova_context.set_target_cell(self._context, None)
 
     def check_server(self) -> None:
-        """Refuse a server that somebody may be at work on, or may not have."""
+        """Refuse a server that is in use, or that the caller may not have."""
         server = self._server
         server.check_at_rest(self._context)
         server.check_asked_of_no_host(self._context,
@@ -163,7 +163,7 @@ class Rebuild:
                                  self._request.key_name)
 
     def prepare_build(self) -> None:
-        """Make the objects to build with, and see that they may be used."""
+        """Make the objects to build with, and check that they may be used."""
         build = new_build.NewBuild(self._api, self._context, self._server,
                                    self._request)
         build.prepare()
@@ -172,7 +172,7 @@ class Rebuild:
         self._build = build
 
     def check_volumes(self) -> None:
-        """See that each volume that exists can be had, and is not deleted."""
+        """Check that the server may have each volume that exists."""
         build = self._build
         block_devices.check_left_out(
             self._context, self._api.image_api, self._api.volume_api,
@@ -209,7 +209,7 @@ class Rebuild:
             raise self._why_there_is_a_build_request()
         except db_exc.DBError:
             with excutils.save_and_reraise_exception() as reraise:
-                # Was the answer lost, or the question?
+                # Maybe only the answer was lost.
                 reraise.reraise = not self._has_begun(attempt)
 
     def _why_there_is_a_build_request(self) -> exception.RebuildRefused:
@@ -219,9 +219,9 @@ class Rebuild:
         if mapping.cell_mapping is None:
             return exception.AlreadyRebuilding()
         LOG.warning('The server has a BuildRequest although it is in cell %s. '
-                    'If that lasts, a conductor has died while it buried the '
-                    'server: "nova-rescue-ext-manage rebuild-interrupted" '
-                    'repairs it.', mapping.cell_mapping.identity,
+                    'If that lasts, a conductor died while it buried the '
+                    'server: run "nova-rescue-ext-manage '
+                    'rebuild-interrupted".', mapping.cell_mapping.identity,
                     instance_uuid=self._uuid)
         return exception.BurialInterrupted()
 
@@ -233,7 +233,7 @@ class Rebuild:
                 self._context, self._uuid)
             return True
         except db_exc.DBError:
-            LOG.exception('Nobody can say whether the rebuild of the server '
+            LOG.exception('It is not known whether the rebuild of the server '
                           'has begun, as the API database does not answer. '
                           'If the server stays in BUILD, '
                           '"nova-rescue-ext-manage rebuild-interrupted" '
@@ -241,10 +241,9 @@ class Rebuild:
             raise exception.RebuildUndecided()
 
     def reserve_volumes(self) -> None:
-        """Reserve volumes for the server that are not.
+        """Reserve the volumes that are not reserved for the server.
 
-        Not before, as whoever loses against another rebuild would leave them
-        reserved.
+        Not earlier: a rebuild that loses to another would leave them reserved.
         """
         if not self._not_reserved:
             return
@@ -253,7 +252,7 @@ class Rebuild:
             if bdm in self._not_reserved:
                 block_devices.reserve(self._context, self._api.volume_api,
                                       self._server.instance, row, bdm)
-        # Whoever deletes the server now has to find them.
+        # A DELETE from now on has to find them.
         self._build_request.block_device_mappings = self._build.bdms
         self._build_request.save()
 
@@ -287,7 +286,7 @@ class Rebuild:
         self._build.release_ports()
 
     def check_quota(self) -> None:
-        """Refuse what the quota of the server's project has no room for.
+        """Refuse what exceeds the quota of the server's project.
 
         :raises: OverQuota
         """
@@ -306,18 +305,18 @@ class Rebuild:
                 raise exception.ServerChanged()
             except db_exc.DBError:
                 with excutils.save_and_reraise_exception() as reraise:
-                    # Was the answer lost, or the question?
+                    # Maybe only the answer was lost.
                     reraise.reraise = self._has_row(cctxt)
 
     def _has_row(self, context: nova_context.RequestContext) -> bool:
         try:
             return database.has_row(context, self._uuid)
         except db_exc.DBError:
-            # Undone, it would be lost if the row is gone.
-            LOG.exception('The row of the server in cell %s may have been '
-                          'deleted or not, as the database does not answer. '
-                          'The server stays in BUILD. When the database is '
-                          'back, "nova-rescue-ext-manage '
+            # Undoing it would lose the server if the row is gone.
+            LOG.exception('It is not known whether the row of the server in '
+                          'cell %s was deleted, as the database does not '
+                          'answer. The server stays in BUILD. When the '
+                          'database is back, "nova-rescue-ext-manage '
                           'rebuild-interrupted" finishes or undoes the '
                           'rebuild.', self._server.cell.identity,
                           instance_uuid=self._uuid)
@@ -378,7 +377,7 @@ class Rebuild:
         build, request = self._build, self._request
         notifications.started(self._context, self._build_request.instance,
                               build.bdms)
-        LOG.info('The server never booted and is built again; it was in cell '
+        LOG.info('Rebuilding the server, which never booted and was in cell '
                  '%s.', self._server.cell.identity, instance_uuid=self._uuid)
         try:
             self._api.compute_task_api.rebuild_instance_in_cell0(
@@ -387,7 +386,7 @@ class Rebuild:
                 build.bdms, build.tags)
         except Exception:
             # It may have been delivered: never send it again by itself.
-            LOG.exception('The message to build this server was perhaps not '
+            LOG.exception('The message to build this server may not have been '
                           'delivered. If the server stays in BUILD, its '
                           'owner can delete it, and "nova-rescue-ext-manage '
                           'rebuild-interrupted" can finish or undo the '

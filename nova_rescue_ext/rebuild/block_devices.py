@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The block devices of a server that never booted, as they were asked for."""
+"""The block devices of a server that never booted, as requested."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _BlockDevices: typing.TypeAlias = 'list[objects.BlockDeviceMapping]'
 
 def read(context: nova_context.RequestContext,
          instance_uuid: str) -> _BlockDevices:
-    """Read the block devices, whatever the failed build has done to them.
+    """Read the block devices, regardless of what the failed build did to them.
 
     :param context: a RequestContext that is targeted at the server's cell
     :returns: a list of BlockDeviceMapping, oldest first, also deleted ones
@@ -174,7 +174,7 @@ def check_sources(context: nova_context.RequestContext, image_api: glance.API,
                   bdms: typing.Iterable[objects.BlockDeviceMapping]) -> None:
     """Check what Nova makes volumes from when it builds the server.
 
-    But for the root volume, which has been checked as the image was chosen.
+    Except for the root volume, which is checked when the image is chosen.
 
     :param bdms: the BlockDeviceMappings to build with
     :raises: ClaimRefused; InvalidBDMVolume; SnapshotLost
@@ -250,7 +250,7 @@ def _identity(bdm: objects.BlockDeviceMapping) -> tuple[typing.Any, ...]:
 def check(context: nova_context.RequestContext, volume_api: cinder.API,
           instance: objects.Instance,
           bdms: typing.Iterable[objects.BlockDeviceMapping]) -> _BlockDevices:
-    """See that each volume can be had.
+    """Check that the server may have each volume.
 
     :param instance: the Instance
     :param bdms: new BlockDeviceMappings: one whose volume is gone is changed

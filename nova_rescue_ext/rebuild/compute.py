@@ -11,12 +11,12 @@
 # under the License.
 
 
-"""Builds in nova-compute: what a failed one must leave, and what it may.
+"""Builds in nova-compute: what a failed one keeps, and what it may leave.
 
-A failed rebuild must leave the volumes that existed before it. If it cannot
-clean up it may leave its guest: Nova forgets the host, and a rebuild would
-start a second guest on the same volumes and ports. That is recorded with the
-server until the host is seen to have no guest.
+A failed rebuild must keep the volumes that existed before it. If its clean-up
+fails it may leave its guest: Nova forgets the host, and a rebuild would start
+a second guest on the same volumes and ports. That is recorded with the server
+until the host has no such guest.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if typing.TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# Seconds between two looks for guests of failed builds.
+# Seconds between two searches for guests of failed builds.
 INTERVAL = 600
 INTERVAL_AFTER_FAILURE = 60
 
@@ -92,7 +92,7 @@ def do_build_and_run_instance(
         security_groups: objects.SecurityGroupList,
         block_device_mapping: objects.BlockDeviceMappingList,
         *args: typing.Any, **kwargs: typing.Any) -> str:
-    """Build a server, and tell what became of it if that was a rebuild."""
+    """Build a server, and notify of the result if that was a rebuild."""
     try:
         result = original(context, instance, image, request_spec,
                           filter_properties, admin_password, injected_files,
@@ -141,10 +141,10 @@ def shutdown_instance(original: nova_types.Original,
                     and _may_have_guest(self.driver, instance)):
                 instance_metadata.record_left_guest(instance, self.host)
                 LOG.error('The guest of a failed build may be left on this '
-                          'host. The server is not rebuilt until it is gone: '
-                          'remove it, and nova-compute sees that within %d '
-                          'minutes, or when it is started.', INTERVAL // 60,
-                          instance=instance)
+                          'host. The server cannot be rebuilt until you '
+                          'remove it; nova-compute notices that within %d '
+                          'minutes, or when it is restarted.',
+                          INTERVAL // 60, instance=instance)
 
 
 def _is_being_built(instance: objects.Instance) -> bool:
@@ -156,8 +156,8 @@ def _may_have_guest(driver: virt_driver.ComputeDriver,
                     instance: objects.Instance) -> bool:
     """Whether a host has a guest, or cannot tell.
 
-    The one of Nova's methods may answer from a cache or not be there, the
-    other says no if the hypervisor does not answer.
+    One of Nova's methods may not exist or may answer from a cache; the other
+    says no if the hypervisor does not answer.
     """
     try:
         return (driver.instance_exists(instance)
@@ -165,7 +165,7 @@ def _may_have_guest(driver: virt_driver.ComputeDriver,
     except NotImplementedError:
         return False
     except Exception:
-        LOG.exception('The hypervisor does not tell whether this host has a '
+        LOG.exception('The hypervisor did not answer whether this host has a '
                       'guest of the server.', instance=instance)
         return True
 
@@ -175,19 +175,19 @@ def update_available_resource_for_node(original: nova_types.Original,
                                        context: nova_context.RequestContext,
                                        nodename: str,
                                        startup: bool = False) -> None:
-    """Nova's periodic look at what is used on the host, also at its start."""
+    """Look for guests in Nova's periodic resource update, also at start."""
     original(context, nodename, startup=startup)
     try:
         _look_for_guests(self, context)
     except Exception:
-        LOG.exception('The guests of failed builds could not be looked for. '
-                      'Servers that failed to be built here may be refused '
-                      'to be rebuilt until that succeeds.')
+        LOG.exception('Guests of failed builds could not be looked for. '
+                      'Until that succeeds, rebuilds of servers that failed '
+                      'on this host may be refused.')
 
 
 def _look_for_guests(manager: compute_manager.ComputeManager,
                      context: nova_context.RequestContext) -> None:
-    """Look, but for all nodes of a host at once: it may have a thousand."""
+    """Look once for all nodes of a host, which may have a thousand."""
     watch = _last_look.get(manager)
     if watch is not None and not watch.expired():
         return
@@ -225,9 +225,8 @@ def _record_whether_there_is_a_guest(instance: objects.Instance, host: str,
     try:
         if has_guest:
             LOG.warning('The guest of a failed build may still be on this '
-                        'host. The server is not rebuilt until it is gone: '
-                        'remove it.',
-                        instance=instance)
+                        'host. The server cannot be rebuilt until you remove '
+                        'it.', instance=instance)
         if instance.host is None:
             if has_guest:
                 return
@@ -238,8 +237,8 @@ def _record_whether_there_is_a_guest(instance: objects.Instance, host: str,
         instance.save(expected_vm_state=[vm_states.ERROR],
                       expected_task_state=[None])
         if not has_guest:
-            LOG.info('This host has no guest of a server that failed to be '
-                     'built here.', instance=instance)
+            LOG.info('This host has no guest of the server, which failed to '
+                     'build here.', instance=instance)
     except (exception.InstanceNotFound, exception.InstanceUpdateConflict):
         pass  # it was deleted or is being rebuilt
     finally:

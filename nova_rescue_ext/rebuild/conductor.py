@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Builds in nova-conductor: what a rebuild needs of them."""
+"""Builds in nova-conductor: keep what a rebuild needs."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ def _outdated(context: nova_context.RequestContext,
             request.instance_uuid: instance_metadata.rebuild_attempt(
                 request.instance) for request in build_requests})
     except Exception:
-        LOG.exception('Whether these servers are in a cell already cannot be '
-                      'read from the API database. They are built.')
+        LOG.exception('The API database did not answer whether these servers '
+                      'are already in a cell. They are built.')
         return set()
 
 
@@ -167,7 +167,7 @@ def _keep_extras(
 def _try_to_finish(report_client: report.SchedulerReportClient,
                    context: nova_context.RequestContext, uuid: str,
                    extras: spec_extras.Extras) -> None:
-    """Finish, and never raise: it must not hide why a build failed."""
+    """Finish, but never raise, which would hide why a build failed."""
     try:
         finish_attempt(report_client, context, uuid, extras)
     except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
@@ -263,9 +263,9 @@ def _read_texts(context: nova_context.RequestContext,
         return spec_extras.read_texts(context, uuids)
     except Exception:
         # Nova's clean-up sets the servers to ERROR.
-        LOG.exception('The RequestSpecs of these servers cannot be read, and '
-                      'are lost with their build. Servers without one cannot '
-                      'be rebuilt, only deleted: %s', ', '.join(uuids))
+        LOG.exception('The RequestSpecs of these servers cannot be read and '
+                      'are lost as their build failed. The servers can only '
+                      'be deleted, not rebuilt: %s', ', '.join(uuids))
         return {}
 
 
@@ -277,8 +277,8 @@ def _restore_texts(context: nova_context.RequestContext,
         spec_extras.restore_texts(context, texts)
     except Exception:
         LOG.exception('The RequestSpecs of these servers, whose build failed, '
-                      'are lost. Servers without one cannot be rebuilt, only '
-                      'deleted: %s', ', '.join(texts))
+                      'could not be restored. The servers can only be '
+                      'deleted, not rebuilt: %s', ', '.join(texts))
 
 
 def _is_none_asked_of_a_host(exc: Exception,
@@ -302,6 +302,6 @@ def _delete_allocations(self: conductor_manager.ComputeTaskManager,
                 context, spec.instance_uuid, force=True)
         except Exception:
             LOG.exception('The build failed, and the allocation of the server '
-                          'is left in placement. It cannot be rebuilt until '
-                          'you delete it there.',
+                          'is left in placement. The server cannot be rebuilt '
+                          'until you delete the allocation.',
                           instance_uuid=spec.instance_uuid)

@@ -103,7 +103,7 @@ class FailedServer:
         self.left_out += left_out
 
     def check_at_rest(self, context: nova_context.RequestContext) -> None:
-        """Refuse while somebody may still be at work on the server.
+        """Refuse while a service may still be working on the server.
 
         :raises: InstanceInvalidState; RebuildRefused
         """
@@ -121,13 +121,13 @@ class FailedServer:
                 host=host_names.after(context, instance.host))
         host = instance_metadata.host_with_left_guest(instance)
         if host is not None:
-            LOG.warning('The rebuild is refused, as host %s may have a guest '
-                        'of the server, which it failed to remove.', host,
-                        instance=instance)
+            LOG.warning('The rebuild is refused, as host %s may still have a '
+                        'guest of the server: it could not clean up after the '
+                        'failed build.', host, instance=instance)
             raise exception.GuestMayBeLeft()
         if self.cell.is_cell0():
             return
-        # A conductor or compute sets ERROR before it has cleaned up.
+        # nova-conductor and nova-compute set ERROR before they clean up.
         quiet = CONF.rescue_ext.rebuild_quiet_period
         if instance.system_metadata.get('network_allocated') == 'True':
             # Nobody tries again if Neutron fails: the rebuild frees the ports.

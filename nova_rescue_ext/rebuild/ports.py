@@ -37,7 +37,7 @@ class LeftPorts:
     :param instance: the Instance
     :param named: ids of all ports that were ever named for the server, None if
         that was not kept: no port is deleted then
-    :ivar named: ids of those that somebody named
+    :ivar named: IDs of those that were named in a request
     :ivar made_by_nova: ids of the others
     """
 

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""May a server that never booted be built: the quota of its project."""
+"""The quota of the project, for the rebuild of a server that never booted."""
 
 from __future__ import annotations
 

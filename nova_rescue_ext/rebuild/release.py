@@ -11,12 +11,12 @@
 # under the License.
 
 
-"""Servers that never booted, and that a host has not given up.
+"""Servers that never booted but are still assigned to a host.
 
-nova-compute was killed in the middle of a build, or could not clean up after
-it: the host may have a guest of the server. nova-compute looks for such guests
-and records with the server that there is none. Then, or if the host is gone
-for good, an operator takes the server off the host.
+nova-compute was killed during a build, or could not clean up after it, so the
+host may have a guest of the server. nova-compute looks for such guests, and
+records with the server that there is none. Then, or if the host is gone for
+good, an operator takes the server off the host.
 """
 
 from nova.compute import vm_states
@@ -32,7 +32,7 @@ from nova_rescue_ext import rebuild
 
 def release(context: nova_context.RequestContext, uuid: str,
             host_is_gone: bool) -> str:
-    """Take a server off the host that has not given it up.
+    """Take a never-booted server off its host.
 
     :param context: an admin RequestContext
     :param uuid: of the server
@@ -93,7 +93,7 @@ def _is_up(task_manager: manager.ComputeTaskManager,
 
 def _check_host(instance: objects.Instance, host: str, is_up: bool,
                 host_is_gone: bool) -> None:
-    """See that the host has no guest, by what it says or the operator."""
+    """Check that the host has no guest, or that the operator says so."""
     if host_is_gone:
         if is_up:
             raise exception.CannotRelease(
@@ -106,7 +106,7 @@ def _check_host(instance: objects.Instance, host: str, is_up: bool,
                    'use --host-is-gone.' % host)
     if not instance_metadata.has_no_guest_on(instance, host):
         raise exception.CannotRelease(
-            reason='Host %s has a guest of it, or has not looked yet: it '
-                   'looks when nova-compute is started, and every ten '
-                   'minutes. See "virsh list --all" there, remove what there '
-                   'is, and restart nova-compute.' % host)
+            reason='Host %s has a guest of it, or has not looked yet, which '
+                   'it does when nova-compute starts, and every ten minutes. '
+                   'Check "virsh list --all" there, remove the guest, and '
+                   'restart nova-compute.' % host)
