@@ -14,6 +14,7 @@
 from unittest import mock
 
 import fixtures
+from nova import exception as nova_exception
 from nova import objects
 from oslo_utils.fixture import uuidsentinel as uuids
 import testtools
@@ -117,6 +118,21 @@ class LeaveOffTest(RescueTestCase):
         self.addCleanup(self.rescue.end_turn)
         self.rescue.roll_back()
         self.assertTrue(self.restore.call_args[1]['start'])
+
+
+class SecondRescueTest(RescueTestCase):
+    """The guest became that of a rescue since it was last looked at."""
+
+    def test_nothing_is_removed(self):
+        remove = self.patch('rescue.operation.rescue_files.remove')
+        self.patch('rescue.operation.guests.is_in_rescue', lambda *args: True)
+        self.patch('rescue.operation.Rescue.take_turn')
+        self.assertRaises(nova_exception.InstanceNotRescuable,
+                          self.rescue.remove_earlier)
+        self.rescue.roll_back()
+        remove.assert_not_called()
+        self.remove.assert_not_called()
+        self.restore.assert_not_called()
 
 
 class PowerOffTest(RescueTestCase):
