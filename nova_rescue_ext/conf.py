@@ -67,15 +67,15 @@ activated.
     cfg.StrOpt(
         'default_rescue_image',
         help="""
-The id of the image that a server is rescued with when the request names none.
-A name instead of an id keeps the package from being activated.
+The ID of the image that a server is rescued with if the request names none. A
+name instead of an ID keeps the package from being activated.
 
-A rescue system of the cloud's own spares its users the worst mistake: the base
-image of a server has the same file-system UUIDs as its broken root disk, and
-what boots is then the broken disk. From compute-rescue 1.1.
+A dedicated rescue image saves users from the worst mistake: the base image of
+a server has the same file-system UUIDs as its broken root disk, so that the
+broken disk may be what boots. From compute-rescue 1.1.
 
-An image that a user's project cannot see is read with the credentials in
-``[service_user]``; so it need not be public. When this option is not set,
+The image need not be public: if the project of a user cannot see it, it is
+read with the credentials in ``[service_user]``. If this option is not set,
 ``[libvirt] rescue_image_id`` is used, which has no effect in stock Nova.
 
 Used by nova-api. nova-compute needs ``[service_user]`` for an image that is
@@ -106,12 +106,13 @@ Used by nova-compute; set it to the same value on all hosts.
         default=15,
         min=0,
         help="""
-How long a server whose build failed on a host is left alone, in seconds.
+How long to refuse the rebuild of a server whose build failed on a host, in
+seconds.
 
-nova-compute and nova-conductor set such a server to ERROR before they have
-released its ports and its allocation. A rebuild within this time after the
-last change of the server is answered with 409. It does not concern servers
-that no host was found for: those are complete when they become visible.
+nova-compute and nova-conductor set such a server to ERROR before they release
+its ports and its allocation. A rebuild within this time after the last change
+of the server is answered with 409. Servers for which no host was found can be
+rebuilt at once.
 
 Used by nova-api.
 """),
@@ -125,12 +126,12 @@ Before it touches anything, the package compares the source of every Nova
 function that it overrides or relies on with the Nova releases that it was
 tested on. If one differs, nothing is activated, the service runs as stock
 Nova, and an ERROR line names the difference. With this option the package is
-activated all the same, with a WARNING, as long as every function exists and
+activated nevertheless, with a WARNING, as long as every function exists and
 takes the arguments that the package expects.
 
-You may want this on a Nova that your distribution has patched, after you have
-read the output of ``nova-rescue-ext-status overrides`` and the patches. You do
-not want it on a Nova series that the package does not support.
+Only use this on a Nova that your distribution has patched, after reading the
+output of ``nova-rescue-ext-status overrides`` and the patches. Never use it on
+a Nova series that the package does not support.
 """),
 ]
 
@@ -146,8 +147,8 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 def check_values(conf: cfg.ConfigOpts) -> None:
     """Check that every option can be used.
 
-    One that cannot falls back to its default: services log all their options
-    at start, and would end over it.
+    One that cannot is reset to its default: services log all their options at
+    start, which would fail.
 
     :raises: ValueError
     """

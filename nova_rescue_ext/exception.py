@@ -43,11 +43,11 @@ class RescueExtException(nova_exception.NovaException):
 
 
 class TaskEnded(RescueExtException):
-    """A message to nova-compute came when its task had ended."""
+    """A message reached nova-compute after its task had ended."""
 
-    msg_fmt = N_('nova-compute did not %(action)s the server: a restart of '
-                 'nova-compute, or somebody who reset the state of the '
-                 'server, had ended the task before.')
+    msg_fmt = N_('nova-compute did not %(action)s the server: its task had '
+                 'already been ended by a restart of nova-compute or by a '
+                 'reset of its state.')
 
 
 # nova.api.openstack.wsgi:Resource._process_stack answers this class with 400,
@@ -217,7 +217,7 @@ class RebuildInterrupted(RescueExtException):
 
 
 class Overtaken(RescueExtException):
-    """A rebuild was undone, or has gone on, while somebody was slow."""
+    """A rebuild was undone, or has gone on, during a slow request."""
 
     msg_fmt = N_('The rebuild of the server was undone, or has gone on, in '
                  'the meantime.')
@@ -270,7 +270,7 @@ class ServerIsBeingBuilt(RebuildRefused):
 
 
 class AlreadyRebuilding(RebuildRefused):
-    """Somebody else made the BuildRequest first."""
+    """Another rebuild made the BuildRequest first."""
 
     msg_fmt = N_('The server is already being rebuilt or deleted.')
 
@@ -460,20 +460,20 @@ class BootSnapshotLost(RebuildRefused):
 
 
 class NoSuchBlockDevice(RebuildRefused):
-    """The owner wants to go on without something that the server has not."""
+    """The request names something that is no block device of the server."""
 
-    msg_fmt = N_('The server has no block device, other than the one that it '
-                 'boots from, that is or is made from %(ids)s. Take it out of '
+    msg_fmt = N_('Apart from its boot device, the server has no block device '
+                 'that is, or is made from, %(ids)s. Remove it from '
                  '"without_block_devices".')
     code = 400
 
 
 class BlockDeviceNotGone(RebuildRefused):
-    """The owner wants to go on without something that is there."""
+    """The request names a block device that still exists."""
 
-    msg_fmt = N_('%(id)s exists, and the server gets it. Take it out of '
-                 '"without_block_devices"; what the server is not to have '
-                 'can be detached when it runs.')
+    msg_fmt = N_('%(id)s exists, so the server gets it. Remove it from '
+                 '"without_block_devices"; you can detach it once the server '
+                 'runs.')
     code = 400
 
 

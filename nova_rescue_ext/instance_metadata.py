@@ -93,11 +93,13 @@ _NO_GUEST_ON = PREFIX + 'no_guest_on'
 class RescueRecord(typing.NamedTuple):
     """What a server was rescued with.
 
-    ``image_id``, ``kernel_id`` and ``ramdisk_id`` are ids of images, the last
-    two None if the rescue system boots from its disk; ``mode`` is LEGACY or
-    STABLE (spec: stable-device-rescue); ``vm_state`` is the state before the
-    rescue, and ``guest`` whether the guest ran then, RUNNING or OFF: both are
-    None in a record that was written before there were these fields.
+    :ivar image_id: the ID of the rescue image
+    :ivar kernel_id: the ID of the kernel; None if the rescue system boots from
+        its disk
+    :ivar ramdisk_id: the ID of the ramdisk, or None
+    :ivar mode: LEGACY or STABLE (spec: stable-device-rescue)
+    :ivar vm_state: the state before the rescue; None in old records
+    :ivar guest: RUNNING or OFF before the rescue; None in old records
     """
 
     image_id: typing.Optional[str]
@@ -167,9 +169,9 @@ def record_rescue(instance: 'objects.Instance', image_id: str | None,
 def rescue_of(instance: 'objects.Instance') -> RescueRecord | None:
     """The record of a server that is in rescue.
 
-    None unless the server's state is RESCUED: what is left of a rescue whose
-    server was reset or rebuilt since means nothing (hazard: stale-record).
-    None, too, if the server was rescued by a Nova without this package.
+    None unless the state of the server is RESCUED: after a reset or a rebuild
+    an old record means nothing (hazard: stale-record). Also None if stock Nova
+    rescued the server.
 
     :param instance: the Instance
     :returns: a RescueRecord or None
@@ -192,7 +194,7 @@ def recorded_image_id(instance: 'objects.Instance') -> str | None:
 
 
 def ran_before_rescue(instance: 'objects.Instance') -> bool:
-    """Whether the guest of a server in the task of its rescue ran before it.
+    """Whether the guest of a server that is being rescued ran before that.
 
     :param instance: the Instance, whose state is that before the rescue
     """
@@ -217,7 +219,7 @@ def forget_rescue(instance: 'objects.Instance') -> None:
 def request_rescue(instance: 'objects.Instance',
                    version: microversion_parse.Version,
                    offered_image: str | None = None) -> None:
-    """Tell nova-compute what was asked for. Nova saves the instance.
+    """Tell nova-compute what was requested. Nova saves the instance.
 
     :param instance: the Instance
     :param version: the ``compute-rescue`` version of the request
@@ -231,7 +233,7 @@ def request_rescue(instance: 'objects.Instance',
 
 
 def has_record(instance: 'objects.Instance') -> bool:
-    """Whether a rescue is recorded, of whatever state the server is in.
+    """Whether a rescue is recorded, whatever the state of the server is.
 
     :param instance: the Instance
     """
@@ -239,13 +241,12 @@ def has_record(instance: 'objects.Instance') -> bool:
 
 
 def forget_rescue_request(instance: 'objects.Instance') -> None:
-    """Forget what an earlier rescue was asked for. Nova saves the instance.
+    """Forget what an earlier rescue requested. Nova saves the instance.
 
     :param instance: the Instance
     """
     metadata = instance.system_metadata
-    # Every rescue comes here: one look, and nothing else if there is nothing.
-    # An offered image is never without a version.
+    # Every rescue calls this. An offered image never comes without a version.
     if _VERSION in metadata:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
@@ -253,7 +254,7 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
 
 def rescue_asks_for(instance: 'objects.Instance',
                     version: microversion_parse.Version) -> bool:
-    """Whether the rescue was asked for with a ``compute-rescue`` version.
+    """Whether the rescue was requested with a ``compute-rescue`` version.
 
     :param instance: the Instance
     :param version: the lowest version that counts
@@ -265,10 +266,10 @@ def rescue_asks_for(instance: 'objects.Instance',
 
 def is_offered_image(instance: 'objects.Instance',
                      image_id: str | None) -> bool:
-    """Whether an image is to be read with the operator's rights.
+    """Whether to read an image with the operator's rights.
 
     Only the one that was offered: a nova-api without the package checks no
-    image, and knows nothing of an offer of an earlier rescue.
+    image, and leaves the offer of an earlier rescue.
 
     :param instance: the Instance
     :param image_id: the id of the image, or None
@@ -279,7 +280,7 @@ def is_offered_image(instance: 'objects.Instance',
 
 def request_previous_state(instance: 'objects.Instance',
                            wanted: bool) -> None:
-    """Tell nova-compute which state an unrescue is to end in.
+    """Tell nova-compute in which state an unrescue should end.
 
     The caller saves the instance.
 
@@ -309,8 +310,8 @@ def state_after_unrescue(instance: 'objects.Instance') -> str:
 class Checked(typing.NamedTuple):
     """What nova-conductor says of the migration that it prepares.
 
-    ``destination`` is the host that it has checked, ``attempt`` the UUID of
-    the migration.
+    :ivar destination: the host that it has checked
+    :ivar attempt: the UUID of the migration
     """
 
     destination: str
@@ -319,14 +320,13 @@ class Checked(typing.NamedTuple):
 
 def with_checked_destination(instance: 'objects.Instance', host: str,
                              attempt: str) -> 'objects.Instance':
-    """A copy of an instance that says which destination was checked.
+    """Copy an instance, and say in it which destination was checked.
 
-    nova-conductor sends it to the destination, and that to the source, which
-    is the only one of them that surely has the package: nobody but a
-    conductor with the package has looked at the destination
-    (hazard: unchecked-destination).
+    nova-conductor sends it to the destination, which sends it to the source.
+    Only the source is sure to have the package (hazard:
+    unchecked-destination).
 
-    :param instance: the Instance, which stays as it is
+    :param instance: the Instance, which is not changed
     :param host: the destination
     :param attempt: the UUID of the migration
     :returns: an Instance, to be sent
@@ -341,7 +341,7 @@ def with_checked_destination(instance: 'objects.Instance', host: str,
 
 def take_checked_destination(
         instance: 'objects.Instance') -> Checked | None:
-    """Take out which destination was checked, on the source.
+    """Read on the source which destination was checked, and remove that.
 
     :param instance: the Instance, as it was received
     :returns: a Checked, or None if no conductor has checked a destination
@@ -355,9 +355,9 @@ def take_checked_destination(
 
 
 def begin_attempt(instance: 'objects.Instance', attempt: str) -> None:
-    """Record the migration that may do something to a server from now on.
+    """Record the current migration, and forget what earlier ones recorded.
 
-    What earlier ones have recorded is forgotten. The caller saves it.
+    The caller saves the instance.
 
     :param instance: the Instance, as the database has it
     :param attempt: the UUID of the migration
@@ -367,7 +367,7 @@ def begin_attempt(instance: 'objects.Instance', attempt: str) -> None:
 
 
 def attempt_of(instance: 'objects.Instance') -> str | None:
-    """The UUID of the migration that may do something, or None.
+    """The UUID of the current migration, or None.
 
     :param instance: the Instance
     """
@@ -375,7 +375,7 @@ def attempt_of(instance: 'objects.Instance') -> str | None:
 
 
 def end_attempt(instance: 'objects.Instance') -> None:
-    """Let no migration do anything more. The caller saves it.
+    """Record that no migration is current. The caller saves the instance.
 
     :param instance: the Instance, as the database has it
     """
@@ -383,7 +383,7 @@ def end_attempt(instance: 'objects.Instance') -> None:
 
 
 def record_transfer(instance: 'objects.Instance', attempt: str) -> None:
-    """Record that the destination has got everything. The caller saves it.
+    """Record that the destination has all files. The caller saves it.
 
     :param instance: the Instance, as the database has it
     :param attempt: the UUID of the migration
@@ -392,7 +392,7 @@ def record_transfer(instance: 'objects.Instance', attempt: str) -> None:
 
 
 def is_transferred(instance: 'objects.Instance', attempt: str) -> bool:
-    """Whether the destination has recorded that it got everything.
+    """Whether the destination has recorded that it has all files.
 
     :param instance: the Instance, as the database has it
     :param attempt: the UUID of the migration
@@ -402,9 +402,9 @@ def is_transferred(instance: 'objects.Instance', attempt: str) -> bool:
 
 def begin_rebuild(instance: 'objects.Instance', attempt: str,
                   volume_ids: typing.Iterable[str]) -> None:
-    """Forget the failed build, and record what the next one must leave.
+    """Forget the failed build, and record what the next one must keep.
 
-    :param instance: a new Instance, which nobody has saved
+    :param instance: a new Instance that was never saved
     :param attempt: the UUID of the rebuild
     :param volume_ids: ids of the volumes that exist
     """
@@ -426,7 +426,7 @@ def is_rebuilt(instance: 'objects.Instance') -> bool:
 
 
 def rebuild_attempt(instance: 'objects.Instance') -> str | None:
-    """The UUID of the rebuild that a server is built by, None for a create.
+    """The UUID of the rebuild that builds a server, or None for a create.
 
     :param instance: the Instance of a message to build it
     """
@@ -442,7 +442,7 @@ def existed_before_rebuild(instance: 'objects.Instance',
     :param instance: the Instance
     :param volume_id: the id of the volume, or None
     """
-    # A build comes with the metadata: what is not there needs no look.
+    # A build always comes with its metadata, so they are never loaded here.
     return (volume_id is not None
             and instance.obj_attr_is_set('system_metadata')
             and _EXISTING_VOLUME + volume_id in instance.system_metadata)

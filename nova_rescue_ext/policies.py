@@ -54,9 +54,9 @@ def list_rules() -> list[policy.DocumentedRuleDefault]:
 
 
 def get_enforcer() -> policy.Enforcer:
-    """Nova's enforcer with these policies, for oslo.policy's tools.
+    """Nova's enforcer with these policies, for the tools of oslo.policy.
 
-    They read the policy file of nova-api, which has those of Nova as well.
+    They read the policy file of nova-api, which has Nova's policies as well.
     """
     from nova import policy as nova_policy  # only where nova-api runs
 
@@ -69,7 +69,7 @@ def authorize(context: typing.Any, rule: str, instance: typing.Any) -> None:
     """Check a policy of ours with Nova's enforcer.
 
     The rules are registered at the first check, not at start, so that a Nova
-    that nobody opts in to has the policies that it always had.
+    without opted-in callers has exactly its own policies.
 
     :param context: the RequestContext of the caller
     :param rule: the name of one of the policies of this module

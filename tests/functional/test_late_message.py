@@ -101,7 +101,7 @@ class RescueTest(LateMessageTestCase):
         event, = self.api.api_get('/servers/%s/os-instance-actions/%s' % (
             server['id'], action['request_id'])).body[
                 'instanceAction']['events']
-        self.assertIn('did not rescue the server: a restart',
+        self.assertIn('did not rescue the server: its task had',
                       event['details'])
 
     def test_the_server_was_deleted(self):
