@@ -137,8 +137,16 @@ def _begin(client: compute_api.Client, server_id: str,
             server_id, 'skipped', 'no longer in rescue: ' + server['status'])
     refusal = client.act(server_id, 'os-migrateLive', {
         'host': arguments.to, 'block_migration': 'auto'})
-    return (None if refusal is None
-            else compute_api.Result(server_id, 'refused', refusal))
+    if refusal is None:
+        return None
+    # An answer that is lost on its way is none.
+    server = client.show(server_id)
+    if server is not None:
+        if server['OS-EXT-STS:task_state'] == _MIGRATING:
+            return None
+        if server['OS-EXT-SRV-ATTR:host'] != arguments.host:
+            return _moved(server)
+    return compute_api.Result(server_id, 'refused', refusal)
 
 
 def _moved(server: compute_api.Server) -> compute_api.Result:

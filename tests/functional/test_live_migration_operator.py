@@ -202,6 +202,16 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
         self.assertEqual(1, self.methods().count('POST'))
         self.assert_in_rescue_on(self.server, 'compute1')
 
+    def test_the_answer_is_lost(self):
+        """It has been asked for all the same, and is waited for."""
+        act = compute_api.Client.act
+        self.patch('nova_rescue_ext.cmd.compute_api.Client.act',
+                   lambda *args: act(*args) or 'HTTP 504')
+        code, output = self.drain()
+        self.assertEqual(0, code, output)
+        self.assertIn('1 moved', output)
+        self.assert_migrated(self.server)
+
     def test_no_such_cloud(self):
         error = self.assertRaises(
             SystemExit, self.run_command, 'migrate-rescued', 'compute1',
