@@ -55,20 +55,22 @@ def stay(services: recovery.Services, context: nova_context.RequestContext,
     :param dest_is_up: whether its nova-compute can disconnect volumes
     :raises: what Cinder raises if it cannot be asked now
     """
-    for bdm, hosts in _volumes(context, instance):
+    for bdm, hosts, others in _volumes(context, instance):
         ours = _attached_to(hosts, instance.host)
         if not ours:
             _log_unknown(instance, bdm, instance.host)
             continue
         named = bdm.attachment_id
         if named not in ours:
-            if hosts.pop(named, None) == dest and not (
-                    dest_is_up and _disconnect_there(services, context,
-                                                     instance, bdm, dest)):
-                _log_left(instance, bdm, named, dest)
+            # What others use is not disconnected, and needs no more.
+            if hosts.get(named) == dest and dest not in others:
+                del hosts[named]
+                if not (dest_is_up and _disconnect_there(
+                        services, context, instance, bdm, dest)):
+                    _log_left(instance, bdm, named, dest)
             _name(services, context, instance, bdm, ours[0])
         for left in _attached_to(hosts, dest):
-            # No block device has named it: nothing was connected with it.
+            # Nothing is, or was, connected with it alone.
             services.volume_api.attachment_delete(context, left)
 
 
@@ -82,7 +84,7 @@ def leave(services: recovery.Services, context: nova_context.RequestContext,
     :param source: the source, which surely does not run the guest
     :raises: what Cinder raises if it cannot be asked now
     """
-    for bdm, hosts in _volumes(context, instance):
+    for bdm, hosts, others in _volumes(context, instance):
         theirs = _attached_to(hosts, instance.host)
         if not theirs:
             _log_unknown(instance, bdm, instance.host)
@@ -90,25 +92,31 @@ def leave(services: recovery.Services, context: nova_context.RequestContext,
         if bdm.attachment_id not in theirs:
             _name(services, context, instance, bdm, theirs[0])
         for left in _attached_to(hosts, source):
-            if services.driver is None:
-                _log_left(instance, bdm, left, source)
-                continue
-            _disconnect_here(services, context, instance, bdm, left)
+            if source not in others:
+                if services.driver is None:
+                    _log_left(instance, bdm, left, source)
+                    continue
+                _disconnect_here(services, context, instance, bdm, left)
             services.volume_api.attachment_delete(context, left)
 
 
 def _volumes(
         context: nova_context.RequestContext,
         instance: objects.Instance) -> typing.Iterator[
-        tuple[typing.Any, dict[str, str | None]]]:
-    """The block devices that are volumes, and what Cinder has of each."""
+        tuple[typing.Any, dict[str, str | None], set[str | None]]]:
+    """The block devices that are volumes, and what Cinder has of each.
+
+    That are the hosts of the server's attachments, and those where other
+    servers use the volume: Nova counts them by the host that a server has in
+    the database, which is not the one that disconnects.
+    """
     bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
         context, instance.uuid)
     for bdm in bdms:
         if not bdm.is_volume or bdm.attachment_id is None:
             continue
         try:
-            yield bdm, _hosts(context, instance, bdm.volume_id)
+            yield bdm, *_hosts(context, instance, bdm.volume_id)
         except _Unknown as exc:
             LOG.warning('Cinder does not say to which hosts volume '
                         '%(volume)s is attached: %(reason)s. What Nova has '
@@ -122,10 +130,10 @@ def _volumes(
 
 
 def _hosts(context: nova_context.RequestContext, instance: objects.Instance,
-           volume_id: str) -> dict[str, str | None]:
+           volume_id: str) -> tuple[dict[str, str | None], set[str | None]]:
     """The hosts to which a server has a volume attached, by attachment.
 
-    Nova's own API of volumes drops the hosts.
+    And those to which others have. Nova's own API of volumes drops the hosts.
     """
     try:
         volume = cinder.cinderclient(context).volumes.get(volume_id)
@@ -138,7 +146,9 @@ def _hosts(context: nova_context.RequestContext, instance: objects.Instance,
              if attachment['server_id'] == instance.uuid}
     if found and not any(found.values()):
         raise _Unknown('only administrators are told')
-    return found
+    return found, {attachment.get('host_name')
+                   for attachment in volume.attachments
+                   if attachment['server_id'] != instance.uuid}
 
 
 def _attached_to(hosts: dict[str, str | None], host: str) -> list[str]:

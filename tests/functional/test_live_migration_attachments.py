@@ -18,6 +18,7 @@ from unittest import mock
 from cinderclient import exceptions as cinder_exc
 from nova.compute import power_state
 from nova import objects
+from oslo_utils import uuidutils
 
 from tests.functional import operator_base
 from tests.functional import test_live_migration_recovery
@@ -142,6 +143,32 @@ class LookTest(AttachmentsTestCase):
         self.assert_migrated(self.server)
         self.assert_only(self.new)
         self.assertEqual([('compute1', self.old)], self.disconnected)
+
+    def share_volume(self, host):
+        """Another server on a host uses it, too."""
+        other = uuidutils.generate_uuid()
+        self.attached()[other] = {
+            'id': other, 'instance_uuid': other, 'connector': {'host': host}}
+        return other
+
+    def test_it_has_stayed_and_another_uses_the_volume_there(self):
+        other = self.share_volume('compute2')
+        self.interrupt(HERE)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_named(self.old)
+        self.assertEqual({self.old, other}, set(self.attached()))
+        self.assertEqual([], self.disconnected)
+
+    def test_it_has_moved_and_another_uses_the_volume_here(self):
+        other = self.share_volume('compute1')
+        self.interrupt(AWAY)
+        self.move_guest()
+        self.answers['compute2'] = True
+        self.look()
+        self.assert_migrated(self.server)
+        self.assertEqual({self.new, other}, set(self.attached()))
+        self.assertEqual([], self.disconnected)
 
     def test_cinder_does_not_answer(self):
         """Nothing is given back before it does."""
