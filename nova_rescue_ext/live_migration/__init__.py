@@ -18,4 +18,6 @@ named after the part of Nova that they run in. ``source`` and ``destination``
 own the migration on each side. ``checks`` is what the source refuses,
 ``manifest`` lists the files that QEMU does not copy, and ``staging`` is the
 folder on the source where they wait.
+``recovery`` ends a migration that nobody runs, ``periodic`` looks for such
+ones, and ``attachments`` is what Cinder has of their volumes.
 """
