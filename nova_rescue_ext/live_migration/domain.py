@@ -71,10 +71,11 @@ def is_handed_over(driver: libvirt_driver.LibvirtDriver,
     :param instance: the Instance
     """
     try:
-        domain = driver._host.get_guest(instance)._domain
+        state, reason = driver._host.get_guest(instance)._domain.state()
     except exception.InstanceNotFound:
         return False
-    state, reason = domain.state()
+    except libvirt_driver.libvirt.libvirtError:
+        return False  # Nova rolls back what libvirt says nothing of
     return (state == libvirt_driver.libvirt.VIR_DOMAIN_PAUSED
             and reason in _HANDED_OVER)
 

@@ -64,6 +64,9 @@ class MigrationTestCase(base.RescueTestCase):
                    lambda *args, **kwargs: self.SHARED)
         self._make_cdroms_readonly()
         self._keep_models_and_serials()
+        # Nova's double does not have it.
+        self.patch('nova.tests.fixtures.libvirt.Domain.state',
+                   lambda domain, flags=0: [domain._state, 0])
         self.before_migration = lambda: None
 
     def patch(self, name, replacement):

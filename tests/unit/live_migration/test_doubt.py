@@ -27,6 +27,7 @@ from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import compute
 from nova_rescue_ext.live_migration import destination
+from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import libvirt
 from nova_rescue_ext.live_migration import periodic
 from nova_rescue_ext.live_migration import recovery
@@ -297,6 +298,17 @@ class HandedOverTest(DoubtTestCase):
     def test_handed_over(self):
         self.assertFalse(self.recover(3, 11))
         self.assertFalse(self.recover(3, 12))
+
+    def test_libvirt_does_not_answer(self):
+        class Error(Exception):
+            pass
+
+        self.patch('nova.virt.libvirt.driver.libvirt',
+                   mock.Mock(libvirtError=Error))
+        driver = mock.Mock()
+        guest = driver._host.get_guest.return_value
+        guest._domain.state.side_effect = Error
+        self.assertFalse(domain.is_handed_over(driver, self.instance()))
 
     def test_not(self):
         self.assertTrue(self.recover(1, 1))
