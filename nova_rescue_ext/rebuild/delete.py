@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import typing
 
+from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -53,18 +54,19 @@ def delete(original: nova_types.Original, self: compute_api.API,
         if not never_booted:
             raise
         is_on_its_way = False
-    if not never_booted:
+    # Nova deletes none whose termination is disabled.
+    if not never_booted or instance.disable_terminate:
         return
     try:
         again = self.get(context, instance.uuid)
     except exception.InstanceNotFound:
         _forget_burial(context, instance.uuid)
         return
-    if again.deleted or (
+    if again.deleted or again.vm_state == vm_states.SOFT_DELETED or (
             is_on_its_way
             and again.task_state == instance_attrs.get('task_state')):
         return
-    LOG.info('The server was rebuilt during its deletion. It is deleted '
+    LOG.info('The server was rebuilt while it was deleted; it is deleted '
              'again.', instance=again)
     original(context, again, delete_type, cb, **instance_attrs)
 

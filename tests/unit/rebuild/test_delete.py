@@ -31,7 +31,7 @@ class DeleteTest(unittest.TestCase):
             delete.database, 'remove_traces').start()
         mock.patch.object(delete.spec_extras, 'read', return_value={}).start()
         self.addCleanup(mock.patch.stopall)
-        self.instance = mock.Mock(uuid=uuids.server)
+        self.instance = mock.Mock(uuid=uuids.server, disable_terminate=False)
         self.again = mock.Mock(deleted=False, task_state='deleting')
         self.api = mock.Mock()
         self.api.get.return_value = self.again
@@ -57,6 +57,19 @@ class DeleteTest(unittest.TestCase):
 
     def test_on_its_way(self):
         self.original.side_effect = None
+        self.assertEqual([self.instance], self.delete())
+
+    def test_termination_is_disabled(self):
+        self.original.side_effect = None
+        self.instance.disable_terminate = True
+        self.again.task_state = None
+        self.assertEqual([self.instance], self.delete())
+
+    def test_host_was_faster(self):
+        """The soft delete has come to its end."""
+        self.original.side_effect = None
+        self.again.task_state = None
+        self.again.vm_state = 'soft-delete'
         self.assertEqual([self.instance], self.delete())
 
     def test_error_of_another_server(self):
