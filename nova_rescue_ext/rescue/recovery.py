@@ -19,6 +19,7 @@ Only imported where the libvirt driver runs.
 from __future__ import annotations
 
 import os
+import time
 import typing
 
 from nova.compute import instance_actions
@@ -196,8 +197,9 @@ def roll_back(manager: compute_manager.ComputeManager,
               instance: objects.Instance) -> None:
     """Put a server back whose rescue was interrupted.
 
-    An untouched guest keeps running. The caller holds the lock of the
-    instance.
+    An untouched guest keeps running. If the host was rebooted, the guest is
+    down, and Nova decides whether it is started. The caller holds the lock of
+    the instance.
 
     :param manager: the ComputeManager
     :param context: a RequestContext
@@ -205,28 +207,42 @@ def roll_back(manager: compute_manager.ComputeManager,
     :raises: whatever the driver or the database raises
     """
     driver = manager.driver
-    ran = instance_metadata.ran_before_rescue(instance)
-    if _is_untouched(driver, instance, ran):
+    runs = instance_metadata.ran_before_rescue(instance)
+    if runs and _was_host_rebooted(instance):
+        LOG.info('The host was rebooted during the rescue. The guest is '
+                 'started if resume_guests_state_on_host_boot is set.',
+                 instance=instance)
+        runs = False
+    if _is_untouched(driver, instance, runs):
         pass
-    elif not ran and os.path.exists(
+    elif not runs and os.path.exists(
             rescue_files.stock_domain_path(instance)):
         rescue_files.restore_stock_domain(driver, context, instance,
                                           start=False)
     else:
-        # Not the saved domain: if the host was rebooted, its device paths may
-        # be other volumes by now (hazard: stale-saved-domain).
+        # Not the saved domain, which would be started: its device paths may be
+        # other volumes by now (hazard: stale-saved-domain).
         hard_reboot.HardReboot(manager, instance,
-                               leave_off=not ran).run(context)
+                               leave_off=not runs).run(context)
     instance_metadata.forget_rescue(instance)
     rescue_files.remove_all(driver, instance)
 
 
+def _was_host_rebooted(instance: objects.Instance) -> bool:
+    """Whether the host was booted after the last that was saved of a server.
+
+    That is not before its task was.
+    """
+    booted_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return instance.updated_at.timestamp() < booted_at
+
+
 def _is_untouched(driver: libvirt_driver.LibvirtDriver,
-                  instance: objects.Instance, ran: bool | None) -> bool:
+                  instance: objects.Instance, runs: bool) -> bool:
     if (not guests.exists(driver, instance)
             or guests.is_in_rescue(driver, instance)):
         return False
-    return (not ran
+    return (not runs
             or guests.is_running(driver, instance)
             # Made before anything else is, but the power off that unmounts
             # shares.

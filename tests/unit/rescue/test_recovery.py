@@ -11,6 +11,8 @@
 # under the License.
 
 
+import datetime
+import os
 from unittest import mock
 
 import fixtures
@@ -87,3 +89,56 @@ class RescueTest(RecoveryTestCase):
         recovery._end_event.assert_called_once()
         self.assertEqual(('active', None),
                          (instance.vm_state, instance.task_state))
+
+
+class HostRebootTest(testtools.TestCase):
+
+    def test_by_what_was_saved_last(self):
+        with open('/proc/stat') as file:
+            booted_at = next(int(line.split()[1]) for line in file
+                             if line.startswith('btime'))
+        for seconds, expected in ((-60, True), (60, False)):
+            instance = objects.Instance(
+                updated_at=datetime.datetime.fromtimestamp(
+                    booted_at + seconds, datetime.timezone.utc))
+            self.assertEqual(expected,
+                             recovery._was_host_rebooted(instance))
+
+
+class HostRebootRollBackTest(RecoveryTestCase):
+    """Nova decides whether a guest is started when its host boots."""
+
+    def setUp(self):
+        super().setUp()
+        self.saved = os.path.join(self.useFixture(fixtures.TempDir()).path,
+                                  'unrescue.xml')
+        self.patch('recovery.rescue_files.stock_domain_path',
+                   lambda instance: self.saved)
+        self.patch('recovery.rescue_files.remove_all')
+        self.restore = self.patch('recovery.rescue_files.restore_stock_domain')
+        self.reboot = self.patch('recovery.hard_reboot.HardReboot')
+        self.patch('recovery.guests.exists', lambda *args: False)
+
+    def _roll_back(self, year):
+        recovery.roll_back(self.manager, None, objects.Instance(
+            uuid=uuids.instance, vm_state='active', system_metadata={},
+            updated_at=datetime.datetime(year, 1, 1,
+                                         tzinfo=datetime.timezone.utc)))
+
+    def test_saved_domain(self):
+        with open(self.saved, 'w'):
+            pass
+        self._roll_back(2000)
+        self.assertFalse(self.restore.call_args.kwargs['start'])
+        self.reboot.assert_not_called()
+
+    def test_no_saved_domain(self):
+        self._roll_back(2000)
+        self.assertTrue(self.reboot.call_args.kwargs['leave_off'])
+
+    def test_only_nova_compute_was_restarted(self):
+        with open(self.saved, 'w'):
+            pass
+        self._roll_back(3000)
+        self.assertFalse(self.reboot.call_args.kwargs['leave_off'])
+        self.restore.assert_not_called()
