@@ -71,9 +71,16 @@ class HardReboot(operation.Operation):
     def finish(self, context: nova_context.RequestContext) -> None:
         """Do what is left of one whose process has ended.
 
+        Its guest runs.
+
         :param context: the RequestContext of the caller, not elevated
         """
         _repair_machine_type(self._instance)
+        # Mounted they are: else the guest would not have been started.
+        shares = objects.ShareMappingList.get_by_instance_uuid(
+            context.elevated(), self._instance.uuid)
+        if shares:
+            shares.activate_all()
         self._finish(context)
 
     def _finish(self, context: nova_context.RequestContext) -> None:

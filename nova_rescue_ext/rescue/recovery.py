@@ -116,25 +116,28 @@ def _recover_rescue(manager: compute_manager.ComputeManager,
     """Finish the rescue if its guest runs, else put the server back."""
     image_id = instance_metadata.recorded_image_id(instance)
     with operation.Rescue(manager, context, instance) as rescue, rescue.turn():
-        if (guests.is_running(manager.driver, instance)
-                and guests.is_in_rescue(manager.driver, instance)):
+        error = _undo_unless_up(manager, context, instance)
+        if error is None:
             _finish(instance)
-            error = None
         else:
-            error = _undo(manager, context, instance)
             _add_fault(context, instance, error)
     _end_event(context, instance, instance_actions.RESCUE, error)
     notifications.close(manager, context, instance, image_id, error)
 
 
-def _undo(manager: compute_manager.ComputeManager,
-          context: nova_context.RequestContext,
-          instance: objects.Instance) -> exception.InstanceNotRescuable:
+def _undo_unless_up(
+        manager: compute_manager.ComputeManager,
+        context: nova_context.RequestContext,
+        instance: objects.Instance) -> exception.InstanceNotRescuable | None:
     """Put the server back, or into ERROR if that fails, as at other times.
 
-    :returns: the InstanceNotRescuable that tells the user
+    :returns: the InstanceNotRescuable that tells the user, or None if the
+        rescue guest runs
     """
     try:
+        if (guests.is_running(manager.driver, instance)
+                and guests.is_in_rescue(manager.driver, instance)):
+            return None
         roll_back(manager, context, instance)
     except Exception:
         LOG.exception('nova-compute was restarted during the rescue, and the '
@@ -259,10 +262,11 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
     """
     try:
         with unrescue_operation.Unrescue(manager, instance) as unrescue:
-            if _is_unrescued(manager.driver, instance, unrescue.leaves_off):
+            if not unrescue.leaves_off and _is_unrescued(manager.driver,
+                                                         instance):
                 with unrescue.turn():
                     hard_reboot.HardReboot(
-                        manager, instance, unrescue.leaves_off).finish(context)
+                        manager, instance, leave_off=False).finish(context)
             else:
                 manager.driver.unrescue(context, instance)
     except Exception as exc:
@@ -281,9 +285,8 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
 
 
 def _is_unrescued(driver: libvirt_driver.LibvirtDriver,
-                  instance: objects.Instance, leaves_off: bool) -> bool:
-    if (not guests.exists(driver, instance)
-            or guests.is_in_rescue(driver, instance)):
-        return False
-    return guests.state(driver, instance) == (
-        power_state.SHUTDOWN if leaves_off else power_state.RUNNING)
+                  instance: objects.Instance) -> bool:
+    return (guests.exists(driver, instance)
+            and not guests.is_in_rescue(driver, instance)
+            # Not paused, as while its network is plugged.
+            and guests.state(driver, instance) == power_state.RUNNING)

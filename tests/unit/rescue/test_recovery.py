@@ -91,6 +91,61 @@ class RescueTest(RecoveryTestCase):
                          (instance.vm_state, instance.task_state))
 
 
+class UnknownGuestTest(RecoveryTestCase):
+
+    def test_guest_that_cannot_be_looked_at(self):
+        """The rescue has an end, and the user is told what to do."""
+        instance = objects.Instance(uuid=uuids.instance, vm_state='active',
+                                    task_state='rescuing', system_metadata={})
+        self.patch('operation.Rescue.take_turn')
+        self.patch('recovery.guests.is_running',
+                   mock.Mock(side_effect=Exception('gone')))
+        fault = self.patch(
+            'recovery.compute_utils.add_instance_fault_from_exc')
+        recovery.recover(self.manager, mock.Mock(), instance)
+        self.assertEqual(('error', None),
+                         (instance.vm_state, instance.task_state))
+        self.assertIn('Hard reboot it', str(fault.call_args.args[2]))
+        recovery._end_event.assert_called_once()
+        recovery.notifications.close.assert_called_once()
+
+
+class UnrescuedGuestTest(RecoveryTestCase):
+    """Only a guest that runs on its own disks is its user's."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch('recovery.guests.exists', lambda *args: True)
+        self.patch('recovery.guests.is_in_rescue', lambda *args: False)
+        self.patch('recovery.unrescue_operation.Unrescue.take_turn')
+        self.finish = self.patch('recovery.hard_reboot.HardReboot.finish')
+
+    def _is_finished(self, state, leaves_off=False):
+        """Whether only the end of its unrescue is done."""
+        self.patch('recovery.guests.state', lambda *args: state)
+        self.patch('recovery.unrescue_operation.instance_metadata.'
+                   'state_after_unrescue',
+                   lambda instance: 'stopped' if leaves_off else 'active')
+        instance = objects.Instance(
+            uuid=uuids.instance, vm_state='rescued', task_state='unrescuing',
+            system_metadata={})
+        recovery.recover(self.manager, mock.Mock(), instance)
+        self.assertNotEqual(self.finish.called,
+                            self.manager.driver.unrescue.called)
+        return self.finish.called
+
+    def test_running(self):
+        self.assertTrue(self._is_finished(power_state.RUNNING))
+
+    def test_not_yet_resumed(self):
+        """It is paused while its network is plugged."""
+        self.assertFalse(self._is_finished(power_state.PAUSED))
+
+    def test_left_off(self):
+        """Its shares may still be mounted."""
+        self.assertFalse(self._is_finished(power_state.SHUTDOWN, True))
+
+
 class HostRebootTest(testtools.TestCase):
 
     def test_by_what_was_saved_last(self):
