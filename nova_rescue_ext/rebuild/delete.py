@@ -66,7 +66,7 @@ def delete(original: nova_types.Original, self: compute_api.API,
             is_on_its_way
             and again.task_state == instance_attrs.get('task_state')):
         return
-    LOG.info('The server was rebuilt while it was deleted; it is deleted '
+    LOG.info('The server was rebuilt during its deletion. It is deleted '
              'again.', instance=again)
     original(context, again, delete_type, cb, **instance_attrs)
 
