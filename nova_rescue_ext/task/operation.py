@@ -19,12 +19,15 @@ operation can be reached from that thread only: not from a second request for
 the same server, nor from a periodic task.
 """
 
-import threading
+import contextvars
 import typing
 
 _Kind = typing.TypeVar('_Kind', bound='Operation')
 
-_here = threading.local()
+# Each thread and each green thread begins with an empty context, whether or
+# not eventlet had patched anything when this was imported.
+_running: contextvars.ContextVar[tuple['Operation', ...]] = (
+    contextvars.ContextVar('operations', default=()))
 
 
 class Operation:
@@ -40,11 +43,13 @@ class Operation:
         self.instance_uuid = instance_uuid
 
     def __enter__(self: _Kind) -> _Kind:
-        _running().append(self)
+        _running.set((*_running.get(), self))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        _running().remove(self)
+        _running.set(tuple(
+            operation for operation in _running.get()
+            if operation is not self))
 
     @classmethod
     def of_this_thread(cls: type[_Kind],
@@ -54,7 +59,7 @@ class Operation:
         :param instance_uuid: the UUID of the server
         :returns: the innermost one, or None
         """
-        for operation in reversed(_running()):
+        for operation in reversed(_running.get()):
             if (isinstance(operation, cls)
                     and operation.instance_uuid == instance_uuid):
                 return operation
@@ -69,7 +74,7 @@ class Operation:
         :param instance: the Instance
         :returns: the innermost one, or None
         """
-        return cls.of_this_thread(instance.uuid) if _running() else None
+        return cls.of_this_thread(instance.uuid) if _running.get() else None
 
     @classmethod
     def is_run_by_this_thread(cls) -> bool:
@@ -77,10 +82,4 @@ class Operation:
 
         For callables of Nova that are not told which server they work on.
         """
-        return any(isinstance(operation, cls) for operation in _running())
-
-
-def _running() -> list[Operation]:
-    if not hasattr(_here, 'operations'):
-        _here.operations = []
-    return _here.operations
+        return any(isinstance(operation, cls) for operation in _running.get())
