@@ -64,10 +64,8 @@ CALLABLES = (
     # A message that comes too late is told by its event only.
     'nova.compute.utils:EventReporter.__init__',
     'nova.compute.utils:EventReporter.__exit__',
-    'nova.objects.instance_action:InstanceAction.get_by_request_id',
     'nova.objects.instance_action:InstanceActionEvent'
     '.event_finish_with_failure',
-    'nova.objects.instance_action:InstanceActionEventList.get_by_action',
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown',
