@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What a running domain says about its files."""
+"""Where the domain of a server is, and which files it has."""
 
 from __future__ import annotations
 
@@ -26,22 +26,6 @@ from nova.virt.libvirt import driver as libvirt_driver
 # ..._POSTCOPY_FAILED; Nova's double of it lacks the names.
 _SHUTOFF_MIGRATED = 4
 _HANDED_OVER = (11, 12)
-
-
-def parse(xml: str) -> etree._Element:
-    """A domain as an lxml element."""
-    return etree.fromstring(xml)
-
-
-def read(driver: libvirt_driver.LibvirtDriver,
-         instance: objects.Instance) -> etree._Element:
-    """The running domain of a server.
-
-    :param driver: the LibvirtDriver
-    :param instance: the Instance
-    :raises: InstanceNotFound
-    """
-    return parse(driver._host.get_guest(instance).get_xml_desc())
 
 
 def is_left_behind(driver: libvirt_driver.LibvirtDriver,

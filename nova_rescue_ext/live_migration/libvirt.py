@@ -36,13 +36,13 @@ from oslo_utils import excutils
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.host import disks
+from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import qcow2
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import checks
 from nova_rescue_ext.live_migration import destination
-from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import manifest as manifests
 from nova_rescue_ext.live_migration import source
 from nova_rescue_ext.live_migration import staging
@@ -92,7 +92,7 @@ def _check_no_rescue_runs(driver: libvirt_driver.LibvirtDriver,
     others with the directory on the source (hazard: state-reset).
     """
     try:
-        running = domain.read(driver, instance)
+        running = guests.read_domain(driver, instance)
     except exception.InstanceNotFound:
         return
     checks.check_no_rescue_runs(instance, running)
@@ -106,7 +106,7 @@ def _check_rescued(
 ) -> objects.LibvirtLiveMigrateData:
     checked = checks.check_vouched_for(
         instance_metadata.take_checked_destination(instance))
-    running = domain.read(driver, instance)
+    running = guests.read_domain(driver, instance)
     checks.check(driver, instance, dest_check_data, running)
     result = original(context, instance, dest_check_data,
                       block_device_info=block_device_info)
