@@ -140,7 +140,7 @@ CALLABLES = (
     'nova.objects.instance:Instance.drop_migration_context',
     'nova.compute.manager:ComputeManager._post_live_migration_update_host',
     'nova.compute.manager:ComputeManager.live_migration',
-    'nova.compute.manager:ComputeManager.get_diagnostics',
+    'nova.objects.instance:InstanceList.get_uuids_by_host',
     'nova.compute.manager:ComputeManager.post_live_migration_at_destination',
     'nova.compute.rpcapi:ComputeAPI.get_diagnostics',
     'nova.compute.rpcapi:ComputeAPI.post_live_migration_at_destination',

@@ -24,6 +24,7 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from oslo_log import log as logging
+import oslo_messaging as messaging
 from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
@@ -289,6 +290,31 @@ def _end_pending_task(manager: compute_manager.ComputeManager,
     end = getattr(manager, '_end_pending_dest_live_migration_task', None)
     if end is not None:
         end(instance.uuid)
+
+
+def get_diagnostics(original: nova_types.Original,
+                    self: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance) -> typing.Any:
+    """Answer that the guest does not run here without a fault of the server.
+
+    That is what recovery asks, each minute. Nova keeps a fault each time, and
+    the owner reads the last one.
+    """
+    if (instance.vm_state == vm_states.RESCUED
+            and instance.task_state == task_states.MIGRATING):
+        state = self._get_power_state(instance)
+        if state != power_state.RUNNING:
+            _refuse_diagnostics(instance, state)
+    return original(context, instance)
+
+
+@messaging.expected_exceptions(exception.InstanceInvalidState)
+def _refuse_diagnostics(instance: objects.Instance,
+                        state: int) -> typing.NoReturn:
+    raise exception.InstanceInvalidState(
+        attr='power state', instance_uuid=instance.uuid,
+        state=power_state.STATE_MAP[state], method='get_diagnostics')
 
 
 def live_migration_abort(original: nova_types.Original,

@@ -22,6 +22,7 @@ import typing
 
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import conf
 from nova.console import serial as serial_console
 from nova import context as nova_context
 from nova import exception
@@ -30,6 +31,7 @@ from nova.virt import block_device as driver_block_device
 from nova.virt import driver as virt_driver
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import imagecache
+from nova.virt.libvirt.volume import fs as volume_fs
 from oslo_log import log as logging
 from oslo_utils import excutils
 
@@ -54,6 +56,7 @@ if typing.TYPE_CHECKING:
     from nova.virt.libvirt import config as libvirt_config
     from nova.virt.libvirt import guest as libvirt_guest
 
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 
@@ -166,6 +169,27 @@ def pre_live_migration(
             return result
     finally:
         arrival.forget()
+
+
+def should_disconnect_target(
+        original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
+        context: nova_context.RequestContext, instance: objects.Instance,
+        multiattach: bool, vol_driver: typing.Any, volume_id: str) -> bool:
+    """Keep the volume that another server on the destination uses.
+
+    Nova counts the servers of the source, where the instance is until the end
+    of its migration.
+    """
+    if not original(context, instance, multiattach, vol_driver, volume_id):
+        return False
+    if (not multiattach or instance.vm_state != vm_states.RESCUED
+            or instance.host == CONF.host
+            or isinstance(vol_driver,
+                          volume_fs.LibvirtMountedFileSystemVolumeDriver)):
+        return True
+    users = self._volume_api.get(context, volume_id).get('attachments', {})
+    others = set(objects.InstanceList.get_uuids_by_host(context, CONF.host))
+    return not others.difference([instance.uuid]).intersection(users)
 
 
 @contextlib.contextmanager

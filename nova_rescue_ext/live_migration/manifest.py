@@ -277,7 +277,9 @@ def _based(instance: objects.Instance, directory: str,
 
 def _check_space(directory: str, entries: list[Entry]) -> None:
     needed = sum(entry.size for entry in entries if entry.is_flattened)
-    free = free_bytes(directory)
+    # Guests write meanwhile.
+    free = max(0, free_bytes(directory)
+               - CONF.reserved_host_disk_mb * units.Mi)
     if needed > free:
         _refuse(_('flattened disks need %(needed)d bytes on the source, '
                   'which has only %(free)d')

@@ -17,6 +17,7 @@ import os
 import threading
 from unittest import mock
 
+import ddt
 from nova.console import serial
 from nova import objects
 from oslo_concurrency import processutils
@@ -273,3 +274,37 @@ class FailureTest(AttemptTestCase):
             set(), self.files('compute2') & set(made_anew))
         self.assertEqual([], [name for name in self.connections
                               if name in made_anew])
+
+
+@ddt.ddt
+class MultiattachTest(AttemptTestCase):
+    """Another server on the destination uses the volume."""
+
+    def boot(self):
+        server = self._create_server(host='compute1', networks='none')
+        other = self._create_server(host='compute2', networks='none')
+        self.volume = self.cinder.MULTIATTACH_VOL
+        self.api.microversion = '2.60'
+        for one in (server, other):
+            self.api.post_server_volume(one['id'], {
+                'volumeAttachment': {'volumeId': self.volume}})
+            self._wait_for_volume_attach(one['id'], self.volume)
+        return server
+
+    @ddt.data('fetch', 'place')
+    def test_a_failure_does_not_disconnect_it(self, step):
+        disconnected = []
+        self.patch('nova.virt.libvirt.volume.volume.'
+                   'LibvirtBaseVolumeDriver.disconnect_volume',
+                   lambda *args, **kwargs: disconnected.append(args))
+        done = []
+
+        def fail(itself):
+            done.append(itself)
+            raise OSError('out of order')
+
+        self.patch_arrival(step, fail)
+        self.assert_fails()
+        self.assertEqual(1, len(done))
+        self.assert_cleaned('compute2')
+        self.assertEqual([], disconnected)

@@ -19,6 +19,7 @@ from unittest import mock
 import ddt
 import fixtures
 from nova.compute import power_state
+from nova.db.main import api as main_api
 from nova import exception
 from nova import objects
 from nova.tests.fixtures import libvirt
@@ -28,6 +29,7 @@ from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import source
 from tests.functional import operator_base
 from tests.functional import test_live_migration_delete
@@ -283,6 +285,21 @@ class InterruptedTestCase(RecoveryTestCase):
         manager.driver._host.get_guest(
             instance)._domain._job_type = libvirt.VIR_DOMAIN_JOB_NONE
         manager._init_instance(self.context, self.instance(self.server))
+
+
+class AskedTest(RecoveryTestCase):
+    """A host is asked whether it runs the guest."""
+
+    def test_no(self):
+        """The owner would read the fault; each minute there was one more."""
+        self.set_task_state()
+        instance = self.instance(self.server)
+        services = periodic.services_of(self.computes['compute1'].manager)
+        self.assertIs(False, recovery.runs_on(services, self.context,
+                                              instance, 'compute2'))
+        self.assertEqual({self.server['id']: []},
+                         main_api.instance_fault_get_by_instance_uuids(
+                             self.context, [self.server['id']]))
 
 
 class RestartTest(InterruptedTestCase):
