@@ -89,7 +89,7 @@ def do_live_migration(original: nova_types.Original,
                     'one of the server was requested since, or has moved it. '
                     'Nothing is rolled back, as %(dest)s may run the guest.',
                     {'dest': dest}, instance=instance)
-        _end_unless_it_is_run(context, migration)
+        _end_unless_it_is_run(self, context, migration)
         return None
     with source.Migration(context, instance, dest, migration,
                           migrate_data) as ours:
@@ -133,7 +133,8 @@ def _may_begin(manager: compute_manager.ComputeManager,
         if other.id != migration.id)
 
 
-def _end_unless_it_is_run(context: nova_context.RequestContext,
+def _end_unless_it_is_run(manager: compute_manager.ComputeManager,
+                          context: nova_context.RequestContext,
                           migration: objects.Migration) -> None:
     """Its message may have come twice."""
     from nova_rescue_ext.live_migration import recovery
@@ -144,6 +145,34 @@ def _end_unless_it_is_run(context: nova_context.RequestContext,
             recovery.OF_THE_CONDUCTOR + recovery.OF_THE_SOURCE):
         fresh.status = 'error'
         fresh.save()
+        _forget(manager, context, fresh)
+
+
+def _forget(manager: compute_manager.ComputeManager,
+            context: nova_context.RequestContext,
+            migration: objects.Migration) -> None:
+    """Give back what a migration holds that is not begun."""
+    from nova_rescue_ext.live_migration import periodic
+    from nova_rescue_ext.live_migration import recovery
+
+    uuid = migration.instance_uuid
+    waiting, _future = manager._waiting_live_migrations.get(uuid,
+                                                            (None, None))
+    if waiting is not None and waiting.uuid == migration.uuid:
+        del manager._waiting_live_migrations[uuid]
+    try:
+        instance = objects.Instance.get_by_uuid(
+            context, uuid, expected_attrs=['flavor', 'info_cache'])
+        recovery.drop_claims(periodic.services_of(manager), context, instance,
+                             migration)
+    except Exception:
+        LOG.exception('What the live migration to %(dest)s, which is not '
+                      'started, holds in placement and Neutron cannot be '
+                      'released. Look for allocations of consumer %(uuid)s, '
+                      'and for bindings of the ports of the server to '
+                      '%(dest)s.',
+                      {'dest': migration.dest_compute,
+                       'uuid': migration.uuid}, instance_uuid=uuid)
 
 
 def call_pre_live_migration(

@@ -227,17 +227,25 @@ def _runs_on(services: recovery.Services, context: nova_context.RequestContext,
 def _attend_all_moved(manager: compute_manager.ComputeManager,
                       context: nova_context.RequestContext,
                       migrations: objects.MigrationList) -> None:
-    """Find those of rescued servers among all with one query."""
-    migrations = {migration.instance_uuid: migration
-                  for migration in migrations
-                  if not source.is_at_work(migration.uuid)}
+    """Find those of rescued servers among all with one query.
+
+    Also of servers that were deleted or soft-deleted since.
+    """
+    migrations = [migration for migration in migrations
+                  if not source.is_at_work(migration.uuid)]
     if not migrations:
         return
-    for instance in objects.InstanceList.get_by_filters(
-            context, {'uuid': list(migrations), 'deleted': False},
-            expected_attrs=['flavor', 'info_cache', 'system_metadata']):
-        _try(instance, _attend_moved, manager, context, instance,
-             migrations[instance.uuid])
+    instances = {
+        instance.uuid: instance
+        for instance in objects.InstanceList.get_by_filters(
+            context, {'uuid': sorted({migration.instance_uuid
+                                      for migration in migrations})},
+            expected_attrs=['flavor', 'info_cache', 'system_metadata'])}
+    for migration in migrations:
+        instance = instances.get(migration.instance_uuid)
+        if instance is not None:
+            _try(instance, _attend_moved, manager, context, instance,
+                 migration)
 
 
 def _attend_moved(manager: compute_manager.ComputeManager,
@@ -245,10 +253,13 @@ def _attend_moved(manager: compute_manager.ComputeManager,
                   instance: objects.Instance,
                   migration: objects.Migration) -> None:
     """What is left of a migration whose server is no longer migrating."""
-    if (instance_metadata.attempt_of(instance) != migration.uuid
-            or source.is_at_work_on(instance.uuid)):
+    if source.is_at_work_on(instance.uuid):
         return
-    if instance.host != manager.host:
+    if instance_metadata.attempt_of(instance) != migration.uuid:
+        _attend_moved_again(manager, context, instance, migration)
+    elif instance.deleted:
+        recovery.close(services_of(manager), context, migration, 'error')
+    elif instance.host != manager.host:
         recovery.finish_books(services_of(manager), context, instance,
                               migration)
         LOG.warning('The live migration to %(dest)s has been finished, and '
@@ -256,6 +267,20 @@ def _attend_moved(manager: compute_manager.ComputeManager,
                     {'dest': migration.dest_compute}, instance=instance)
     elif instance.task_state is None:
         _attend_reset(manager, context, instance, migration)
+
+
+def _attend_moved_again(manager: compute_manager.ComputeManager,
+                        context: nova_context.RequestContext,
+                        instance: objects.Instance,
+                        migration: objects.Migration) -> None:
+    """The books of a migration after which there was another one.
+
+    Or of a stock one of the server, at which Nova may yet be at work.
+    """
+    if (instance_metadata.attempt_of(instance) is not None
+            and (instance.deleted or instance.host != manager.host)
+            and recovery.age(migration) >= CONF.long_rpc_timeout):
+        recovery.close(services_of(manager), context, migration, 'completed')
 
 
 def _attend_reset(manager: compute_manager.ComputeManager,

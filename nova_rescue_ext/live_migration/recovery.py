@@ -121,7 +121,9 @@ def may_be_run(context: nova_context.RequestContext,
                instance_uuid: str) -> bool:
     """Whether somebody may be at work on a migration of a server.
 
-    Nova says that one has ended in an error, and rolls it back then.
+    Nova says that one has ended in an error, and rolls it back then. If nobody
+    does, the source takes the task from the server long before that is no
+    longer believed.
 
     :param context: a RequestContext of the server's cell
     :param instance_uuid: the UUID of the server
@@ -130,7 +132,7 @@ def may_be_run(context: nova_context.RequestContext,
         return True
     last = _last(context, instance_uuid)
     return (last is not None and last.status in ('error', 'failed')
-            and age(last) < CONF.rpc_response_timeout)
+            and age(last) < CONF.long_rpc_timeout)
 
 
 def age(record: objects.Instance | objects.Migration) -> float:
@@ -328,10 +330,56 @@ def finish_books(services: Services, context: nova_context.RequestContext,
     there = instance.obj_clone()  # it may have been read before the move
     there.host = migration.dest_compute
     attachments.leave(services, context, there, migration.source_compute)
+    close(services, context, migration, 'completed')
+
+
+def close(services: Services, context: nova_context.RequestContext,
+          migration: objects.Migration, status: str) -> None:
+    """Give back what a migration claims on the source, and end it.
+
+    :param services: a Services
+    :param context: a RequestContext of the server's cell
+    :param migration: the Migration, whose server is not on the source
+    :param status: the status with which it ends
+    """
     services.reportclient.delete_allocation_for_instance(
         context, migration.uuid, consumer_type='migration', force=False)
-    migration.status = 'completed'
+    migration.status = status
     migration.save()
+
+
+def drop_claims(services: Services, context: nova_context.RequestContext,
+                instance: objects.Instance,
+                migration: objects.Migration) -> None:
+    """Give back what a migration holds that has not begun.
+
+    Not what another one holds. If the guest is on the source, its allocation
+    goes to the other one, which has found none.
+
+    :param services: a Services
+    :param context: a RequestContext of the server's cell
+    :param instance: the Instance as the database has it
+    :param migration: the Migration, which has ended
+    """
+    others = [other for other in all_unfinished(context, instance.uuid)
+              if other.id != migration.id]
+    if _has_allocations(services, context, migration):
+        heir = max(others, key=lambda other: other.id, default=None)
+        if (heir is not None and instance.host == migration.source_compute
+                and not _has_allocations(services, context, heir)):
+            services.reportclient.move_allocations(
+                context, migration.uuid, heir.uuid)
+        elif heir is not None or instance.host != migration.source_compute:
+            services.reportclient.delete_allocation_for_instance(
+                context, migration.uuid, consumer_type='migration',
+                force=False)
+        elif instance.task_state is None:
+            services.reportclient.move_allocations(
+                context, migration.uuid, instance.uuid)
+    used = {instance.host, *(other.dest_compute for other in others)}
+    if migration.dest_compute not in used:
+        services.network_api.setup_networks_on_host(
+            context, instance, host=migration.dest_compute, teardown=True)
 
 
 def set_host(context: nova_context.RequestContext, instance: objects.Instance,

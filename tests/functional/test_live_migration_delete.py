@@ -108,7 +108,7 @@ class MigratingTest(DeleteTestCase):
         migration.status = 'error'
         migration.save()
         self.assertEqual(409, self.delete(DELETE).status_code)
-        self.flags(rpc_response_timeout=0)
+        self.flags(long_rpc_timeout=0)
         self.assert_deleted(DELETE, self.delete(DELETE))
 
     def test_looked_up_before_the_migration_was_asked_for(self):

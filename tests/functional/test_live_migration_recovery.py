@@ -258,6 +258,11 @@ class InterruptedTestCase(RecoveryTestCase):
         guest.delete_configuration()
         dest.get_connection().createXML(xml, 0)
 
+    def hold_allocations(self):
+        """As from nova-conductor's first step on."""
+        self.computes['compute1'].manager.reportclient.move_allocations(
+            self.context, self.server['id'], self.last_migration().uuid)
+
     def interrupt(self, state=power_state.RUNNING, status='running'):
         """As if nova-compute had been killed in the middle.
 
@@ -332,11 +337,6 @@ class RestartTest(InterruptedTestCase):
         guest._job_type = libvirt.VIR_DOMAIN_JOB_NONE
         self.look()
         self.assert_in_rescue_on(self.server, 'compute1')
-
-    def hold_allocations(self):
-        """As from nova-conductor's first step on."""
-        self.computes['compute1'].manager.reportclient.move_allocations(
-            self.context, self.server['id'], self.last_migration().uuid)
 
     def test_placement_does_not_answer(self):
         """That is no answer."""

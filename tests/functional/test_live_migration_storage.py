@@ -376,10 +376,10 @@ class BlockQcow2Test(StorageTestCase):
         self.rescue_with_big_base(properties, 32 * units.Mi)
         free = 'nova_rescue_ext.live_migration.manifest.free_bytes'
         with mock.patch(free, return_value=16 * units.Mi):
-            self.refused_by_host('bytes on the source, which has 16777216')
+            self.refused_by_host('the source, which has only 16777216')
         self.flags(reserved_host_disk_mb=40)
         with mock.patch(free, return_value=64 * units.Mi):
-            self.refused_by_host('bytes on the source, which has 25165824')
+            self.refused_by_host('the source, which has only 25165824')
         self.flags(reserved_host_disk_mb=0)
         instances = self.path('', 'compute2')
 

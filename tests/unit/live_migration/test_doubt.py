@@ -53,12 +53,15 @@ class DoubtTestCase(testtools.TestCase):
         return objects.Instance(**dict({
             'uuid': uuids.instance, 'vm_state': 'rescued', 'host': 'source',
             'task_state': 'migrating', 'system_metadata': {},
+            'deleted': False,
             'updated_at': timeutils.utcnow(with_timezone=True)}, **values))
 
     def make_migration(self, number, status='preparing'):
         migration = mock.Mock(id=number, status=status, dest_compute='dest',
                               source_compute='source',
-                              instance_uuid=uuids.instance)
+                              instance_uuid=uuids.instance,
+                              updated_at=timeutils.utcnow(
+                                  with_timezone=True))
         migration.uuid = getattr(uuids, 'migration%d' % number)
         return migration
 
