@@ -625,7 +625,7 @@ class ResetTestCase(StorageTestCase):
                                         'failed')
             self.assertEqual(400, response.status_code, response.text)
             if host:
-                self.assertIn('the server is active and a rescue system runs',
+                self.assertIn('the server is active, but runs a rescue system',
                               response.text)
                 self.assertIn('Hard reboot it', response.text)
             self.assert_on('compute1')
