@@ -33,7 +33,8 @@ class FinishTest(testtools.TestCase):
         self.found = {}
         self.useFixture(fixtures.MonkeyPatch(
             'nova.objects.ShareMappingList.get_by_instance_uuid',
-            lambda context, uuid: self.found.get(uuid, [])))
+            staticmethod(
+                lambda context, uuid: self.found.get(uuid, []))))
 
     def _finish(self):
         manager = mock.Mock()
