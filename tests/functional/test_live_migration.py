@@ -585,7 +585,7 @@ class RefusalTest(RefusalTestCase):
     def test_no_space_at_the_destination(self):
         with mock.patch('os.statvfs', return_value=mock.Mock(
                 f_bavail=1, f_frsize=4)):
-            self.refused_by_host('bytes on the destination, which has 4')
+            self.refused_by_host('the destination, which has only 4')
         self.assert_cleaned('compute2')
 
     def test_policy(self):

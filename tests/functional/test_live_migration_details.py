@@ -62,7 +62,7 @@ class DetailsTest(test_live_migration.RefusalTestCase):
             file.write(os.urandom(units.Mi))
         self.patch('nova_rescue_ext.live_migration.manifest.free_bytes',
                    lambda directory: units.Mi // 2)
-        self.refused_by_host('bytes on the destination, which has 524288')
+        self.refused_by_host('the destination, which has only 524288')
 
     def test_libvirt_answers_after_its_job_has_ended(self):
         """Else the source's directory would be kept."""
