@@ -287,12 +287,14 @@ def finish(services: Services, context: nova_context.RequestContext,
     :param migration: the Migration that nobody runs
     """
     activate_ports(services, context, instance, migration)
+    # As in any migration, before the owner can do something with the server.
+    _leave_source(services, context, instance, migration)
     services.compute_rpcapi.post_live_migration_at_destination(
         context, instance, False, migration.dest_compute)
     if services.driver is not None:
         services.driver.post_live_migration_at_source(
             context, instance, instance.get_network_info())
-    finish_books(services, context, instance, migration)
+    close(services, context, migration, 'completed')
     LOG.warning('The abandoned live migration to %(dest)s was finished: the '
                 'server is in rescue on %(dest)s, where its guest runs. If '
                 '%(source)s still has its directory, compare that with the '
@@ -327,10 +329,16 @@ def finish_books(services: Services, context: nova_context.RequestContext,
     :param instance: the Instance, which is on the destination
     :param migration: its Migration
     """
+    _leave_source(services, context, instance, migration)
+    close(services, context, migration, 'completed')
+
+
+def _leave_source(services: Services, context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  migration: objects.Migration) -> None:
     there = instance.obj_clone()  # it may have been read before the move
     there.host = migration.dest_compute
     attachments.leave(services, context, there, migration.source_compute)
-    close(services, context, migration, 'completed')
 
 
 def close(services: Services, context: nova_context.RequestContext,
