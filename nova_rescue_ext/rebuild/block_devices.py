@@ -43,6 +43,9 @@ LOG = logging.getLogger(__name__)
 # Nova makes these volumes when it builds the server.
 _MADE_BY_NOVA = ('image', 'snapshot', 'blank')
 
+# What a build fills in for its image, unless the request says it.
+_FILLED_IN = ('device_name', 'disk_bus', 'device_type')
+
 # Quoted: the class is there when Nova has registered its objects.
 _BlockDevices: typing.TypeAlias = 'list[objects.BlockDeviceMapping]'
 
@@ -218,6 +221,52 @@ def _without_volume_made_by_nova(
     if copy.source_type in _MADE_BY_NOVA:
         copy.volume_id = None
     return copy
+
+
+def asked_of(
+        block_devices: typing.Iterable[objects.BlockDeviceMapping] | None
+) -> list[dict[str, typing.Any]]:
+    """What a request says that a build would fill in otherwise.
+
+    :param block_devices: BlockDeviceMappings as they were asked for, or None
+    :returns: plain data
+    """
+    asked = [{'of': _place(bdm),
+              **{field: bdm[field] for field in _FILLED_IN
+                 if bdm.get(field, None) is not None}}
+             for bdm in block_devices or ()]
+    return [device for device in asked if len(device) > 1]
+
+
+def forget_filled_in(bdms: typing.Iterable[objects.BlockDeviceMapping],
+                     asked: list[dict[str, typing.Any]] | None) -> None:
+    """Have a build fill in again what the request did not say.
+
+    Another image may need other devices.
+
+    :param bdms: new BlockDeviceMappings
+    :param asked: what asked_of() returned; None if it was not kept, and
+        nothing is forgotten
+    """
+    if asked is None:
+        return
+    left = list(asked)
+    for bdm in bdms:
+        device = next((device for device in left
+                       if device['of'] == _place(bdm)), None)
+        if device is not None:
+            left.remove(device)
+        for field in _FILLED_IN:
+            setattr(bdm, field, device.get(field) if device else None)
+
+
+def _place(bdm: objects.BlockDeviceMapping) -> list[typing.Any]:
+    """What neither a build nor another image changes."""
+    place = [bdm.get(field, None) for field in (
+        'source_type', 'destination_type', 'boot_index', 'snapshot_id', 'tag',
+        'guest_format')]
+    return place + [bdm.get('volume_id', None)
+                    if bdm.source_type == 'volume' else None]
 
 
 def missing(rows: _BlockDevices,

@@ -153,6 +153,7 @@ def _keep_extras(
             context, request_spec.instance_uuid,
             requested=spec_extras.networks_to_primitive(requested_networks),
             block_devices=block_devices.kept_of(block_device_mapping) or None,
+            devices=block_devices.asked_of(block_device_mapping),
             destination=destination and destination.obj_to_primitive() or None)
     except exception.RequestSpecNotFound:
         return {}  # deleted already

@@ -86,6 +86,8 @@ class NewBuild:
             context, server.instance, server.spec.availability_zone)
         self.bdms = unsaved_objects.block_device_mappings(
             context, server.bdms)
+        block_devices.forget_filled_in(self.bdms,
+                                       server.extras.get('devices'))
         self.tags = unsaved_objects.tags(context, server.instance)
         self.spec_before: dict[str, typing.Any] | None = None
         self.image: dict[str, typing.Any] = {}
@@ -280,6 +282,9 @@ class NewBuild:
             claimed_images.check_kernel_and_ramdisk(
                 self._context, instance, self._api.image_api, self.image,
                 self._origin))
+        instance.root_device_name = block_device.prepend_dev(
+            block_device.properties_root_device_name(
+                self.image.get('properties', {})))
         auto_disk_config = self._request.auto_disk_config
         if auto_disk_config is None and not self._request.image_id:
             auto_disk_config = instance.auto_disk_config

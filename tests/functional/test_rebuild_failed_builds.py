@@ -13,6 +13,8 @@
 
 """Servers that failed in a real cell (hazard: what-failures-leave)."""
 
+import itertools
+
 from nova.compute import utils as compute_utils
 from nova import context as nova_context
 from nova.db.main import api as main_db_api
@@ -82,6 +84,62 @@ class FailedBuildsTest(_TestCase):
         self.assertEqual('cell0', self.cell_of(server))
         self.set_down('host1', False)
         self.rebuilt(server)
+
+
+class DefaultsTest(_TestCase):
+    """What the failed build has filled in, as libvirt does, by the image."""
+
+    def setUp(self):
+        super().setUp()
+        self.devices = []
+        self.patch(
+            'nova.virt.fake.FakeDriver.default_device_names_for_instance',
+            self.fill_in)
+
+    def fill_in(self, instance, root_device_name, *lists):
+        for bdm in itertools.chain(*lists):
+            self.devices.append((bdm.device_name, bdm.disk_bus,
+                                 bdm.device_type))
+            bdm.device_name = bdm.device_name or '/dev/vdb'
+            bdm.disk_bus = bdm.disk_bus or 'virtio'
+            bdm.device_type = bdm.device_type or 'cdrom'
+            bdm.save()
+
+    def root(self, **values):
+        return {'boot_index': 0, 'uuid': self.IMAGE, 'source_type': 'image',
+                'destination_type': 'local', **values}
+
+    def test_filled_in_anew(self):
+        server = self.create_failed_on_host(bdms=[
+            self.root(), {'source_type': 'blank', 'destination_type': 'volume',
+                          'boot_index': -1, 'volume_size': 1}],
+            imageRef=self.IMAGE)
+        first, self.devices = self.devices, []
+        self.failed_again(server)
+        self.assertEqual(first, self.devices)
+        self.devices = []
+        self.spawn.stop()
+        self.rebuilt(server, imageRef=self.OTHER_IMAGE)
+        self.assertEqual(first, self.devices)
+
+    def test_what_was_asked_for_stays(self):
+        server = self.create_failed_on_host(imageRef=self.IMAGE, bdms=[
+            self.root(disk_bus='scsi', device_type='lun')])
+        first, self.devices = self.devices, []
+        self.assertEqual(('scsi', 'lun'), first[0][1:])
+        self.spawn.stop()
+        self.rebuilt(server, imageRef=self.OTHER_IMAGE)
+        self.assertEqual(first, self.devices)
+
+    def test_name_of_the_root_device(self):
+        """By the image, if that has one."""
+        server = self.create_failed_on_host()
+        self.devices = []
+        self.glance.images[self.OTHER_IMAGE]['properties'][
+            'root_device_name'] = '/dev/sda'
+        self.spawn.stop()
+        self.rebuilt(server, imageRef=self.OTHER_IMAGE)
+        self.assertEqual('/dev/sda', self.devices[0][0])
 
 
 class EventTest(_TestCase):

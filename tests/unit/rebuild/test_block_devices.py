@@ -17,6 +17,7 @@ import unittest
 from unittest import mock
 
 from nova import objects
+from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext import exception
@@ -78,3 +79,46 @@ class ReserveTest(unittest.TestCase):
         self.assertEqual([uuids.attachment] * 2, [
             self.bdm.attachment_id, self.row.attachment_id])
         self.volume_api.attachment_delete.assert_not_called()
+
+
+class FilledInTest(unittest.TestCase):
+    """What a build fills in, and what was asked for."""
+
+    def setUp(self):
+        objects.register_all()
+
+    def device(self, **values):
+        return objects.BlockDeviceMapping(**dict(
+            {'source_type': 'blank', 'destination_type': 'volume',
+             'boot_index': -1}, **values))
+
+    def test_nobody_asked(self):
+        asked = block_devices.asked_of([self.device(), self.device(
+            tag='log', snapshot_id=None, device_name=None)])
+        self.assertEqual([], asked)
+        bdm = self.device(device_name='/dev/vdb', disk_bus='virtio',
+                          device_type='disk', tag='log')
+        block_devices.forget_filled_in([bdm], asked)
+        self.assertEqual([None] * 3, [
+            bdm.device_name, bdm.disk_bus, bdm.device_type])
+
+    def test_asked(self):
+        """In the order of the request, where they are alike."""
+        asked = jsonutils.loads(jsonutils.dumps(block_devices.asked_of([
+            self.device(disk_bus='scsi'), self.device(tag='log'),
+            self.device(disk_bus='sata', device_name='/dev/sdx')])))
+        bdms = [self.device(disk_bus='scsi', device_name='/dev/sda'),
+                self.device(disk_bus='virtio', tag='log'),
+                self.device(disk_bus='sata', device_name='/dev/sdx',
+                            device_type='disk')]
+        block_devices.forget_filled_in(bdms, asked)
+        self.assertEqual(
+            [(None, 'scsi', None), (None, None, None),
+             ('/dev/sdx', 'sata', None)],
+            [(bdm.device_name, bdm.disk_bus, bdm.device_type)
+             for bdm in bdms])
+
+    def test_not_kept(self):
+        bdm = self.device(disk_bus='virtio')
+        block_devices.forget_filled_in([bdm], None)
+        self.assertEqual('virtio', bdm.disk_bus)
