@@ -221,6 +221,7 @@ CALLABLES = (
     'nova.compute.api:API._get_image',
     'nova.compute.api:API._get_instance',
     'nova.compute.api:API._delete_while_booting',
+    'nova.compute.api:API._local_cleanup_bdm_volumes',
     'nova.block_device:get_bdm_image_metadata',
     'nova.network.neutron:API.create_resource_requests',
     # Whose rights it asks with, and what its answer means.

@@ -30,6 +30,7 @@ import datetime
 import sys
 import typing
 
+from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
@@ -275,6 +276,7 @@ def _restore(context: nova_context.RequestContext, uuid: str) -> None:
 
 
 def _delete(context: nova_context.RequestContext, uuid: str) -> None:
+    _free_volumes(context, uuid)
     _destroy_rows(context, uuid)
     manager.ComputeTaskManager().report_client.delete_allocation_for_instance(
         context, uuid, force=True)
@@ -283,6 +285,24 @@ def _delete(context: nova_context.RequestContext, uuid: str) -> None:
 
 _REMEDIES: dict[str | None, typing.Callable[..., None]] = {
     UNDO: _undo, BURY: _bury, FAIL: _fail, DELETE: _delete, FINISH: _restore}
+
+
+def _free_volumes(context: nova_context.RequestContext, uuid: str) -> None:
+    """Free what only the rows know: the owner deleted the BuildRequest.
+
+    nova-api writes a new attachment to the row first.
+    """
+    api = compute_api.API()
+    for cell in objects.CellMappingList.get_all(context):
+        row = _row(context, cell, uuid)
+        if row is None or row.host is not None or row.launched_at is not None:
+            continue
+        with nova_context.target_cell(context, cell) as cctxt:
+            bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+                cctxt, uuid)
+            # Logs what fails. One that the owner's DELETE has freed does.
+            api._local_cleanup_bdm_volumes(
+                [bdm for bdm in bdms if bdm.attachment_id], row, cctxt)
 
 
 def _destroy_rows(context: nova_context.RequestContext, uuid: str) -> None:

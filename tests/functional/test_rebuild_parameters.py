@@ -214,6 +214,20 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.rebuilt(server)
         self.assertEqual(found, self.attachments(server))
 
+    def test_lost_attachment_and_deleted(self):
+        """nova-api is killed before the BuildRequest knows of the new one."""
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        with self.killed('nova.objects.BuildRequest.save'):
+            self.assertRaises(rebuild_base.Killed, self.rebuild, server)
+        self.api.delete_server(server['id'])
+        self.assertEqual(1, len(self.attachments(server)))
+        found, = recovery.find(self.context, 0)
+        self.assertEqual(recovery.DELETE, found.remedy)
+        recovery.remedy(self.context, found)
+        self.assertEqual(set(), self.attachments(server))
+        self.assertEqual(0, self.count_rows(server))
+
     def test_volume_of_the_loser(self):
         """Only the one that won reserves it."""
         server = self.create_failed(bdms=[ROOT])
