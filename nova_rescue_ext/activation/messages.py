@@ -34,15 +34,19 @@ _command = False
 
 
 def say(level: int, text: str, *args: object,
-        error: BaseException | None = None) -> None:
+        error: BaseException | None = None,
+        services_only: bool = False) -> None:
     """Log a line, or keep it until the service has set up logging.
+
+    A command prints it on the standard error if it is at least a warning.
 
     :param level: as in logging
     :param text: with the format of args
     :param error: whose traceback is wanted
+    :param services_only: whether commands never say it
     """
     if _command:
-        if level > python_logging.INFO:
+        if level > python_logging.INFO and not services_only:
             print(text % args, file=sys.stderr)
         return
     exc_info: typing.Any = error and (type(error), error, error.__traceback__)

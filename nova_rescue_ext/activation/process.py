@@ -78,7 +78,8 @@ class Activation:
                 'because [rescue_ext] allow_unverified is set: %s. Run '
                 '"nova-rescue-ext-status overrides" for all of it.', allowed)
         for fault in ext_conf.find_names_of_images(conf):
-            messages.say(python_logging.WARNING, '%s.', fault)
+            messages.say(python_logging.WARNING, '%s.', fault,
+                         services_only=True)
         messages.say(python_logging.INFO, '%s', self.summary())
         return True
 

@@ -148,6 +148,14 @@ class CommandTest(ConfTestCase):
         self.assertEqual((0, stock.stdout), (on.returncode, on.stdout))
         self.assertNotIn('nova-rescue-ext', on.stderr)
 
+    def test_option_of_services(self):
+        """nova-manage runs often, and the services log the warning."""
+        text = ON + '[libvirt]\nrescue_image_id = grml\n'
+        on = self.manage(text)
+        self.assertEqual(0, on.returncode, on.stderr)
+        self.assertNotIn('rescue_image_id', on.stderr)
+        self.assertIn('[libvirt] rescue_image_id is "grml"', self.start(text))
+
     def test_refusal(self):
         on = self.manage(ON + 'default_api_version = 9.9\n')
         self.assertEqual(self.manage('[DEFAULT]\n').stdout, on.stdout)
