@@ -272,7 +272,8 @@ def _is_too_late(manager: compute_manager.ComputeManager,
 
     The source waits for an answer no longer than a message may wait here.
     """
-    if instance.vm_state != vm_states.RESCUED:
+    if (not instance.obj_attr_is_set('vm_state')  # in tests of Nova's
+            or instance.vm_state != vm_states.RESCUED):
         return False
     reason = _why_too_late(manager, context, instance)
     if reason is None:

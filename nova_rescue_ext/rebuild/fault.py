@@ -155,7 +155,8 @@ def add_reasons(request: typing.Any, answer: typing.Any) -> None:
     :param request: a wsgi.Request of Nova
     :param answer: what Nova's controller returned for it
     """
-    reasons = request.environ.get(_ENVIRON)
+    # Nova's own tests dispatch without a request.
+    reasons = request.environ.get(_ENVIRON) if request else None
     if not reasons:
         return
     body = getattr(answer, 'obj', answer)

@@ -72,7 +72,9 @@ def clean_after_hard_reboot(original: nova_types.Original,
     """
     original(context, instance, *args, **kwargs)
     if (hard_reboot.HardReboot.is_run_by_this_thread()
+            # In tests of Nova's some have neither.
             or not instance.obj_attr_is_set('system_metadata')
+            or not instance.obj_attr_is_set('vm_state')
             or instance.vm_state == vm_states.RESCUED):
         return
     recorded = instance_metadata.has_record(instance)
