@@ -45,6 +45,14 @@ class _Hook(hooks.CommandHook):
     def before(self, parsed_args: argparse.Namespace) -> argparse.Namespace:
         self._requests = requests.Requests(self._clients.session,
                                            self._version())
+        take_action = self.cmd.take_action
+
+        def observed(parsed_args: argparse.Namespace) -> typing.Any:
+            with self._requests:
+                return take_action(parsed_args)
+
+        # after() is not called if the command fails.
+        self.cmd.take_action = observed
         return parsed_args
 
     def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:

@@ -42,6 +42,9 @@ _Arguments = dict[str, typing.Any]
 class Requests:
     """Adds the version to requests, and remembers the action asked for.
 
+    A context manager, which does so while it is entered: in the interactive
+    mode of OpenStackClient all commands share one session.
+
     :param session: the keystoneauth session of the command
     :param version: of compute-rescue, as text; None to add none
 
@@ -53,12 +56,19 @@ class Requests:
 
     def __init__(self, session: ks_session.Session,
                  version: str | None) -> None:
+        self._session = session
         self._version = version
-        self._send = session.request
         self.server_id: str | None = None
         self.server: dict[str, typing.Any] | None = None
         self.answer: requests.Response | None = None
-        session.request = self._request  # type: ignore
+
+    def __enter__(self) -> Requests:
+        self._send = self._session.request
+        self._session.request = self._request  # type: ignore
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._session.request = self._send  # type: ignore
 
     def _request(self, url: str, method: str,
                  **kwargs: typing.Any) -> requests.Response:

@@ -15,6 +15,7 @@
 import argparse
 from unittest import mock
 
+from keystoneauth1 import exceptions as ks_exc
 from osc_lib import exceptions
 
 from nova_rescue_ext.osc import hooks
@@ -38,18 +39,45 @@ class HookTestCase(base.CommandTestCase):
 
         :param others: arguments that the command has itself
         """
-        hook = hook_class(self.command(version))
+        command = self.command(version)
+        command.take_action = lambda parsed_args: self.compute.post(
+            'servers/web/action', json={action: None})
+        hook = hook_class(command)
         parser = argparse.ArgumentParser()
         hook.get_parser(parser)
         parsed = parser.parse_args(arguments, argparse.Namespace(**others))
         parsed = hook.before(parsed)
-        self.compute.post('servers/web/action', json={action: None})
+        command.take_action(parsed)
         self.assertEqual(0, hook.after(parsed, 0))
         return parsed
 
     def fails_with(self, words, *args, **kwargs):
         self.assertRaisesRegex(exceptions.CommandError, words,
                                self.run_command, *args, **kwargs)
+
+
+class InteractiveTest(HookTestCase):
+    """One session for all commands of a process."""
+
+    def test_nothing_stays(self):
+        self.server({})
+        self.answer({})
+        for version in ('1.1', '1.3'):
+            self.run_command(hooks.Unrescue, version, wait=False)
+        self.assertEqual(
+            [version % number for number in ('1.1', '1.3') for version in (
+                'compute-rescue %s', 'compute 2.95, compute-rescue %s')],
+            self.asked())
+        self.compute.post('servers/web/action', json={'os-stop': None})
+        self.assertEqual(['compute 2.95'], self.asked()[4:])
+
+    def test_command_that_fails(self):
+        self.server({})
+        self.answer({}, status=409)
+        self.assertRaises(ks_exc.Conflict, self.run_command, hooks.Unrescue,
+                          '1.1', wait=False)
+        self.compute.get('servers/web')
+        self.assertEqual('compute 2.95', self.asked()[-1])
 
 
 class RescueTest(HookTestCase):

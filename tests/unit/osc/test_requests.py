@@ -12,6 +12,8 @@
 
 """The version goes with the requests to Nova, and with no others."""
 
+import contextlib
+
 from osc_lib import exceptions
 
 from nova_rescue_ext.osc import requests
@@ -20,13 +22,19 @@ from tests.unit.osc import base
 
 class RequestsTest(base.CommandTestCase):
 
+    def watch(self, version):
+        seen = requests.Requests(self.session, version)
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        return stack.enter_context(seen)
+
     def act(self, **kwargs):
         return self.compute.post('servers/web/action', json={'rescue': None},
                                  raise_exc=False, **kwargs)
 
     def test_beside_the_version_that_the_client_chose(self):
         self.server({})
-        requests.Requests(self.session, '1.1')
+        self.watch('1.1')
         self.compute.get('/servers/web', microversion='2.37')
         self.compute.get('/servers/web')
         self.assertEqual(['compute 2.37, compute-rescue 1.1',
@@ -35,20 +43,20 @@ class RequestsTest(base.CommandTestCase):
     def test_beside_a_header_of_the_client(self):
         """novaclient writes the header itself."""
         self.server({})
-        requests.Requests(self.session, '1.1')
+        self.watch('1.1')
         self.compute.get('/servers/web', headers={
             'openstack-api-version': 'compute 2.37'})
         self.assertEqual(['compute 2.37, compute-rescue 1.1'], self.asked())
 
     def test_alone(self):
         self.server({})
-        requests.Requests(self.session, '1.1')
+        self.watch('1.1')
         self.adapter('compute').get('/servers/web')
         self.assertEqual(['compute-rescue 1.1'], self.asked())
 
     def test_not_twice(self):
         self.server({})
-        requests.Requests(self.session, '1.1')
+        self.watch('1.1')
         self.compute.get('/servers/web', headers={
             'OpenStack-API-Version': 'compute 2.37, compute-rescue 1.3'})
         self.assertEqual(['compute 2.37, compute-rescue 1.3'], self.asked())
@@ -56,21 +64,21 @@ class RequestsTest(base.CommandTestCase):
     def test_no_version(self):
         self.server({})
         self.answer()
-        seen = requests.Requests(self.session, None)
+        seen = self.watch(None)
         self.act()
         self.assertEqual({'compute 2.95', None}, set(self.asked()))
         self.assertEqual('web', seen.server['id'])
 
     def test_other_services(self):
         self.http.get(base.URL + '/v2/images')
-        requests.Requests(self.session, '1.1')
+        self.watch('1.1')
         self.adapter('image').get('/v2/images')
         self.assertEqual([None], self.asked())
 
     def test_server_before_the_action(self):
         self.server({'hostId': 'one'}, {'hostId': 'two'})
         self.answer({'adminPass': 'x'})
-        seen = requests.Requests(self.session, '1.1')
+        seen = self.watch('1.1')
         self.act()
         self.assertEqual('one', seen.server['hostId'])
         self.assertEqual({'adminPass': 'x'}, seen.answer.json())
@@ -79,7 +87,7 @@ class RequestsTest(base.CommandTestCase):
         """It would do what its Nova does, and nobody would notice."""
         self.server({}, headers=base.STOCK)
         self.answer()
-        requests.Requests(self.session, '1.1')
+        self.watch('1.1')
         self.assertRaisesRegex(exceptions.CommandError, 'does not offer',
                                self.act)
         self.assertEqual(
@@ -89,6 +97,6 @@ class RequestsTest(base.CommandTestCase):
         """It says nothing about the cloud."""
         self.http.get(base.URL + '/servers/web', status_code=503, text='-')
         self.answer(status=503)
-        seen = requests.Requests(self.session, '1.1')
+        seen = self.watch('1.1')
         self.assertEqual(503, self.act().status_code)
         self.assertIsNone(seen.server)
