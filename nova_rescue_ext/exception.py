@@ -300,9 +300,8 @@ class HostHasServer(RebuildRefused):
     """The row of the server names a host."""
 
     msg_fmt = N_('The server never booted, but is still assigned to '
-                 'host%(host)s, which may have a guest of it. Ask the '
-                 'operator to check the host and to run '
-                 '"nova-rescue-ext-manage rebuild-release", or delete the '
+                 'host%(host)s, which may have its guest. Ask the operator to '
+                 'run "nova-rescue-ext-manage rebuild-release", or delete the '
                  'server and create another.')
 
 
@@ -400,9 +399,8 @@ class VolumeTaken(RebuildRefused):
 class GuestMayBeLeft(RebuildRefused):
     """A host could not clean up after the failed build."""
 
-    msg_fmt = N_('The server never booted, but the host that failed to build '
-                 'it could not clean up, and may still have a guest of it. '
-                 'The host checks that every ten minutes. If the problem '
+    msg_fmt = N_('The host that failed to build the server may still have its '
+                 'guest, and looks for it every ten minutes. If the problem '
                  'persists, ask the operator to remove the guest, or delete '
                  'the server and create another.')
 

@@ -205,11 +205,11 @@ def _check_vifs(driver: libvirt_driver.LibvirtDriver,
             CONF.libvirt.virt_type)
         if _model(interface) != (expected.model,
                                  _number(expected.vhost_queues)):
-            refuse(_('network interface %(mac)s has a different model or '
-                     'number of queues in the rescue system than in the '
-                     'server (hw_vif_model, hw_vif_multiqueue_enabled). '
-                     'Unrescue the server first, or rescue it with an image '
-                     'that has the same') % {'mac': vif['address']})
+            refuse(_('network interface %(mac)s has another model or number '
+                     'of queues in the rescue system than in the server '
+                     '(hw_vif_model, hw_vif_multiqueue_enabled). Unrescue it '
+                     'first, or rescue it with an image that has the same')
+                   % {'mac': vif['address']})
 
 
 def _model(interface: etree._Element) -> tuple[str | None, int]:

@@ -242,10 +242,21 @@ def _why_no_host(task: live_migrate_task.LiveMigrationTask,
                      'version': microversion.LIVE_MIGRATE_RESCUED}
     search = Search.of_this_thread(task.instance.uuid)
     if search is not None and search.refusals:
-        return ' '.join(
-            _('Host%(host)s: %(reason)s')
-            % {'host': host_names.after(task.context, host), 'reason': reason}
-            for host, reason in sorted(search.refusals.items()))
-    return _('%(count)d compute nodes support live migration of rescued '
-             'servers, but none of them can take this one: %(reason)s') % {
+        return ' '.join(_refusals_in_words(task, search.refusals))
+    return _('Of %(count)d compute nodes that support live migration of '
+             'rescued servers, none can take this one: %(reason)s') % {
                  'count': len(nodes), 'reason': exc.format_message()}
+
+
+def _refusals_in_words(task: live_migrate_task.LiveMigrationTask,
+                       refusals: dict[str, str]) -> typing.Iterator[str]:
+    """Yield each refusal once, with the hosts that gave it at its end.
+
+    A fault is cut at its end, and the source gives the same for each host.
+    """
+    for reason in dict.fromkeys(refusals.values()):
+        hosts = ', '.join(sorted(host for host, given in refusals.items()
+                                 if given == reason))
+        if host_names.may_be_known(task.context):
+            reason += ' (%s)' % hosts
+        yield reason.rstrip('.') + '.'

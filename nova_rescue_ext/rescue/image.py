@@ -273,10 +273,9 @@ def check_with_stable_devices(instance: objects.Instance, image_id: str,
         own = 'bios'
     if wanted and own and wanted != own:
         refuse(instance, _(
-            'image %(image)s has hw_firmware_type %(wanted)s, but it would be '
-            'booted with the firmware of the server, which is %(own)s. Choose '
-            'an image with rescue_image_ref that boots with %(own)s; an image '
-            'that boots with both must not have the property.')
+            'image %(image)s has hw_firmware_type %(wanted)s, but the '
+            'firmware of the server is %(own)s. Choose an image that has '
+            'the same, or not the property, with rescue_image_ref.')
             % {'image': image_id, 'wanted': wanted, 'own': own})
 
 
@@ -348,9 +347,9 @@ def _device_objections(
                   'known': ', '.join(BUSES[device])})
     elif (device == 'floppy' and 'uefi' ==
             instance.image_meta.properties.get('hw_firmware_type')):
-        yield _('has hw_rescue_device floppy, which the UEFI firmware of the '
-                'server does not boot from, so that the server would boot '
-                'from its own disk. Use disk or cdrom')
+        # The server would boot from its own disk.
+        yield _('has hw_rescue_device floppy, from which the server, which '
+                'has UEFI firmware, cannot boot')
 
 
 def use_stable_devices(properties: objects.ImageMetaProps) -> None:

@@ -466,7 +466,6 @@ class Rescue(host_task.HostTask):
         if guests.is_in_rescue(self._driver, self.instance):
             self._is_refused = True
             image.refuse(self.instance, _(
-                # No longer: a fault is cut off after 255 characters.
                 'its guest is that of an earlier rescue, as its state was '
                 'reset or its unrescue failed. Hard reboot it first.'))
 

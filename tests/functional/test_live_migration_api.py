@@ -123,15 +123,15 @@ class NoDestinationTest(ApiTestCase):
                                                       'compute2')
         self.api.put_service(service.uuid, {'status': 'disabled'})
         self.assert_refused_both_ways(
-            '1 compute nodes support live migration of rescued servers, and '
-            'none of them can take this one', 'not enough hosts')
+            'Of 1 compute nodes that support live migration of rescued '
+            'servers, none can take this one', 'not enough hosts')
 
     def test_what_the_hosts_said(self):
         with mock.patch.object(
                 destination, 'check',
                 side_effect=exception.MigrationPreCheckError(
                     reason='no room')):
-            self.assert_refused_both_ways('Host compute2', 'no room')
+            self.assert_refused_both_ways('no room', '(compute2)')
 
 
 class OldConductorTest(ApiTestCase):

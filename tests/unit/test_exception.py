@@ -97,6 +97,84 @@ class TranslationTest(testtools.TestCase):
         self.assertIn('TRANSLATED rescue', str(error))
 
 
+class LengthTest(testtools.TestCase):
+    """A fault and the details of an event are cut after 255 characters."""
+
+    UUID = '6f70656e-7374-6163-6b2d-6e6f76612121'
+    HOST = 'compute-%s.example.org' % ('x' * 41)
+    PATH = '/var/lib/nova/instances/%s' % UUID
+    NUMBER = 64 * 1024 ** 3
+    # What stands for each name in the formats, as long as in practice.
+    VALUES = {
+        'action': 'unrescue', 'arch': 'aarch64', 'base': PATH, 'bus': 'virtio',
+        'buses': 'virtio, scsi, sata, usb', 'device': 'cdrom', 'error': PATH,
+        'expected': 4, 'file': 'disk.info', 'found': NUMBER, 'free': NUMBER,
+        'destination': 'qcow2', 'group': UUID, 'host': ' ' + HOST, 'id': UUID,
+        'ids': '%s, %s' % (UUID, UUID), 'image': UUID, 'instance_uuid': UUID,
+        'known': 'aarch64, armv7l, i686, x86_64', 'libvirt': '9.0.0',
+        'limit': 64, 'mac': 'fa:16:3e:00:00:00',
+        'machine': 'pc-i440fx-rhel7.6.0', 'max_ver': '1.3', 'memory': 131072,
+        'min_ram': 131072, 'min_ver': '1.0', 'name': 'disk.rescue',
+        'needed': NUMBER, 'network': UUID, 'node': ' ' + HOST, 'own': 'bios',
+        'path': PATH + '/disk.rescue', 'ports': '%s, %s' % (UUID, UUID),
+        'project': UUID.replace('-', ''), 'req_ver': '1.9',
+        'role': 'destination', 'seconds': 600,
+        'service': 'Keystone, Neutron, Placement, ...', 'size': NUMBER,
+        'snapshot': UUID, 'source': 'qcow2', 'state': 'suspended',
+        'status': 'deactivated', 'type': 'LibvirtLiveMigrateException',
+        'version': '1.3', 'video_ram': 65536, 'volume': UUID, 'wanted': 'uefi',
+        'zone': 'availability-zone-1', 'count': 64, 'what': 'security group'}
+    OBJECTION = 'image %s %%s. Choose an image with rescue_image_ref.' % UUID
+
+    def _formats(self):
+        """Yield (module, function, what is translated)."""
+        for name, tree in modules():
+            if name == 'nova_rescue_ext.rescue.api':
+                continue  # is answered, and never a fault
+            for owner in ast.walk(tree):
+                if isinstance(owner, (ast.FunctionDef, ast.ClassDef)):
+                    for node in ast.walk(owner):
+                        if (isinstance(node, ast.Call) and node.args
+                                and isinstance(node.func, ast.Name)
+                                and node.func.id in ('_', 'N_')
+                                and isinstance(node.args[0], ast.Constant)):
+                            yield (name.partition('.')[2], owner.name,
+                                   node.args[0].value)
+
+    def _said(self, module, function, text):
+        """What the owner of a server reads, as long as in practice."""
+        claim = str(exception.NotOfProject(
+            what='image', id=self.UUID, project=self.VALUES['project']))
+        values = dict(self.VALUES, claim=claim, reason='r' * 80,
+                      why='only the package can read the default rescue '
+                          'image ' + self.UUID, objection='o' * 90)
+        unnamed = (self.PATH if module.startswith('live_migration.')
+                   else self.UUID)
+        said = text % values if '%(' in text else text.replace('%s', unnamed)
+        if 'objections' in function:
+            said = self.OBJECTION % said
+        if module.startswith('rescue.'):
+            return str(nova_exception.InstanceNotRescuable(
+                instance_id=self.UUID, reason=said))
+        if module.startswith('live_migration.'):
+            return str(nova_exception.MigrationPreCheckError(reason=said))
+        return said
+
+    def test_everything_said_fits(self):
+        found = {}
+        for place in self._formats():
+            said = self._said(*place)
+            if len(said) > 255:
+                found[said] = len(said)
+        self.assertEqual({}, found)
+
+    def test_all_are_seen(self):
+        places = {place[:2] for place in self._formats()}
+        self.assertIn(('exception', 'TaskEnded'), places)
+        self.assertIn(('rescue.operation', '_refuse_second_rescue'), places)
+        self.assertIn(('live_migration.checks', '_check_vifs'), places)
+
+
 class AnswerTest(testtools.TestCase):
 
     def test_codes(self):
