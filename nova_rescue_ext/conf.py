@@ -60,15 +60,13 @@ Possible values:
 * A version from 1.0 to the maximum that ``GET /`` of the compute API shows
 * ``latest``: that maximum
 
-Used by nova-api, and by nova-compute for servers that ``[DEFAULT]
-rescue_timeout`` unrescues. An unusable value keeps the package from being
-activated.
+Used by nova-api. An unusable value keeps the package from being activated.
 """),
     cfg.StrOpt(
         'default_rescue_image',
         help="""
-The ID of the image that a server is rescued with if the request names none. A
-name instead of an ID keeps the package from being activated.
+The ID of the image that a server is rescued with if the request names none.
+With a name instead of an ID the package is not activated.
 
 A dedicated rescue image saves users from the worst mistake: the base image of
 a server has the same file-system UUIDs as its broken root disk, so that the

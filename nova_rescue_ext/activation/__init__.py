@@ -13,9 +13,9 @@
 
 """The package in this process: activate it, ask about it, take it off.
 
-A service of Nova comes here through ``driver``. What decides is in
-``examination``, ``verification`` and ``overrides``; what is done is in
-``process``.
+Services of Nova activate it through ``driver``. ``examination``,
+``verification`` and ``overrides`` decide whether they may, and ``process``
+does it.
 """
 
 from oslo_config import cfg

@@ -29,7 +29,7 @@ def version() -> str:
 
 
 def all_in_words() -> list[str]:
-    """Each that is on the path, with the folder that it is in."""
+    """The version and the folder of each that is on the path."""
     found = importlib.metadata.distributions(
         name=nova_rescue_ext.DISTRIBUTION)
     return list(dict.fromkeys(

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The way in: a configuration source driver that activates the package.
+"""The entry point: a configuration source driver that activates the package.
 
 oslo.config opens configuration sources when a service parses its
 configuration: after any monkey patching, before managers and controllers
@@ -41,14 +41,14 @@ class Driver(sources.ConfigurationSourceDriver):
             group_name: str) -> sources.ConfigurationSource:
         """Activate the package in a service of Nova.
 
-        Never raises: oslo.config would hide it in a line about sources.
+        Never raises: oslo.config would hide that in a message about sources.
         """
         # Nova's privsep daemons and our own commands parse nova.conf, too.
         if conf.project == 'nova':
             early_imports.bind_again()
             messages.hold(command=_is_command(conf))
             if _has_sources_after(conf, group_name):
-                # They are opened after this one, and may have our options.
+                # They are opened later, and may set our options.
                 messages.when_logging_is_set_up(
                     lambda: activation.activate(conf))
             else:
@@ -64,9 +64,9 @@ class _NoValues(sources.ConfigurationSource):
 
 
 def _is_command(conf: cfg.ConfigOpts) -> bool:
-    """Whether this is nova-manage or its like, which people and scripts read.
+    """Whether this is a command like nova-manage, whose output is parsed.
 
-    They have subcommands, in an option of this name, and services have none.
+    Commands have subcommands, in an option of this name; services do not.
     """
     return 'category' in conf
 

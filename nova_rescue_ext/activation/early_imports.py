@@ -13,10 +13,10 @@
 
 """Libraries that were imported before Nova patched Python for eventlet.
 
-Nova 34 parses its configuration once before it does that, and oslo.config then
-imports the drivers of all configuration sources: urllib3 and oslo.context with
-them, whatever source ``nova.conf`` names. Nova warns of it, and goes on with a
-TLS that ends in a RecursionError, and with one context for all green threads.
+Nova 34 first parses its configuration before that, and oslo.config then
+imports the drivers of all configuration sources, whichever ``nova.conf``
+names, and with them urllib3 and oslo.context. Nova only warns. TLS then ends
+in a RecursionError, and all green threads share one context.
 """
 
 import ssl
@@ -26,8 +26,8 @@ import typing
 
 
 def bind_again() -> None:
-    """Give these libraries what Python has now. Idempotent."""
-    # Not imported: what is not there yet will be right.
+    """Give these libraries the patched classes. Idempotent."""
+    # Not imported here: a later import binds the right ones.
     tls: typing.Any = sys.modules.get('urllib3.util.ssl_')
     if getattr(tls, 'SSLContext', None) not in (None, ssl.SSLContext):
         tls.SSLContext = ssl.SSLContext

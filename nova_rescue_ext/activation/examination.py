@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""May the package be activated on the installed Nova?"""
+"""Whether the package may be activated on the installed Nova."""
 
 import typing
 
@@ -24,7 +24,8 @@ from nova_rescue_ext.activation import verification
 class Examination(typing.NamedTuple):
     """The installed Nova, compared with what the package was tested on.
 
-    ``misfits`` is what is wrong with the package itself, in words.
+    :ivar misfits: what does not fit Nova or is wrong with the package, in
+        words
     """
 
     nova_release: str
@@ -33,10 +34,10 @@ class Examination(typing.NamedTuple):
     misfits: list[str]
 
     def objections(self) -> tuple[list[str], list[str]]:
-        """What speaks against activation, in words, worst first.
+        """The objections to an activation, in words.
 
-        :returns: (list of what can never be allowed, list of what
-            ``allow_unverified`` allows)
+        :returns: (those that always hold, those that ``allow_unverified``
+            overrides)
         """
         severe = ['%s is missing (%s)' % (finding.callable, finding.detail)
                   for finding in self.findings
@@ -60,7 +61,7 @@ def examine() -> Examination:
     release = verification.nova_release()
     series = verification.series_of(release)
     declared = overrides.declared()
-    # The newest stands for a series that the package does not know.
+    # For an unknown series, those of the newest are compared.
     misfits = _foreign_metadata(
         {override.target for override in declared},
         series if series in verification.SERIES else verification.SERIES[-1])
@@ -84,10 +85,12 @@ def examine() -> Examination:
 
 
 def _foreign_metadata(declared: set[str], series: str) -> list[str]:
-    """Whether what is declared belongs to the code that was imported.
+    """Compare the declared overrides with those of the imported code.
 
-    The overrides are in the metadata of the distribution, which may be left
+    They are declared in the metadata of the distribution, which may be left
     over from another version.
+
+    :returns: what is wrong, in words; empty if nothing is
     """
     tested = set(verification.load_digests(series))
     added = {addition.target for addition in overrides.additions()}

@@ -11,10 +11,10 @@
 # under the License.
 
 
-"""What keeps the package from being activated.
+"""Reasons not to activate the package.
 
-Raised and caught before a service imports Nova, so nothing of Nova may be
-imported here.
+Raised and caught before a service imports Nova, so this module imports nothing
+of it.
 """
 
 
@@ -27,15 +27,15 @@ class ActivationError(Exception):
 
 
 class Refused(ActivationError):
-    """The package does not touch this Nova, or not with this nova.conf."""
+    """This Nova or this nova.conf is not supported."""
 
 
 class SourceNotFound(ActivationError):
-    """The source of a callable is not where it should be."""
+    """The source of a callable cannot be found."""
 
 
 class DigestsUnusable(ActivationError):
-    """What the package was tested on cannot be read."""
+    """The digests of what the package was tested on cannot be read."""
 
 
 class Misfit(ActivationError):

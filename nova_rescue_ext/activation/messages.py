@@ -11,12 +11,12 @@
 # under the License.
 
 
-"""What the activation has to say, to those who can see it.
+"""Log lines of the activation, in services and commands.
 
 Services parse their configuration, and so open the driver, before they set up
 logging: a line that is logged then never reaches the service's log, so it is
-kept back. Commands may have no log but the standard output, which belongs to
-whoever reads their result.
+held back. Commands may have no log but the standard output, which is for their
+result.
 """
 
 import collections.abc
@@ -36,7 +36,7 @@ _command = False
 def say(level: int, text: str, *args: object,
         error: BaseException | None = None,
         services_only: bool = False) -> None:
-    """Log a line, or keep it until the service has set up logging.
+    """Log a line, or hold it back until the service has set up logging.
 
     A command prints it on the standard error if it is at least a warning.
 
@@ -58,10 +58,10 @@ def say(level: int, text: str, *args: object,
 
 
 def hold(command: bool = False) -> None:
-    """Keep lines back until oslo.log is set up.
+    """Hold lines back until oslo.log is set up.
 
-    :param command: whether this is a command and not a service: it says
-        nothing, or on the standard error what is wrong
+    :param command: whether this is a command and not a service: it logs
+        nothing, and prints warnings and errors on the standard error
     """
     global _kept, _command
     _command = command

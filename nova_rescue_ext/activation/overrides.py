@@ -11,17 +11,17 @@
 # under the License.
 
 
-"""Put our callables around Nova's, in place, and take them off again.
+"""Override callables of Nova in place, and restore them.
 
 Each override is an entry point of this distribution in the group
 ``nova_rescue_ext.overrides``: its name is the Nova callable
 (``module:function`` or ``module:Class.method``), its value is our function.
 Ours is called as ``ours(original, self, ...)``, or ``ours(original, ...)`` for
-a function of a module and a static method, with the arguments that the caller
-gave, and decides whether to call ``original``, which is bound.
+a function of a module or a static method, with the arguments of the caller,
+and decides whether to call ``original``, which is bound.
 
-Nova's modules are patched when the service imports them, so that a service
-that never imports the libvirt driver never pays for it.
+Nova's modules are patched when the service imports them, so that nova-api, for
+example, does not import the libvirt driver because of us.
 """
 
 import ast
@@ -49,7 +49,7 @@ _Callable = typing.Callable[..., typing.Any]
 
 
 class Override(typing.NamedTuple):
-    """One entry point: what of Nova is overridden, and by what."""
+    """One entry point: a callable of Nova and the function around it."""
 
     target: str
     ours: str
@@ -64,7 +64,7 @@ class Override(typing.NamedTuple):
 
 
 class Addition(Override):
-    """One entry point: where a method is added, and which."""
+    """One entry point: the name of a new method and its function."""
 
 
 def apply(override: Override, module: types.ModuleType) -> 'Applied | Added':
@@ -105,10 +105,10 @@ def _declared(group: str, kind: type[Override] = Override) -> list[Override]:
 
 
 def check_fit(override: Override) -> None:
-    """Check that ours can be called in every way that Nova's can be.
+    """Check that ours accepts every call that Nova's accepts.
 
-    Done on the sources of both: nothing of Nova is imported before the service
-    itself does so.
+    Compares their sources, as nothing of Nova may be imported before the
+    service itself does so.
 
     :raises: Misfit; SourceNotFound
     """
@@ -149,9 +149,9 @@ def _parameters(name: str) -> ast.arguments:
 
 
 def _signature(source: str) -> str:
-    """A callable without its decorators and with nothing in it.
+    """A callable without its decorators and its body.
 
-    Parsing what is in it would take most of the time of an activation.
+    Parsing bodies would take most of the time of an activation.
     """
     lines = source.split('\n')
     first = next(number for number, line in enumerate(lines)
@@ -211,8 +211,8 @@ class Applied:
     def remove(self) -> None:
         """Put the original back.
 
-        If somebody else has wrapped the callable after us, theirs stays and
-        ours steps out of the way.
+        If other code has wrapped the callable after us, its wrapper stays and
+        ours only calls the original.
         """
         if vars(self._owner).get(self._attribute) is not self._wrapper:
             self._ours = (_original_method if self._bound
@@ -224,7 +224,7 @@ class Applied:
 
 
 class Added:
-    """A method that a class of Nova has in addition.
+    """A method that was added to a class of Nova.
 
     :param addition: the Addition
     :param module: the imported module of Nova that the class is in
@@ -245,7 +245,7 @@ class Added:
         setattr(self._owner, self._attribute, self._ours)
 
     def remove(self) -> None:
-        """Take it off again, unless somebody else has replaced it."""
+        """Take it off again, unless other code has replaced it."""
         if vars(self._owner).get(self._attribute) is self._ours:
             delattr(self._owner, self._attribute)
 

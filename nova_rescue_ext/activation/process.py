@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What the package does in this process."""
+"""The activation of the package in this process."""
 
 import logging as python_logging
 import sys
@@ -112,7 +112,7 @@ class Activation:
         return states
 
     def _forget(self) -> None:
-        """Be stock Nova, of which nothing is known."""
+        """Take all overrides off and reset the state."""
         self.active = False
         self._waiting = {}
         applied, self._applied = self._applied, []
@@ -134,9 +134,9 @@ class Activation:
                      error=None if expected else reason)
 
     def _prepare(self, conf: cfg.ConfigOpts) -> str:
-        """Everything that may refuse, before anything is touched.
+        """Make every check that may refuse, before anything is touched.
 
-        :returns: objections that allow_unverified overrode, in words
+        :returns: the objections that allow_unverified overrode, in words
         """
         self._nova_release = verification.nova_release()
         ext_conf.register_opts(conf)
@@ -171,7 +171,7 @@ class Activation:
     def _on_import(self, module: types.ModuleType) -> None:
         """Apply the overrides of a module that has just been imported.
 
-        Contained: what is raised here would fail the import of Nova's module.
+        Raises nothing, as that would fail the import of Nova's module.
         """
         if not self._due.add(module):
             return
@@ -185,11 +185,11 @@ class Activation:
 
 
 class _DueModules:
-    """The modules of Nova whose overrides are to be applied by one thread.
+    """Imported modules of Nova, whose overrides one thread applies in turn.
 
-    The module that overrides may be importing the one that is overridden: it
-    has to be complete first. So a thread that is applying does not begin with
-    another before it has ended with the first, and others leave theirs to it.
+    A module of ours may import the module of Nova that it overrides, and has
+    to be complete first. So a thread completes one module before it begins
+    with the next, and other threads leave theirs to it.
     """
 
     def __init__(self) -> None:
@@ -202,8 +202,8 @@ class _DueModules:
         """Add a module.
 
         :returns: whether the caller has to apply what take() returns, until
-            that is None. If not, and another thread does it, it has been
-            done, or takes unusually long.
+            that is None. If not, another thread has done so or takes
+            unusually long, or the caller is in the middle of it.
         """
         done = threading.Event()
         with self._lock:
@@ -217,7 +217,7 @@ class _DueModules:
         return False
 
     def take(self) -> types.ModuleType | None:
-        """The next module; the one before is done. None if all are."""
+        """Mark the current module as done and return the next, or None."""
         with self._lock:
             if self._current is not None:
                 self._current.set()
@@ -228,7 +228,7 @@ class _DueModules:
             return module
 
     def clear(self) -> None:
-        """There is nothing to do any longer."""
+        """Drop all modules, and let threads that wait for them go on."""
         with self._lock:
             for _, done in self._modules:
                 done.set()

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Is the installed Nova the code that the package was tested on?
+"""Whether the installed Nova is code that the package was tested on.
 
 For every supported Nova series ``digests/nova-<series>.json`` holds the
 digests of the source of each callable that the package overrides or relies
@@ -44,7 +44,7 @@ DIGESTS = os.path.join(os.path.dirname(__file__), 'digests')
 
 
 class Finding(typing.NamedTuple):
-    """What became of the comparison of one callable."""
+    """The result of the comparison of one callable."""
 
     callable: str
     state: str
@@ -187,9 +187,9 @@ def _module_path(module: str) -> str:
 def extract(source: str, qualname: str) -> str:
     """Cut one callable out of a module's source.
 
-    Finds it by its indentation: a module of Nova has half a megabyte, and a
-    parser would take longer than all the rest of the activation. That the
-    text is all of the callable is tested against the parser.
+    Finds it by its indentation: modules of Nova have up to half a megabyte,
+    and parsing them would take longer than the rest of the activation. Unit
+    tests compare the result with that of the parser.
 
     :param source: the source of the module
     :param qualname: 'function' or 'Class.method'
@@ -218,10 +218,10 @@ def _function(source: str, indent: str, name: str) -> str:
 
 
 def _end(source: str, position: int, indent: str) -> int:
-    """Where a callable ends: before the next thing that stands no deeper.
+    """Where a callable ends: before the next line that is not indented deeper.
 
     Except for a closing bracket, which belongs to its own signature, a
-    comment, which may stand anywhere, and the text of a docstring.
+    comment, which may be indented in any way, and the text of a docstring.
     """
     for match in re.compile(r'^ {0,%d}[^\s)\]}#]' % len(indent),
                             re.MULTILINE).finditer(

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""``nova-rescue-ext-status``: may the package touch this Nova, and what."""
+"""``nova-rescue-ext-status``: whether services will activate the package."""
 
 import argparse
 import glob
@@ -84,16 +84,16 @@ class Checks(upgradecheck.UpgradeCommands):
             except ValueError as exc:
                 return Result(
                     Code.FAILURE, 'nova.conf: %s. Services may not start. The '
-                    'valid values are the drivers of all packages in this '
-                    'environment that can be read: correct the name, or '
-                    'install its package.' % exc)
+                    'valid values are the drivers of all packages that are '
+                    'installed in this environment and can be read. Correct '
+                    'the name, or install its package.' % exc)
         return Result(
-            Code.WARNING, 'The package is installed, and nova.conf does not '
-            'switch it on: "config_source = rescue_ext" in [DEFAULT] and '
-            '"driver = nova_rescue_ext" in [rescue_ext] do. If it was on '
-            'before, stock Nova cannot unrescue the servers that have been '
-            'in rescue since then (openstack server list --all-projects '
-            '--status RESCUE): hard reboot them. Read: %s.'
+            Code.WARNING, 'The package is installed, but nova.conf does not '
+            'switch it on: set "config_source = rescue_ext" in [DEFAULT] and '
+            '"driver = nova_rescue_ext" in [rescue_ext]. If it was on before, '
+            'stock Nova cannot unrescue the servers that have been in rescue '
+            'since then (openstack server list --all-projects --status '
+            'RESCUE): hard reboot them. Files read: %s.'
             % (', '.join(self._files()) or 'no file'))
 
     def _check_options(self) -> upgradecheck.Result:
@@ -123,7 +123,7 @@ class Checks(upgradecheck.UpgradeCommands):
         try:
             user = pwd.getpwnam(name)
         except KeyError:
-            return Result(Code.SUCCESS)  # no service of Nova runs here as it
+            return Result(Code.SUCCESS)  # no service runs here as this user
         if os.getuid() != 0 and os.getuid() != user.pw_uid:
             return Result(Code.SUCCESS, 'Not checked for user %s: run this '
                           'command as root or as that user.' % name)
@@ -132,10 +132,11 @@ class Checks(upgradecheck.UpgradeCommands):
             return Result(Code.SUCCESS)
         return Result(
             Code.FAILURE, 'User %s cannot read %s (%d files in all). Services '
-            'end at start with "Valid values are [remote_file, castellan], '
-            'but found \'nova_rescue_ext\'": oslo.config does not find what '
-            'it cannot read. Let others read it (chmod -R o+rX) or install '
-            'it with umask 022.' % (name, unreadable[0], len(unreadable)))
+            'will exit at start with "Valid values are [remote_file, '
+            'castellan], but found \'nova_rescue_ext\'", as oslo.config does '
+            'not find what it cannot read. Make the files readable (chmod -R '
+            'o+rX) or install the package with umask 022.'
+            % (name, unreadable[0], len(unreadable)))
 
     def _files(self) -> list[str]:
         return list(self._conf.config_file) + [
@@ -177,10 +178,10 @@ def _options_in_files(paths: list[str], section: str) -> set[str]:
 
 
 def show_overrides() -> Code:
-    """Print what the package overrides in Nova and relies on, and its state.
+    """Print what the package overrides and relies on in Nova, and its state.
 
-    :returns: the exit code, 0 if the package may be activated, else 2 as
-        ``upgrade check`` answers for a failure
+    :returns: the exit code: 0 if the package may be activated, else 2, as for
+        a failure of ``upgrade check``
     """
     try:
         examination = activation.examine()
@@ -213,19 +214,22 @@ def _as_sentence(error: Exception) -> str:
 def _add_commands(subparsers: argparse._SubParsersAction,
                   checks: Checks) -> None:
     upgrade = subparsers.add_parser(
-        'upgrade', help='"upgrade check": may services be restarted?')
+        'upgrade', help='"upgrade check": whether services will activate the '
+                        'package')
     upgrade.add_argument('check', choices=['check'])
     upgrade.set_defaults(action_fn=checks.check)
     listing = subparsers.add_parser(
-        'overrides', help='What the package overrides in Nova, and its state')
+        'overrides', help='what the package overrides and relies on in Nova, '
+                          'and its state')
     listing.set_defaults(action_fn=show_overrides)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command.
+    """Run the command.
 
-    :param argv: arguments, those of the process if None
-    :returns: 0 success, 1 warnings, 2 failures, 255 an error, as nova-status
+    :param argv: the arguments; None: those of the process
+    :returns: the exit code, as of nova-status: 0 for success, 1 for warnings,
+        2 for failures, 255 for an error
     """
     conf = cfg.ConfigOpts()
     ext_conf.register_opts(conf)

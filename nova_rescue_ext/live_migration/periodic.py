@@ -122,7 +122,7 @@ def _attend(manager: compute_manager.ComputeManager,
             'flavor', 'info_cache', 'system_metadata'])
     if (instance.task_state != task_states.MIGRATING
             or instance.host != manager.host
-            or _somebody_runs(manager, instance, migration)
+            or _is_worked_on(manager, instance, migration)
             or _qemu_is_at_work(manager, instance)):
         return
     services = services_of(manager)
@@ -143,9 +143,10 @@ def _attend(manager: compute_manager.ComputeManager,
                   instance=instance)
 
 
-def _somebody_runs(manager: compute_manager.ComputeManager,
-                   instance: objects.Instance,
-                   migration: objects.Migration) -> bool:
+def _is_worked_on(manager: compute_manager.ComputeManager,
+                  instance: objects.Instance,
+                  migration: objects.Migration) -> bool:
+    """Whether a service may be working on a migration, which may be None."""
     if source.is_at_work_on(instance.uuid):
         return True
     if migration is None:
@@ -157,17 +158,17 @@ def _somebody_runs(manager: compute_manager.ComputeManager,
 
 def _qemu_is_at_work(manager: compute_manager.ComputeManager,
                      instance: objects.Instance) -> bool:
-    """Whether the guest may yet move. A job that nobody watches is ended.
+    """Whether the guest may still move. The job of libvirt is aborted.
 
-    libvirt goes on with it when nova-compute has died. It cannot be ended any
-    more in a post-copy, which ends by itself.
+    libvirt continues it after nova-compute has died. In the post-copy phase it
+    can no longer be aborted, and ends on its own.
     """
     if not domain.is_moving(manager.driver, instance):
         return False
     try:
         manager.driver.live_migration_abort(instance)
     except Exception as exc:
-        LOG.info('The move of the guest goes on without nova-compute: %s',
+        LOG.info('libvirt still moves the guest, without nova-compute: %s',
                  exc, instance=instance)
     else:
         LOG.warning('The move of the guest, which nova-compute no longer '
@@ -273,9 +274,9 @@ def _attend_moved_again(manager: compute_manager.ComputeManager,
                         context: nova_context.RequestContext,
                         instance: objects.Instance,
                         migration: objects.Migration) -> None:
-    """The books of a migration after which there was another one.
+    """End a migration that was followed by another one.
 
-    Or of a stock one of the server, at which Nova may yet be at work.
+    Or by a stock one of the server, on which Nova may still be working.
     """
     if (instance_metadata.attempt_of(instance) is not None
             and (instance.deleted or instance.host != manager.host)
@@ -287,9 +288,9 @@ def _attend_reset(manager: compute_manager.ComputeManager,
                   context: nova_context.RequestContext,
                   instance: objects.Instance,
                   migration: objects.Migration) -> None:
-    """Somebody has taken the task from it in the middle.
+    """End a migration during which the task of the server was reset.
 
-    Its owner would start a second guest, or find no disks.
+    The owner would start a second guest, or find no disks.
     """
     if domain.is_moving(manager.driver, instance):
         return

@@ -108,7 +108,8 @@ def was_cancelled(context: nova_context.RequestContext,
                   instance_uuid: str) -> bool:
     """Whether the last migration of a server was cancelled.
 
-    A nova-compute that is stopped does that to those that wait, and no more.
+    A nova-compute that is stopped cancels those that wait, and does nothing
+    else about them.
 
     :param context: a RequestContext of the server's cell
     :param instance_uuid: the UUID of the server
@@ -119,11 +120,11 @@ def was_cancelled(context: nova_context.RequestContext,
 
 def may_be_run(context: nova_context.RequestContext,
                instance_uuid: str) -> bool:
-    """Whether somebody may be at work on a migration of a server.
+    """Whether a service may be working on a migration of a server.
 
-    Nova says that one has ended in an error, and rolls it back then. If nobody
-    does, the source takes the task from the server long before that is no
-    longer believed.
+    Nova sets the status to error before it rolls the migration back. If
+    nothing rolls it back, the source clears the task of the server long before
+    this no longer takes such a migration for one that is worked on.
 
     :param context: a RequestContext of the server's cell
     :param instance_uuid: the UUID of the server
@@ -212,7 +213,7 @@ def give_back(services: Services, context: nova_context.RequestContext,
     :param services: a Services
     :param context: a RequestContext of the server's cell
     :param instance: the Instance
-    :param migration: the Migration that nobody runs, or None
+    :param migration: the abandoned Migration, or None
     """
     if migration is None:
         migration = _last_that_was_left(services, context, instance.uuid)
@@ -253,7 +254,7 @@ def give_back_claims(services: Services, context: nova_context.RequestContext,
     :param services: a Services
     :param context: a RequestContext of the server's cell
     :param instance: the Instance
-    :param migration: the Migration that nobody runs
+    :param migration: the abandoned Migration
     """
     if _has_allocations(services, context, migration):
         services.reportclient.move_allocations(context, migration.uuid,
@@ -284,7 +285,7 @@ def finish(services: Services, context: nova_context.RequestContext,
     :param services: a Services
     :param context: a RequestContext of the server's cell
     :param instance: the Instance
-    :param migration: the Migration that nobody runs
+    :param migration: the abandoned Migration
     """
     activate_ports(services, context, instance, migration)
     # As in any migration, before the owner can do something with the server.
@@ -397,7 +398,7 @@ def set_host(context: nova_context.RequestContext, instance: objects.Instance,
 
     :param context: a RequestContext of the server's cell
     :param instance: the Instance
-    :param migration: the Migration that nobody runs
+    :param migration: the abandoned Migration
     :param task_state: the task that the server has
     """
     node = objects.ComputeNode.get_by_host_and_nodename(

@@ -49,7 +49,7 @@ class OutOfRange(ValueError):
 
 
 def parse(text: str) -> microversion_parse.Version:
-    """The version that a text names.
+    """Parse a version.
 
     :param text: 'X.Y' or 'latest'
     :returns: a version that compares like a tuple
@@ -75,8 +75,9 @@ def default_version() -> microversion_parse.Version:
 
 
 def set_default_version(text: str) -> None:
-    """Set it, as in ``[rescue_ext] default_api_version``.
+    """Set the version of a request that names none.
 
+    :param text: as in ``[rescue_ext] default_api_version``
     :raises: ValueError
     """
     global _default
@@ -84,8 +85,9 @@ def set_default_version(text: str) -> None:
 
 
 def check_default_version(text: str) -> microversion_parse.Version:
-    """The version that may be the default.
+    """Parse a default version.
 
+    :param text: as in ``[rescue_ext] default_api_version``
     :raises: ValueError
     """
     try:
@@ -109,8 +111,8 @@ def is_named(context: object,
              version: microversion_parse.Version) -> bool:
     """Whether the caller named a version, rather than got the default.
 
-    Of a request by a client that knows nothing of the package nothing may end
-    in another state than it does in Nova.
+    The request of a client that does not know the package has to end in the
+    same state as in Nova.
 
     :param context: the RequestContext of an API request
     :param version: the lowest version that counts

@@ -47,7 +47,7 @@ def set_api_version_request(original: _Original, self: wsgi.Request) -> None:
     version = (microversion.default_version() if requested is None
                else _parse(requested))
     if requested is None and version == microversion.MIN_VERSION:
-        return  # the Nova underneath, to the byte
+        return  # the response is that of stock Nova, byte for byte
     self.environ[_ENVIRON_VERSION] = version
     context = self.environ.get('nova.context')
     if context is not None:
@@ -56,8 +56,8 @@ def set_api_version_request(original: _Original, self: wsgi.Request) -> None:
 
 
 def _requested(request: wsgi.Request) -> str | None:
-    """The text of the version that is asked for, or None."""
-    # Every request comes here: webob's headers take ten times as long.
+    """The version that the header names, as text, or None."""
+    # Every request is parsed here, and webob's headers are ten times slower.
     header = request.environ.get(_ENVIRON_HEADER, '')
     if microversion.SERVICE_TYPE not in header.lower():
         return None
@@ -82,10 +82,10 @@ def _parse(requested: str) -> microversion_parse.Version:
 
 def resource_call(original: _Original, self: wsgi.Resource, *args: typing.Any,
                   **kwargs: typing.Any) -> typing.Any:
-    """Say in the response which version was used.
+    """Add the version that was used to the header of the response.
 
-    Done where the response leaves, as Nova writes the header in two places,
-    one for results and one for faults.
+    Done when the response starts, as Nova sets the header in two places, one
+    for results and one for faults.
     """
     if len(args) != 2:  # a request object, not a WSGI call
         return original(*args, **kwargs)
@@ -123,7 +123,7 @@ def list_versions(original: _Original, self: object, req: wsgi.Request,
 
 def show_version(original: _Original, self: object, req: wsgi.Request,
                  body: typing.Any = None) -> _Document:
-    """``GET /v2.1/``: the same."""
+    """``GET /v2.1/``: advertise the range in the same way."""
     response = original(req, body)
     _advertise(response['version'])
     return response

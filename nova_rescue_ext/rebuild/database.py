@@ -59,16 +59,16 @@ _retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
 def begin(context: nova_context.RequestContext, build: new_build.NewBuild,
           cell: objects.CellMapping, created_at: datetime.datetime,
           extras: spec_extras.Extras) -> objects.BuildRequest:
-    """From now on the BuildRequest is the server. All or nothing.
+    """Let a BuildRequest stand for the server from now on. All or nothing.
 
-    Only one caller can have the BuildRequest: it is the lock of a rebuild.
+    Only one caller can create the BuildRequest: it is the lock of a rebuild.
 
     :param build: a NewBuild, whose RequestSpec is saved
     :param cell: the CellMapping that the server is in
     :param created_at: when the server was created, kept
     :param extras: all that is kept beside the RequestSpec from now on
     :returns: the BuildRequest
-    :raises: DBDuplicateEntry if somebody else has it; AlreadyRebuilding
+    :raises: DBDuplicateEntry if another rebuild has it; AlreadyRebuilding
         if the server is no longer in the cell or is being deleted
     """
     uuid = build.instance.uuid
@@ -105,14 +105,14 @@ def _mapping(context: nova_context.RequestContext,
 def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
                cell: objects.CellMapping,
                attempt: spec_extras.Extras) -> bool:
-    """Undo begin(): the row in the cell is the server again.
+    """Undo begin(): the row in the cell stands for the server again.
 
     Of this attempt only (hazard: slow-rebuild).
 
     :param cell: the CellMapping that has the server's row
     :param attempt: the one that is undone
-    :returns: False if somebody has deleted the BuildRequest, and with it the
-        server; then nothing is changed
+    :returns: False if the BuildRequest, and with it the server, was deleted;
+        then nothing is changed
     :raises: Overtaken if the attempt has been undone, or its message sent;
         then nothing is changed either
     """
@@ -133,7 +133,7 @@ def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
 @main_db_api.pick_context_manager_writer
 def touch_row(context: nova_context.RequestContext,
               instance_uuid: str) -> bool:
-    """Have destroy_row() find the row changed, of whoever has read it before.
+    """Make destroy_row() fail for all who have read the row before.
 
     :param context: a RequestContext that is targeted at the row's cell
     :returns: False if the row is gone
@@ -159,7 +159,7 @@ def destroy_row(context: nova_context.RequestContext,
 
     :param context: a RequestContext that is targeted at the row's cell
     :param instance: the Instance, as it was found
-    :raises: ConstraintNotMet if it is not a failed server at rest any more, or
+    :raises: ConstraintNotMet if it is no longer a failed server at rest, or
         was changed or locked since; InstanceNotFound
     """
     updated_at = instance.updated_at
@@ -180,8 +180,8 @@ def destroy_row(context: nova_context.RequestContext,
 def has_row(context: nova_context.RequestContext, instance_uuid: str) -> bool:
     """Whether the server's row is in a cell.
 
-    The lock waits for a transaction that is still about to remove it, even if
-    whoever began it was told that the connection is lost.
+    The lock waits for a transaction that may still remove it, even if the
+    service that began it has lost its connection.
 
     :param context: a RequestContext that is targeted at the row's cell
     :raises: DBError if it cannot be told
@@ -197,16 +197,16 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
               named_ports: typing.Iterable[str] | None = None,
               block_devices: typing.Iterable[spec_extras.Extras] = ()
               ) -> bool:
-    """Say that the message is going to be sent.
+    """Record that the message to nova-conductor is about to be sent.
 
-    From now on a row of the server, in whatever cell, is not the old one, and
-    its networks are those of this rebuild.
+    From now on a row of the server, in any cell, is not the old one, and its
+    networks are those of this rebuild.
 
     :param attempt: the one whose message it is
     :param networks: a NetworkRequestList, or None
     :param named_ports: ids of ports that were named for earlier attempts
     :param block_devices: what block_devices.kept_of() returned
-    :returns: False if somebody has deleted the server since begin()
+    :returns: False if the server was deleted since begin()
     :raises: Overtaken if the attempt has been undone
     """
     spec, build_request = api_models.RequestSpec, api_models.BuildRequest
@@ -230,10 +230,10 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
 
 def find_outdated(context: nova_context.RequestContext,
                   attempts: dict[str, str | None]) -> set[str]:
-    """Servers for which a message to build them is a doubled or late one.
+    """Find the servers whose message to build them is duplicated or late.
 
-    :param attempts: UUID -> that of the rebuild that the message is of, None
-        if it is that of a create
+    :param attempts: UUID of a server -> the attempt that the message belongs
+        to, None if it belongs to a create
     :returns: a set of UUIDs
     """
     mapping, spec = api_models.InstanceMapping, api_models.RequestSpec
@@ -250,9 +250,9 @@ def find_outdated(context: nova_context.RequestContext,
 @_retried
 def reclaim_from_conductor(context: nova_context.RequestContext,
                            instance_uuid: str) -> bool:
-    """Make the BuildRequest the server again, whose building has not ended.
+    """Let the BuildRequest of an unfinished build stand for the server again.
 
-    Hosts hear of a server after its BuildRequest is gone: none has this one.
+    A host is only asked once the BuildRequest is gone, so none was.
 
     :returns: False if it was built, buried or deleted in the meantime; then
         nothing is changed
@@ -269,7 +269,7 @@ def reclaim_from_conductor(context: nova_context.RequestContext,
 @_retried
 def destroy_unfinished_row(context: nova_context.RequestContext,
                            instance_uuid: str) -> None:
-    """Remove the row of a server that no host has heard of, if it is there.
+    """Remove the row of a server that no host was asked to build, if any.
 
     :param context: a RequestContext that is targeted at the row's cell
     :raises: ConstraintNotMet if a host has it
@@ -286,7 +286,7 @@ def destroy_unfinished_row(context: nova_context.RequestContext,
 
 def is_wanted(context: nova_context.RequestContext,
               instance_uuid: str) -> bool:
-    """Whether nobody has deleted the server since begin()."""
+    """Whether the server was not deleted since begin()."""
     with api_db_api.context_manager.reader.using(context):
         return context.session.query(api_models.BuildRequest.id).filter_by(
             instance_uuid=instance_uuid).first() is not None
@@ -338,7 +338,7 @@ def read_history(context: nova_context.RequestContext,
 @main_db_api.pick_context_manager_writer
 def write_history(context: nova_context.RequestContext, instance_uuid: str,
                   history: _History) -> None:
-    """Write instance actions that the server does not have (yet).
+    """Write instance actions that the server does not have.
 
     :param context: a RequestContext that is targeted at the server's cell
     :param history: what read_history() returned

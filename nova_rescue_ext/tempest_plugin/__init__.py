@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Plugin for Tempest: a deployer tests compute-rescue in their own cloud.
+"""Tempest plugin, with which operators test compute-rescue in their cloud.
 
-Runs beside Tempest, so nothing here may import Nova.
+Runs in the environment of Tempest, so nothing here may import Nova.
 """

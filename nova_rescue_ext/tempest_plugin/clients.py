@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The client of the servers API, with a version of compute-rescue."""
+"""A client of the servers API that names a version of compute-rescue."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from nova_rescue_ext import microversion
 
 
 class ServersClient(servers_client.ServersClient):
-    """Names a version in each request.
+    """Name a version of compute-rescue in each request.
 
-    Beside the header in which Tempest names that of compute.
+    Tempest names that of compute in a header of its own.
 
-    :param rescue_version: as text
+    :param rescue_version: the version
     """
 
     def __init__(self, *args: typing.Any,
@@ -43,9 +43,9 @@ class ServersClient(servers_client.ServersClient):
 
     def rebuild_never_booted(self, server_id: str,
                              **kwargs: typing.Any) -> dict[str, typing.Any]:
-        """Rebuild a server that never booted; nothing has to be named.
+        """Rebuild a server that never booted.
 
-        :param kwargs: parameters of the request
+        :param kwargs: parameters of the request, all optional
         """
         schema = self.get_schema(self.schema_versions_info)
         return self.action(

@@ -20,14 +20,14 @@ OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
         'max_version', default='1.3',
         help='The highest version of compute-rescue to test. Tests that need '
-             'a higher one are skipped. Empty skips all.'),
+             'a higher one are skipped. If it is empty, all are.'),
     cfg.StrOpt(
         'rescue_image_ref', default='',
-        help='Image to rescue with, that has neither hw_rescue_device nor '
+        help='The ID of a rescue image that has neither hw_rescue_device nor '
              'hw_rescue_bus. Default: [compute] image_ref.'),
     cfg.StrOpt(
         'stable_rescue_image_ref', default='',
-        help='Image to rescue with, that has hw_rescue_device or '
-             'hw_rescue_bus. Default: a snapshot of a server, which gets '
-             'both.'),
+        help='The ID of a rescue image that has hw_rescue_device or '
+             'hw_rescue_bus. Default: a snapshot of a server, with both '
+             'properties added.'),
 ]

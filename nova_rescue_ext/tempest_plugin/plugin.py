@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What Tempest asks of a plugin."""
+"""The Tempest plugin: its tests and options."""
 
 from __future__ import annotations
 

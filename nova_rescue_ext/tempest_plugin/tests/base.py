@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the tests share: clients that opt in, and servers."""
+"""Clients and servers that the tests share."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ CONF = config.CONF
 class TestCase(manager.ScenarioTest):
     """A test that needs a version of compute-rescue.
 
-    :cvar version: of compute-rescue, to be set
-    :cvar opted_in: the client of a user that names it
-    :cvar admin_opted_in: that of an administrator
+    :cvar version: the version of compute-rescue, set by subclasses
+    :cvar opted_in: the client of a user, which names that version
+    :cvar admin_opted_in: the same of an administrator
     """
 
     # The first in which a boot-from-volume server can be rescued.
@@ -89,7 +89,7 @@ class TestCase(manager.ScenarioTest):
             'destination_type': 'volume'}])
 
     def wait_for(self, status: str, server_id: str) -> None:
-        """Wait for a status, and the end of all tasks."""
+        """Wait until a server has a status and no task."""
         waiters.wait_for_server_status(self.servers_client, server_id, status)
 
     def rescue_image(self) -> str:
@@ -98,9 +98,9 @@ class TestCase(manager.ScenarioTest):
 
     def rescue(self, server_id: str,
                image_id: str | None = None) -> dict[str, typing.Any]:
-        """Rescue a server, and wait for the end.
+        """Rescue a server, and wait until it is in rescue.
 
-        :returns: the answer
+        :returns: the response
         """
         image = {'rescue_image_ref': image_id} if image_id else {}
         answer = self.opted_in.rescue_server(server_id, **image)
@@ -109,7 +109,7 @@ class TestCase(manager.ScenarioTest):
         return answer
 
     def unrescue(self, server_id: str, status: str = 'ACTIVE') -> None:
-        """Unrescue a server, and wait for the end."""
+        """Unrescue a server, and wait for its status."""
         self.opted_in.unrescue_server(server_id)
         self.wait_for(status, server_id)
 
