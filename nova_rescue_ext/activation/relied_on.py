@@ -153,6 +153,8 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver.post_live_migration',
     'nova.virt.libvirt.guest:Guest.get_job_info',
     'nova.scheduler.client.report:SchedulerReportClient.move_allocations',
+    'nova.scheduler.client.report:SchedulerReportClient'
+    '.get_allocations_for_resource_provider',
     'nova.virt.libvirt.driver:LibvirtDriver.get_host_ip_addr',
     'nova.compute.manager:ComputeManager.check_can_live_migrate_destination',
     'nova.compute.manager:ComputeManager.check_can_live_migrate_source',

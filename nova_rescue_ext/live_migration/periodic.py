@@ -27,6 +27,7 @@ from nova.compute import task_states
 from nova.compute import vm_states
 from nova import conf
 from nova import context as nova_context
+from nova import exception
 from nova import objects
 from oslo_log import log as logging
 from oslo_utils import timeutils
@@ -44,8 +45,10 @@ CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 _SECONDS = 60
+_SECONDS_DELETED = 600
 
 _watches: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_watches_deleted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def look_if_due(manager: compute_manager.ComputeManager,
@@ -88,6 +91,7 @@ def look(manager: compute_manager.ComputeManager,
     for instance in instances:
         _try(instance, _attend, manager, context, instance.uuid)
     _try(None, _attend_all_moved, manager, context, moved)
+    _try(None, _attend_all_deleted_if_due, manager, context)
 
 
 def _try(instance: objects.Instance | None, attend: typing.Callable[..., None],
@@ -230,7 +234,7 @@ def _attend_all_moved(manager: compute_manager.ComputeManager,
                       migrations: objects.MigrationList) -> None:
     """Find those of rescued servers among all with one query.
 
-    Also of servers that were deleted or soft-deleted since.
+    Also of servers that were deleted meanwhile, or soft-deleted.
     """
     migrations = [migration for migration in migrations
                   if not source.is_at_work(migration.uuid)]
@@ -247,6 +251,62 @@ def _attend_all_moved(manager: compute_manager.ComputeManager,
         if instance is not None:
             _try(instance, _attend_moved, manager, context, instance,
                  migration)
+
+
+def _attend_all_deleted_if_due(manager: compute_manager.ComputeManager,
+                               context: nova_context.RequestContext) -> None:
+    watch = _watches_deleted.get(manager)
+    if (watch is not None and not watch.expired()
+            or not manager.rt.compute_nodes):  # not until the first audit
+        return
+    _attend_all_deleted(manager, context)
+    # If that fails, it is tried again in a minute.
+    watch = timeutils.StopWatch(_SECONDS_DELETED)
+    _watches_deleted[manager] = watch.start()
+
+
+def _attend_all_deleted(manager: compute_manager.ComputeManager,
+                        context: nova_context.RequestContext) -> None:
+    """Find migrations that were deleted with their servers.
+
+    By what is allocated on this host, as the deleted rows of the table, which
+    no index finds by their host, grow with the history.
+    """
+    here = set(objects.InstanceList.get_uuids_by_host(context, manager.host))
+    for node in list(manager.rt.compute_nodes.values()):
+        allocated = manager.reportclient.get_allocations_for_resource_provider(
+            context, node.uuid).allocations
+        for uuid in sorted(set(allocated) - here):
+            _try(None, _attend_deleted, manager, context, uuid)
+
+
+def _attend_deleted(manager: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    consumer: str) -> None:
+    """Close the books of a migration in rescue of a deleted server.
+
+    :param consumer: the UUID of that which holds an allocation on this host
+    """
+    try:
+        migration = objects.Migration.get_by_uuid(context, consumer)
+        if (migration.migration_type != 'live-migration'
+                or migration.source_compute != manager.host
+                or source.is_at_work_on(migration.instance_uuid)):
+            return
+        instance = objects.Instance.get_by_uuid(
+            context.elevated(read_deleted='yes'), migration.instance_uuid,
+            expected_attrs=['system_metadata'])
+    except (exception.MigrationNotFound, exception.InstanceNotFound):
+        return  # of a server that is coming, or that was archived
+    attempt = instance_metadata.attempt_of(instance)
+    # Nova may yet be at work at a stock one of the server.
+    if instance.deleted and (attempt == migration.uuid or (
+            attempt is not None
+            and recovery.age(migration) >= CONF.long_rpc_timeout)):
+        has_ended = migration.status not in (recovery.OF_THE_CONDUCTOR
+                                             + recovery.OF_THE_SOURCE)
+        recovery.close(services_of(manager), context, migration,
+                       migration.status if has_ended else 'error')
 
 
 def _attend_moved(manager: compute_manager.ComputeManager,

@@ -292,6 +292,41 @@ class InterruptedTestCase(RecoveryTestCase):
         manager._init_instance(self.context, self.instance(self.server))
 
 
+class DeletedTest(InterruptedTestCase):
+    """The server is deleted before its source has closed the books."""
+
+    def setUp(self):
+        super().setUp()
+        self.interrupt(power_state.NOSTATE)
+        self.hold_allocations()
+        self.first = self.last_migration()
+
+    def delete_and_look(self, **changes):
+        """What the migration holds then, and its status."""
+        instance = self.instance(self.server)
+        instance.task_state = None
+        instance.update(changes)
+        instance.save()
+        self.api.delete_server(self.server['id'])
+        self._wait_until_deleted(self.server)
+        self.look()
+        return (self.allocations(self.first.uuid),
+                objects.Migration.get_by_id(self.context,
+                                            self.first.id).status)
+
+    def test_deleted(self):
+        self.assertEqual((set(), 'error'), self.delete_and_look())
+
+    def test_never_migrated_in_rescue(self):
+        """Nova's own migrations are none of ours."""
+        instance = self.instance(self.server)
+        instance_metadata.end_attempt(instance)
+        held = self.allocations(self.first.uuid)
+        self.assertNotEqual(set(), held)
+        self.assertEqual((held, 'running'), self.delete_and_look(
+            system_metadata=instance.system_metadata))
+
+
 class AskedTest(RecoveryTestCase):
     """A host is asked whether it runs the guest."""
 

@@ -27,6 +27,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import compute
 from nova_rescue_ext.live_migration import libvirt
 from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.live_migration import source
 from tests.unit.live_migration import test_doubt
 
 
@@ -86,6 +87,91 @@ class LookTest(test_doubt.DoubtTestCase):
         self.fresh.host = 'third'
         self.make_old()
         self.assertEqual([], self.look())
+
+
+class DeletedTest(test_doubt.DoubtTestCase):
+    """Nova deletes the migrations of a server with it."""
+
+    def setUp(self):
+        super().setUp()
+        self.migration.status = 'running'
+        self.migration.migration_type = 'live-migration'
+        self.fresh.deleted = True
+        instance_metadata.begin_attempt(self.fresh, self.migration.uuid)
+        self.manager.rt.compute_nodes = {'node': mock.Mock(uuid=uuids.node)}
+        self.client = self.manager.reportclient
+        self.client.get_allocations_for_resource_provider.return_value = (
+            mock.Mock(allocations={uuids.here: {}, self.migration.uuid: {},
+                                   uuids.stranger: {}}))
+        self.patch('nova.objects.InstanceList.get_uuids_by_host',
+                   mock.Mock(return_value=[uuids.here]))
+        self.find = self.patch('nova.objects.Migration.get_by_uuid',
+                               mock.Mock(side_effect=self.find_migration))
+        self.context = mock.Mock()
+
+    def find_migration(self, *args):
+        uuid = args[-1]
+        if uuid != self.migration.uuid:
+            raise exception.MigrationNotFound(migration_id=uuid)
+        return self.migration
+
+    def look(self):
+        periodic._attend_all_deleted(self.manager, self.context)
+        return [call.args[1] for call in self.client.
+                delete_allocation_for_instance.call_args_list]
+
+    def test_running(self):
+        self.assertEqual([self.migration.uuid], self.look())
+        self.assertEqual('error', self.migration.status)
+        self.assertEqual({self.migration.uuid, uuids.stranger}, {
+            call.args[-1] for call in self.find.call_args_list})
+
+    def test_ended(self):
+        """What was left of it, as placement was away."""
+        self.migration.status = 'completed'
+        self.assertEqual([self.migration.uuid], self.look())
+        self.assertEqual('completed', self.migration.status)
+
+    def test_of_another_attempt(self):
+        """Nova may be at work at a stock one."""
+        instance_metadata.begin_attempt(self.fresh, uuids.another)
+        self.assertEqual([], self.look())
+        self.migration.updated_at -= datetime.timedelta(
+            seconds=conf.CONF.long_rpc_timeout)
+        self.assertEqual([self.migration.uuid], self.look())
+
+    def test_not_deleted(self):
+        self.fresh.deleted = False
+        self.assertEqual([], self.look())
+
+    def test_to_this_host(self):
+        self.migration.source_compute = 'third'
+        self.assertEqual([], self.look())
+
+    def test_at_work(self):
+        with source.at_work(self.migration.uuid, uuids.instance):
+            self.assertEqual([], self.look())
+
+    def test_of_another_kind(self):
+        self.migration.migration_type = 'resize'
+        self.assertEqual([], self.look())
+
+    def test_placement_is_away(self):
+        """It is asked again in a minute, and only every ten minutes after."""
+        self.patch('nova_rescue_ext.live_migration.destination.remove_left',
+                   mock.Mock())
+        self.set_unfinished()
+        self.patch('nova.objects.InstanceList.get_by_filters',
+                   mock.Mock(return_value=[]))
+        ask = self.client.get_allocations_for_resource_provider
+        ask.side_effect = exception.ResourceProviderAllocationRetrievalFailed(
+            rp_uuid='x', error='gone')
+        periodic.look(self.manager, self.context)
+        ask.side_effect = None
+        for _minute in range(3):
+            periodic.look(self.manager, self.context)
+        self.assertEqual(2, ask.call_count)
+        self.assertEqual('error', self.migration.status)
 
 
 class NotBegunTest(test_doubt.DoubtTestCase):
