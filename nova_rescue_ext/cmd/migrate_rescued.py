@@ -139,7 +139,7 @@ def _begin(client: compute_api.Client, server_id: str,
         'host': arguments.to, 'block_migration': 'auto'})
     if refusal is None:
         return None
-    # An answer that is lost on its way is none.
+    # A lost response tells nothing.
     server = client.show(server_id)
     if server is not None:
         if server['OS-EXT-STS:task_state'] == _MIGRATING:

@@ -57,7 +57,7 @@ def firmware(driver: libvirt_driver.LibvirtDriver, instance: objects.Instance
     if system is None:
         return None
     loader, nvram = system.find('loader'), system.find('nvram')
-    # Of other kinds there is nothing that must fit.
+    # Other kinds of firmware have no files that must match.
     if (loader is None or nvram is None or loader.get('type') != 'pflash'
             or not (loader.text and nvram.text and nvram.get('template'))):
         return None

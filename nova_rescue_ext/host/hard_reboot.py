@@ -76,7 +76,7 @@ class HardReboot(operation.Operation):
         :param context: the RequestContext of the caller, not elevated
         """
         _repair_machine_type(self._instance)
-        # Mounted they are: else the guest would not have been started.
+        # They are mounted, or the guest would not have been started.
         shares = objects.ShareMappingList.get_by_instance_uuid(
             context.elevated(), self._instance.uuid)
         if shares:
@@ -117,9 +117,9 @@ class HardReboot(operation.Operation):
 def keep_firmware(instance: objects.Instance, old_guest: typing.Any) -> None:
     """Let Nova, from 33 on, keep the files of the server's own firmware.
 
-    It takes those of the domain that is there, which is that of the rescue:
-    one with a BIOS would have libvirt choose among today's files, which need
-    not fit the server's variables (hazard: uefi-variables).
+    It takes those of the existing domain, which is that of the rescue. If that
+    has a BIOS, libvirt would choose among the files of today, which may not
+    match the server's variables (hazard: uefi-variables).
 
     :param instance: the Instance
     :param old_guest: the LibvirtConfigGuest of that domain; changed in place

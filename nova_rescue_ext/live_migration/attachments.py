@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What Cinder has of the volumes of a server whose migration was interrupted.
+"""The volume attachments of a server whose migration was interrupted.
 
 Each volume has an attachment to each of the two hosts from the preparation of
 the destination to the end of the migration. The block device names one of
@@ -45,12 +45,12 @@ class _Unknown(Exception):
 
 def stay(services: recovery.Services, context: nova_context.RequestContext,
          instance: objects.Instance, dest: str, dest_is_up: bool) -> None:
-    """Let a server have the attachments to its host, where its guest is.
+    """Leave a server only the attachments to its host, where its guest is.
 
     :param services: a Services
     :param context: a RequestContext with an administrator's rights
     :param instance: the Instance
-    :param dest: the destination of the migration, which surely does not run
+    :param dest: the destination of the migration, which is known not to run
         the guest
     :param dest_is_up: whether its nova-compute can disconnect volumes
     :raises: what Cinder raises if it cannot be asked now
@@ -62,7 +62,7 @@ def stay(services: recovery.Services, context: nova_context.RequestContext,
             continue
         named = bdm.attachment_id
         if named not in ours:
-            # What others use is not disconnected, and needs no more.
+            # A volume that others use is not disconnected.
             if hosts.get(named) == dest and dest not in others:
                 del hosts[named]
                 if not (dest_is_up and _disconnect_there(
@@ -70,18 +70,18 @@ def stay(services: recovery.Services, context: nova_context.RequestContext,
                     _log_left(instance, bdm, named, dest)
             _name(services, context, instance, bdm, ours[0])
         for left in _attached_to(hosts, dest):
-            # Nothing is, or was, connected with it alone.
+            # No connection depends on it alone.
             services.volume_api.attachment_delete(context, left)
 
 
 def leave(services: recovery.Services, context: nova_context.RequestContext,
           instance: objects.Instance, source: str) -> None:
-    """Take those from a server that its migration has left on its source.
+    """Remove the attachments that a migration left on the source.
 
     :param services: a Services
     :param context: a RequestContext with an administrator's rights
     :param instance: the Instance, which is on the destination
-    :param source: the source, which surely does not run the guest
+    :param source: the source, which is known not to run the guest
     :raises: what Cinder raises if it cannot be asked now
     """
     for bdm, hosts, others in _volumes(context, instance):
@@ -104,11 +104,11 @@ def _volumes(
         context: nova_context.RequestContext,
         instance: objects.Instance) -> typing.Iterator[
         tuple[typing.Any, dict[str, str | None], set[str | None]]]:
-    """The block devices that are volumes, and what Cinder has of each.
+    """The block devices that are volumes, with their attachments in Cinder.
 
-    That are the hosts of the server's attachments, and those where other
-    servers use the volume: Nova counts them by the host that a server has in
-    the database, which is not the one that disconnects.
+    Each comes with the hosts of the server's attachments and with those where
+    other servers use the volume: Nova counts these by the host that a server
+    has in the database, which is not the one that disconnects.
     """
     bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
         context, instance.uuid)
@@ -160,7 +160,7 @@ def _disconnect_there(services: recovery.Services,
                       context: nova_context.RequestContext,
                       instance: objects.Instance,
                       bdm: objects.BlockDeviceMapping, host: str) -> bool:
-    """Have a host disconnect the volume by what the block device names."""
+    """Have a host disconnect the volume that the block device describes."""
     try:
         services.compute_rpcapi.remove_volume_connection(
             context, instance, bdm.volume_id, host, delete_attachment=True)
@@ -188,7 +188,7 @@ def _disconnect_here(services: recovery.Services,
 def _name(services: recovery.Services, context: nova_context.RequestContext,
           instance: objects.Instance, bdm: objects.BlockDeviceMapping,
           attachment_id: str) -> None:
-    """Let a block device name an attachment, and what Cinder has of it."""
+    """Point a block device to an attachment, as Cinder describes it."""
     bdm.attachment_id = attachment_id
     bdm.save()
     driver_block_device.convert_volume(bdm).refresh_connection_info(

@@ -136,7 +136,7 @@ def _may_begin(manager: compute_manager.ComputeManager,
 def _end_unless_it_is_run(manager: compute_manager.ComputeManager,
                           context: nova_context.RequestContext,
                           migration: objects.Migration) -> None:
-    """Its message may have come twice."""
+    """Its message may have been delivered twice."""
     from nova_rescue_ext.live_migration import recovery
     from nova_rescue_ext.live_migration import source
 
@@ -151,7 +151,7 @@ def _end_unless_it_is_run(manager: compute_manager.ComputeManager,
 def _forget(manager: compute_manager.ComputeManager,
             context: nova_context.RequestContext,
             migration: objects.Migration) -> None:
-    """Give back what a migration holds that is not begun."""
+    """Give back what a migration that will not begin holds."""
     from nova_rescue_ext.live_migration import periodic
     from nova_rescue_ext.live_migration import recovery
 
@@ -249,7 +249,7 @@ def remove_volume_connection(original: nova_types.Original,
                              context: nova_context.RequestContext,
                              volume_id: str, instance: objects.Instance,
                              *args: typing.Any, **kwargs: typing.Any) -> None:
-    """Do not disconnect a volume here that the guest uses here."""
+    """Keep a volume connected if the guest on this host uses it."""
     if _is_too_late(self, context, instance, 'disconnection of a volume'):
         return None
     return original(context, volume_id, instance, *args, **kwargs)
@@ -259,7 +259,7 @@ def drop_move_claim_at_destination(original: nova_types.Original,
                                    self: compute_manager.ComputeManager,
                                    context: nova_context.RequestContext,
                                    instance: objects.Instance) -> None:
-    """Do not drop what another migration has claimed here."""
+    """Keep what another migration has claimed on this host."""
     if _is_too_late(self, context, instance, 'end of a claim'):
         return None
     return original(context, instance)
@@ -268,7 +268,7 @@ def drop_move_claim_at_destination(original: nova_types.Original,
 def _is_too_late(manager: compute_manager.ComputeManager,
                  context: nova_context.RequestContext,
                  instance: objects.Instance, what: str) -> bool:
-    """Whether a roll-back's message must do nothing (hazard: late-message).
+    """Whether the message of a roll-back is too late (hazard: late-message).
 
     The source waits for an answer no longer than a message may wait here.
     """
@@ -326,10 +326,10 @@ def get_diagnostics(original: nova_types.Original,
                     self: compute_manager.ComputeManager,
                     context: nova_context.RequestContext,
                     instance: objects.Instance) -> typing.Any:
-    """Answer that the guest does not run here without a fault of the server.
+    """Do not record a fault if the guest does not run here.
 
-    That is what recovery asks, each minute. Nova keeps a fault each time, and
-    the owner reads the last one.
+    Recovery asks for the diagnostics each minute. Nova would record a fault
+    each time, and the owner sees the last one.
     """
     if (instance.vm_state == vm_states.RESCUED
             and instance.task_state == task_states.MIGRATING):

@@ -169,7 +169,7 @@ def call_checks_on_host(original: nova_types.Original,
 
 def _for_the_caller(context: nova_context.RequestContext,
                     exc: exception.NovaException) -> exception.NovaException:
-    """A refusal, without the hosts' names for who may not know them.
+    """A refusal, without host names for callers who may not know them.
 
     The destination puts them before what the source has said.
     """

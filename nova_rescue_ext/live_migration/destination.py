@@ -158,13 +158,13 @@ def _lock(instance_uuid: str) -> typing.ContextManager[typing.Any]:
 
 
 class RollBack(operation.Operation):
-    """A roll-back on this host that its source has asked for.
+    """A roll-back on this host, requested by the source of the migration.
 
     Nova works for a while before it destroys the guest and its directory, and
     another attempt may begin meanwhile.
 
     :param instance_uuid: the UUID of the server
-    :param is_too_late: called to look whether the roll-back may go on
+    :param is_too_late: called to find out whether the roll-back must stop
     """
 
     def __init__(self, instance_uuid: str,
@@ -175,7 +175,7 @@ class RollBack(operation.Operation):
     @contextlib.contextmanager
     def alone(self, context: nova_context.RequestContext,
               instance: objects.Instance) -> typing.Iterator[bool]:
-        """In here, no attempt begins to prepare this host.
+        """Keep other attempts from preparing this host meanwhile.
 
         :param context: a RequestContext
         :param instance: the Instance, which gets what is saved of it: Nova

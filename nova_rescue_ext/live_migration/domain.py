@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Where the domain of a server is, and which files it has."""
+"""Where the domain of a server is, and which disk files it has."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def is_handed_over(driver: libvirt_driver.LibvirtDriver,
                    instance: objects.Instance) -> bool:
     """Whether the domain is paused here as its guest goes on elsewhere.
 
-    In a post-copy, also in one that has failed: what the guest did since is on
-    the destination alone.
+    That is so in post-copy, even if it failed: only the destination has what
+    the guest did since.
 
     :param driver: the LibvirtDriver
     :param instance: the Instance

@@ -175,7 +175,7 @@ def should_disconnect_target(
         original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
         context: nova_context.RequestContext, instance: objects.Instance,
         multiattach: bool, vol_driver: typing.Any, volume_id: str) -> bool:
-    """Keep the volume that another server on the destination uses.
+    """Keep a volume connected that another server on the destination uses.
 
     Nova counts the servers of the source, where the instance is until the end
     of its migration.
@@ -222,7 +222,7 @@ def rollback_live_migration_at_destination(
         network_info: network_model.NetworkInfo,
         block_device_info: dict[str, typing.Any], destroy_disks: bool = True,
         migrate_data: objects.LibvirtLiveMigrateData | None = None) -> None:
-    """Look once more before what another attempt has brought is destroyed."""
+    """Check again before the files of another attempt are destroyed."""
     roll_back = destination.RollBack.on(instance)
     if roll_back is None:
         return original(context, instance, network_info, block_device_info,

@@ -277,7 +277,7 @@ def _based(instance: objects.Instance, directory: str,
 
 def _check_space(directory: str, entries: list[Entry]) -> None:
     needed = sum(entry.size for entry in entries if entry.is_flattened)
-    # Guests write meanwhile.
+    # Guests go on writing to them.
     free = max(0, free_bytes(directory)
                - CONF.reserved_host_disk_mb * units.Mi)
     if needed > free:

@@ -232,9 +232,9 @@ def _runs_on(services: recovery.Services, context: nova_context.RequestContext,
 def _attend_all_moved(manager: compute_manager.ComputeManager,
                       context: nova_context.RequestContext,
                       migrations: objects.MigrationList) -> None:
-    """Find those of rescued servers among all with one query.
+    """Find the migrations of rescued servers, in one query.
 
-    Also of servers that were deleted meanwhile, or soft-deleted.
+    Those of servers that were deleted or soft-deleted since are included.
     """
     migrations = [migration for migration in migrations
                   if not source.is_at_work(migration.uuid)]
@@ -313,7 +313,7 @@ def _attend_moved(manager: compute_manager.ComputeManager,
                   context: nova_context.RequestContext,
                   instance: objects.Instance,
                   migration: objects.Migration) -> None:
-    """What is left of a migration whose server is no longer migrating."""
+    """Clean up after a migration whose server is no longer migrating."""
     if source.is_at_work_on(instance.uuid):
         return
     if instance_metadata.attempt_of(instance) != migration.uuid:
@@ -336,7 +336,7 @@ def _attend_moved_again(manager: compute_manager.ComputeManager,
                         migration: objects.Migration) -> None:
     """End a migration that was followed by another one.
 
-    Or by a stock one of the server, on which Nova may still be working.
+    That may be a stock one, on which Nova may still be working.
     """
     if (instance_metadata.attempt_of(instance) is not None
             and (instance.deleted or instance.host != manager.host)

@@ -360,10 +360,10 @@ def close(services: Services, context: nova_context.RequestContext,
 def drop_claims(services: Services, context: nova_context.RequestContext,
                 instance: objects.Instance,
                 migration: objects.Migration) -> None:
-    """Give back what a migration holds that has not begun.
+    """Give back what a migration that has not begun holds.
 
-    Not what another one holds. If the guest is on the source, its allocation
-    goes to the other one, which has found none.
+    But not what another one holds. If the guest is on the source, its
+    allocation goes to that one, which found none.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell
@@ -394,7 +394,7 @@ def drop_claims(services: Services, context: nova_context.RequestContext,
 def set_host(context: nova_context.RequestContext, instance: objects.Instance,
              migration: objects.Migration,
              task_state: str | None = task_states.MIGRATING) -> None:
-    """Say that a server is on the destination, which does not do so itself.
+    """Record that a server is on the destination, in place of the destination.
 
     :param context: a RequestContext of the server's cell
     :param instance: the Instance

@@ -346,10 +346,10 @@ class Migration(operation.Operation):
                 instance: objects.Instance, dest: str,
                 migrate_data: objects.LibvirtLiveMigrateData,
                 **kwargs: typing.Any) -> None:
-        """What the driver calls to roll back.
+        """Roll back, called by the driver.
 
-        It does so, too, for a post-copy that has failed, when the guest may
-        run on the destination (hazard: second-guest).
+        It calls this also after a failed post-copy, when the guest may run on
+        the destination (hazard: second-guest).
         """
         if domain.is_handed_over(self._driver, instance):
             LOG.error('The guest of the server has been handed over to '

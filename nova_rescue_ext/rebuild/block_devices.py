@@ -43,7 +43,7 @@ LOG = logging.getLogger(__name__)
 # Nova makes these volumes when it builds the server.
 _MADE_BY_NOVA = ('image', 'snapshot', 'blank')
 
-# What a build fills in for its image, unless the request says it.
+# What a build fills in to suit its image, unless the request sets it.
 _FILLED_IN = ('device_name', 'disk_bus', 'device_type')
 
 # Quoted: the class is there when Nova has registered its objects.
@@ -226,9 +226,9 @@ def _without_volume_made_by_nova(
 def asked_of(
         block_devices: typing.Iterable[objects.BlockDeviceMapping] | None
 ) -> list[dict[str, typing.Any]]:
-    """What a request says that a build would fill in otherwise.
+    """What a request sets of the fields that a build fills in otherwise.
 
-    :param block_devices: BlockDeviceMappings as they were asked for, or None
+    :param block_devices: BlockDeviceMappings as they were requested, or None
     :returns: plain data
     """
     asked = [{'of': _place(bdm),
@@ -240,7 +240,7 @@ def asked_of(
 
 def forget_filled_in(bdms: typing.Iterable[objects.BlockDeviceMapping],
                      asked: list[dict[str, typing.Any]] | None) -> None:
-    """Have a build fill in again what the request did not say.
+    """Have a build fill in again what the request did not set.
 
     Another image may need other devices.
 
@@ -261,7 +261,7 @@ def forget_filled_in(bdms: typing.Iterable[objects.BlockDeviceMapping],
 
 
 def _place(bdm: objects.BlockDeviceMapping) -> list[typing.Any]:
-    """What neither a build nor another image changes."""
+    """What neither a build nor another image changes of a block device."""
     place = [bdm.get(field, None) for field in (
         'source_type', 'destination_type', 'boot_index', 'snapshot_id', 'tag',
         'guest_format')]

@@ -88,14 +88,14 @@ def build_instances(original: nova_types.Original,
                     context: nova_context.RequestContext,
                     instances: list[objects.Instance], *args: typing.Any,
                     **kwargs: typing.Any) -> typing.Any:
-    """Try servers on another host, but not one that was rebuilt since.
+    """Try servers on another host, except those that were rebuilt since.
 
-    While the message waits, a server has no allocation and no host. Somebody
-    who resets its state makes it look as if its build had failed (hazard:
+    While the message waits, a server has no allocation and no host. If its
+    state is reset then, it looks as if its build had failed (hazard:
     late-messages).
     """
     if any(_was_rebuilt(context, instance) for instance in instances):
-        # It comes for one server: a host has sent it.
+        # The message is for one server only, as a host has sent it.
         LOG.warning('A late message to try this server on another host is '
                     'dropped, as the server was rebuilt since. Nothing needs '
                     'to be done.', instance=instances[0])
@@ -105,7 +105,7 @@ def build_instances(original: nova_types.Original,
 
 def _was_rebuilt(context: nova_context.RequestContext,
                  instance: objects.Instance) -> bool:
-    """Whether the row that a message tells of was replaced."""
+    """Whether the row of the instance in a message was replaced."""
     try:
         found = objects.Instance.get_by_uuid(
             context, instance.uuid, expected_attrs=['system_metadata'])

@@ -54,7 +54,7 @@ def delete(original: nova_types.Original, self: compute_api.API,
         if not never_booted:
             raise
         is_on_its_way = False
-    # Nova deletes none whose termination is disabled.
+    # Nova does not delete it if its termination is disabled.
     if not never_booted or instance.disable_terminate:
         return
     try:

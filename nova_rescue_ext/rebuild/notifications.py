@@ -79,7 +79,7 @@ def failed(context: nova_context.RequestContext, instance: objects.Instance,
 
 def _reason(instance: objects.Instance,
             latest: objects.InstanceFault | None) -> Exception:
-    """An exception of the class that tells why, with the words of the fault.
+    """An exception with the class and the message of the fault.
 
     :param latest: the fault, None if there is none
     """

@@ -288,7 +288,7 @@ _REMEDIES: dict[str | None, typing.Callable[..., None]] = {
 
 
 def _free_volumes(context: nova_context.RequestContext, uuid: str) -> None:
-    """Free what only the rows know: the owner deleted the BuildRequest.
+    """Free volumes that only rows in cells name, as the BuildRequest is gone.
 
     nova-api writes a new attachment to the row first.
     """
@@ -300,7 +300,8 @@ def _free_volumes(context: nova_context.RequestContext, uuid: str) -> None:
         with nova_context.target_cell(context, cell) as cctxt:
             bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
                 cctxt, uuid)
-            # Logs what fails. One that the owner's DELETE has freed does.
+            # Failures are only logged, as for a volume that the owner's DELETE
+            # has freed.
             api._local_cleanup_bdm_volumes(
                 [bdm for bdm in bdms if bdm.attachment_id], row, cctxt)
 

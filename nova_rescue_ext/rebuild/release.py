@@ -52,7 +52,7 @@ def release(context: nova_context.RequestContext, uuid: str,
         host = _host_of(instance)
         _check_host(instance, host, _is_up(task_manager, cctxt, host),
                     host_is_gone)
-        # First: without a host, nobody would come here again.
+        # First: without a host the command could not be repeated.
         task_manager.report_client.delete_allocation_for_instance(
             context, uuid, force=True)
         instance_metadata.forget_left_guest(instance)

@@ -223,8 +223,8 @@ def roll_back(manager: compute_manager.ComputeManager,
         rescue_files.restore_stock_domain(driver, context, instance,
                                           start=False)
     else:
-        # Not the saved domain, which would be started: its device paths may be
-        # other volumes by now (hazard: stale-saved-domain).
+        # Not the saved domain, which would be started: its device paths may
+        # belong to other volumes by now (hazard: stale-saved-domain).
         hard_reboot.HardReboot(manager, instance,
                                leave_off=not runs).run(context)
     instance_metadata.forget_rescue(instance)
@@ -232,9 +232,9 @@ def roll_back(manager: compute_manager.ComputeManager,
 
 
 def _was_host_rebooted(instance: objects.Instance) -> bool:
-    """Whether the host was booted after the last that was saved of a server.
+    """Whether the host was booted after a server was last saved.
 
-    That is not before its task was.
+    Its task was saved then or before.
     """
     booted_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return instance.updated_at.timestamp() < booted_at
@@ -288,5 +288,5 @@ def _is_unrescued(driver: libvirt_driver.LibvirtDriver,
                   instance: objects.Instance) -> bool:
     return (guests.exists(driver, instance)
             and not guests.is_in_rescue(driver, instance)
-            # Not paused, as while its network is plugged.
+            # It is paused while its network is plugged.
             and guests.state(driver, instance) == power_state.RUNNING)

@@ -24,8 +24,8 @@ import typing
 
 _Kind = typing.TypeVar('_Kind', bound='Operation')
 
-# Each thread and each green thread begins with an empty context, whether or
-# not eventlet had patched anything when this was imported.
+# Each thread and each green thread starts with an empty context, even if this
+# was imported before eventlet patched Python.
 _running: contextvars.ContextVar[tuple['Operation', ...]] = (
     contextvars.ContextVar('operations', default=()))
 
