@@ -52,7 +52,7 @@ class _Hook(hooks.CommandHook):
                 return take_action(parsed_args)
 
         # after() is not called if the command fails.
-        self.cmd.take_action = observed
+        self.cmd.take_action = observed  # type: ignore[method-assign]
         return parsed_args
 
     def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
