@@ -119,3 +119,12 @@ def is_in_rescue(driver: libvirt_driver.LibvirtDriver,
     return any(name.endswith((rescue_files.SUFFIX,
                               dmcrypt.volume_name(rescue_files.SUFFIX)))
                for name in names)
+
+
+def has_shares(instance: objects.Instance) -> bool:
+    """Whether a server has shares of Manila.
+
+    :param instance: the Instance
+    """
+    return bool(objects.ShareMappingList.get_by_instance_uuid(
+        instance._context, instance.uuid))

@@ -30,9 +30,6 @@ from nova.virt import block_device as driver_block_device
 from nova.volume import cinder
 from oslo_log import log as logging
 
-if typing.TYPE_CHECKING:
-    from nova_rescue_ext.live_migration import recovery
-
 LOG = logging.getLogger(__name__)
 
 _MAY_NOT_LOOK = (cinder_exc.Unauthorized, cinder_exc.Forbidden,
@@ -43,7 +40,23 @@ class _Unknown(Exception):
     """Cinder does not say to which host a volume is attached."""
 
 
-def stay(services: recovery.Services, context: nova_context.RequestContext,
+class Services(typing.NamedTuple):
+    """The services that are needed to end a migration, anywhere.
+
+    ``network_api`` is a nova.network.neutron.API, ``compute_rpcapi`` a
+    nova.compute.rpcapi.ComputeAPI, ``reportclient`` placement's
+    SchedulerReportClient, ``volume_api`` a nova.volume.cinder.API. ``driver``
+    is the LibvirtDriver of the migration's source, or None elsewhere.
+    """
+
+    network_api: typing.Any
+    compute_rpcapi: typing.Any
+    reportclient: typing.Any
+    volume_api: typing.Any
+    driver: typing.Any = None
+
+
+def stay(services: Services, context: nova_context.RequestContext,
          instance: objects.Instance, dest: str, dest_is_up: bool) -> None:
     """Leave a server only the attachments to its host, where its guest is.
 
@@ -74,7 +87,7 @@ def stay(services: recovery.Services, context: nova_context.RequestContext,
             services.volume_api.attachment_delete(context, left)
 
 
-def leave(services: recovery.Services, context: nova_context.RequestContext,
+def leave(services: Services, context: nova_context.RequestContext,
           instance: objects.Instance, source: str) -> None:
     """Remove the attachments that a migration left on the source.
 
@@ -156,7 +169,7 @@ def _attached_to(hosts: dict[str, str | None], host: str) -> list[str]:
                   if at == host)
 
 
-def _disconnect_there(services: recovery.Services,
+def _disconnect_there(services: Services,
                       context: nova_context.RequestContext,
                       instance: objects.Instance,
                       bdm: objects.BlockDeviceMapping, host: str) -> bool:
@@ -172,7 +185,7 @@ def _disconnect_there(services: recovery.Services,
     return True
 
 
-def _disconnect_here(services: recovery.Services,
+def _disconnect_here(services: Services,
                      context: nova_context.RequestContext,
                      instance: objects.Instance,
                      bdm: objects.BlockDeviceMapping,
@@ -185,7 +198,7 @@ def _disconnect_here(services: recovery.Services,
         'block_device_mapping': [{'connection_info': info}]})
 
 
-def _name(services: recovery.Services, context: nova_context.RequestContext,
+def _name(services: Services, context: nova_context.RequestContext,
           instance: objects.Instance, bdm: objects.BlockDeviceMapping,
           attachment_id: str) -> None:
     """Point a block device to an attachment, as Cinder describes it."""

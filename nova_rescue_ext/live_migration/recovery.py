@@ -20,8 +20,6 @@ nothing with it. What to do depends on where the guest runs.
 
 from __future__ import annotations
 
-import typing
-
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import conf
@@ -42,21 +40,7 @@ LOG = logging.getLogger(__name__)
 OF_THE_CONDUCTOR = ('accepted', 'pre-migrating')
 OF_THE_SOURCE = ('queued', 'preparing', 'running', 'post-migrating')
 
-
-class Services(typing.NamedTuple):
-    """The services that are needed to end a migration.
-
-    ``network_api`` is a nova.network.neutron.API, ``compute_rpcapi`` a
-    nova.compute.rpcapi.ComputeAPI, ``reportclient`` placement's
-    SchedulerReportClient, ``volume_api`` a nova.volume.cinder.API. ``driver``
-    is the LibvirtDriver of the migration's source, or None elsewhere.
-    """
-
-    network_api: typing.Any
-    compute_rpcapi: typing.Any
-    reportclient: typing.Any
-    volume_api: typing.Any
-    driver: typing.Any = None
+Services = attachments.Services
 
 
 def unfinished(context: nova_context.RequestContext,

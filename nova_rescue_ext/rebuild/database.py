@@ -39,13 +39,20 @@ from nova_rescue_ext.rebuild import spec_extras
 if typing.TYPE_CHECKING:
     from sqlalchemy import orm
 
-    from nova_rescue_ext.rebuild import new_build
-
 # Actions that stay readable after a rebuild, the newest.
 HISTORY_LENGTH = 20
 
 # Instance actions with their events, as plain data.
 _History = list[dict[str, typing.Any]]
+
+
+class _Build(typing.Protocol):
+    """What is written of a NewBuild."""
+
+    instance: objects.Instance
+    bdms: list[objects.BlockDeviceMapping]
+    tags: objects.TagList
+    spec: objects.RequestSpec
 
 
 # The databases of a cluster abort one of two transactions that meet. All of
@@ -56,7 +63,7 @@ _retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
 
 
 @_retried
-def begin(context: nova_context.RequestContext, build: new_build.NewBuild,
+def begin(context: nova_context.RequestContext, build: _Build,
           cell: objects.CellMapping, created_at: datetime.datetime,
           extras: spec_extras.Extras) -> objects.BuildRequest:
     """Let a BuildRequest stand for the server from now on. All or nothing.

@@ -137,8 +137,10 @@ def power_off_instance(original: nova_types.Original,
     rescue = _rescue_of_this_thread(self, instance)
     if rescue is None:
         return original(*args, **kwargs)
+    from nova_rescue_ext.host import guests
+
     rescue.power_off_when_ready(lambda: original(*args, **kwargs),
-                                has_shares(instance))
+                                guests.has_shares(instance))
 
 
 def _rescue_of_this_thread(
@@ -153,11 +155,6 @@ def _rescue_of_this_thread(
     if hard_reboot.HardReboot.of_this_thread(instance.uuid):
         return None
     return operation.Rescue.of_this_thread(instance.uuid)
-
-
-def has_shares(instance: objects.Instance) -> bool:
-    return bool(objects.ShareMappingList.get_by_instance_uuid(
-        instance._context, instance.uuid))
 
 
 def init_instance(original: nova_types.Original,

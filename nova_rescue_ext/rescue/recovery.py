@@ -38,7 +38,6 @@ from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
-from nova_rescue_ext.rescue import compute
 from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.rescue import operation
 from nova_rescue_ext.unrescue import operation as unrescue_operation
@@ -250,7 +249,7 @@ def _is_untouched(driver: libvirt_driver.LibvirtDriver,
             # Made before anything else is, but the power off that unmounts
             # shares.
             or not (os.path.exists(rescue_files.stock_domain_path(instance))
-                    or compute.has_shares(instance)))
+                    or guests.has_shares(instance)))
 
 
 def _recover_unrescue(manager: compute_manager.ComputeManager,

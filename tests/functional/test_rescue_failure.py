@@ -154,7 +154,7 @@ class OrderTest(RescueHostTestCase):
     def test_server_with_shares(self):
         """Powering off unmounts its shares, so that it comes first."""
         server = self.create_server()
-        self.patch('nova_rescue_ext.rescue.compute.has_shares',
+        self.patch('nova_rescue_ext.host.guests.has_shares',
                    lambda instance: True)
         self.assertEqual(['shut down, guest up', 'prepare, guest down'],
                          self._events(server))
@@ -497,7 +497,7 @@ class RestartTest(RestartTestCase):
     def test_shares_were_unmounted(self):
         """The guest goes down first, before anything is recorded."""
         server = self.create_server()
-        self.patch('nova_rescue_ext.rescue.compute.has_shares',
+        self.patch('nova_rescue_ext.host.guests.has_shares',
                    lambda instance: True)
         self._interrupted(server, saved_domain=False).poweroff()
         self.restart()

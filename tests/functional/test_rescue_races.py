@@ -511,7 +511,7 @@ class SecondRescueTest(RaceTestCase):
 
     def test_with_shares(self):
         """The guest does not even go down."""
-        self.patch('nova_rescue_ext.rescue.compute.has_shares',
+        self.patch('nova_rescue_ext.host.guests.has_shares',
                    lambda instance: True)
         self.reset()
         self._assert_refused()

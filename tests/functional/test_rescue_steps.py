@@ -260,7 +260,7 @@ class SharesTest(StepsTestCase):
 
     def setUp(self):
         super().setUp()
-        self.patch('nova_rescue_ext.rescue.compute.has_shares',
+        self.patch('nova_rescue_ext.host.guests.has_shares',
                    lambda instance: True)
         mount = 'nova_rescue_ext.host.hard_reboot._mount_shares'
         self.mounted = mock.Mock(wraps=test_rescue_failure.resolve(mount))
