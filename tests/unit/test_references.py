@@ -25,7 +25,9 @@ SPACE = r'(?:\s|\n\s*#)+'
 NAMES = re.compile(
     rf'\b(hazard|spec|invariant)s?:{SPACE}'
     rf'([a-z][a-z0-9]*(?:-[a-z0-9]+)*'
-    rf'(?:,{SPACE}[a-z][a-z0-9]*(?:-[a-z0-9]+)+)*)(?=[).,:;]|\s*"""|\s*$)',
+    rf'(?:,{SPACE}[a-z][a-z0-9]*(?:-[a-z0-9]+)+)*)'
+    # Not "spec: objects.RequestSpec".
+    rf'(?=[),:;]|\.(?!\w)|\s*"""|\s*$)',
     re.IGNORECASE | re.MULTILINE)
 NUMBERS = re.compile(
     r'\b(?:hazards?|fact|specs?|invariant):? \d|\b[1-5]-[a-z-]+\.rst\b',
