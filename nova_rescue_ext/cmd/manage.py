@@ -14,7 +14,8 @@
 """``nova-rescue-ext-manage``: tools for operators.
 
 ``rebuild-interrupted``, ``rebuild-release`` and ``settle-migration`` work on
-Nova's databases; the others are clients of the compute API.
+Nova's databases, and ``rescue-leftovers`` on a compute host; the others are
+clients of the compute API.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from keystoneauth1 import exceptions as ks_exc
 from nova_rescue_ext import activation
 from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext.cmd import migrate_rescued
+from nova_rescue_ext.cmd import prepare_removal
 from nova_rescue_ext.cmd import rebuild_failed
 from nova_rescue_ext.cmd import rebuild_release
+from nova_rescue_ext.cmd import rescue_leftovers
 from nova_rescue_ext.cmd import settle_migration
 
 
@@ -72,8 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='nova-rescue-ext-manage',
         description='Rebuild servers that never booted, finish or undo '
-                    'rebuilds that were interrupted, and move servers that '
-                    'are in rescue to other hosts.')
+                    'rebuilds that were interrupted, move servers that are '
+                    'in rescue to other hosts, and prepare the removal of '
+                    'nova-rescue-ext.')
     parser.add_argument('--version', action='version',
                         version=activation.version())
     commands = parser.add_subparsers(required=True, dest='command')
@@ -90,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     interrupted.set_defaults(action=rebuild_interrupted, local=True)
 
     rebuild_release.add_parser(commands)
+    prepare_removal.add_parser(commands)
+    rescue_leftovers.add_parser(commands)
     for command in (interrupted, rebuild_failed.add_parser(commands),
                     migrate_rescued.add_parser(commands),
                     settle_migration.add_parser(commands)):

@@ -110,7 +110,7 @@ def remove(driver: libvirt_driver.LibvirtDriver,
             shutil.rmtree(path)
         else:
             os.unlink(path)
-    _forget_formats(directory)
+    forget_formats(directory)
     volumes = [volume for volume in driver._lvm_disks(instance)
                if volume.endswith(SUFFIX)]
     if volumes:
@@ -161,7 +161,7 @@ def remaining_volumes(instance: objects.Instance) -> list[str]:
     return [name for name in names if exists(name)]
 
 
-def _forget_formats(directory: str) -> None:
+def forget_formats(directory: str) -> None:
     """Drop the rescue disks from disk.info, which would outlive them.
 
     The next rescue's disk may have another format (hazard: disk-info).
