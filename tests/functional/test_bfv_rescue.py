@@ -257,7 +257,7 @@ class RefusalTest(base.RescueTestCase):
                       ks_exc.DiscoveryFailure()):
             self._volume_raises(error)
             self._refused('volume service', 'Try again later')
-            self.assertIn('Root volume %s cannot be read: %s. Look for Cinder'
+            self.assertIn('Root volume %s cannot be read: %s. Check Cinder'
                           % (self.VOLUME, type(error).__name__),
                           self.stdlog.logger.output)
 

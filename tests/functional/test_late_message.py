@@ -195,7 +195,7 @@ class UnrescueTest(LateMessageTestCase):
         self._restart_failing()
         self.assert_nothing_done(self.server, 'unrescue', deliver)
         self._wait_for_state_change(self.server, 'RESCUE')
-        self.assertIn('the server stays rescued: unrescue it again',
+        self.assertIn('The server stays rescued: unrescue it',
                       self.stdlog.logger.output)
         self.api.post_server_action(self.server['id'], {'unrescue': None})
         self._wait_for_state_change(self.server, 'ACTIVE')
