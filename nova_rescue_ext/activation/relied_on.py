@@ -62,8 +62,8 @@ CALLABLES = (
     'nova.objects.instance:Instance.refresh',
     'nova.objects.instance:Instance.save',
     # A message that comes too late is told by its event only.
+    'nova.compute.utils:EventReporter.__enter__',
     'nova.compute.utils:EventReporter.__init__',
-    'nova.compute.utils:EventReporter.__exit__',
     'nova.objects.instance_action:InstanceActionEvent'
     '.event_finish_with_failure',
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',

@@ -36,6 +36,7 @@ from nova_rescue_ext import nova_types
 if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
     from nova.compute import rpcapi as compute_rpcapi
+    from nova.compute import utils as compute_utils
     from nova import manager as nova_manager
     from nova.network import model as network_model
     from nova.network import neutron
@@ -220,8 +221,25 @@ def pre_live_migration(
         except ext_exception.MigrationSuperseded:
             destination.log_superseded(instance)
             _end_pending_task(self, instance)
-            raise exception.MigrationError(reason=_(
-                'the migration was given up or aborted meanwhile'))
+            raise _superseded()
+
+
+def end_event(original: nova_types.Original, self: compute_utils.EventReporter,
+              exc_type: type[BaseException] | None,
+              exc_val: BaseException | None, exc_tb: typing.Any) -> bool:
+    """End the event of a preparation that another migration has superseded.
+
+    Nova sends the exception to nova-conductor, which takes an Exception only.
+    """
+    if isinstance(exc_val, ext_exception.MigrationSuperseded):
+        exc_val = _superseded()
+        exc_type = type(exc_val)
+    return original(exc_type, exc_val, exc_tb)
+
+
+def _superseded() -> exception.MigrationError:
+    return exception.MigrationError(reason=_(
+        'the migration was given up or aborted meanwhile'))
 
 
 def rollback_live_migration_at_destination(

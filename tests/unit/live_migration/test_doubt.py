@@ -17,8 +17,10 @@ import contextlib
 from unittest import mock
 
 import fixtures
+from nova.compute import utils as compute_utils
 from nova import exception
 from nova import objects
+from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
 import testtools
@@ -423,6 +425,17 @@ class ArrivalTest(DoubtTestCase):
         self.assertRaises(exception.MigrationError, self.prepare)
         end = self.manager._end_pending_dest_live_migration_task
         end.assert_called_once_with(uuids.instance)
+
+    def test_event_of_what_was_superseded(self):
+        """Nova sends its exception to nova-conductor."""
+        sent = self.patch('nova.objects.base.NovaObject.indirection_api',
+                          mock.Mock()).object_class_action_versions
+        reporter = compute_utils.EventReporter(
+            mock.Mock(), 'compute_pre_live_migration', 'host', uuids.instance)
+        superseded = ext_exception.MigrationSuperseded()
+        self.assertFalse(compute.end_event(
+            reporter.__exit__, reporter, type(superseded), superseded, None))
+        jsonutils.dumps(sent.call_args.args[-1])
 
 
 class LookTest(DoubtTestCase):
