@@ -258,17 +258,22 @@ class Server:
         self.wait_for_migration()
         return self.wait_for(status, host=host)
 
+    def _migrations(self):
+        """The newest first."""
+        return self.story.get(f'/os-migrations?instance_uuid={self.id}',
+                              STOCK, who=self.story.admin)['migrations']
+
     def ask_live_migrate(self, version=STOCK, host=None, block='auto'):
+        self._earlier = {each['id'] for each in self._migrations()}
         self.action('os-migrateLive', {'host': host or self.other_host,
                                        'block_migration': block},
                     version, who=self.story.admin)
 
     def wait_for_migration_to_be(self, *statuses):
-        """Wait until the last migration has one of these; return it."""
+        """Wait until the migration asked for last has one; return it."""
         def reached():
-            found = self.story.get(
-                f'/os-migrations?instance_uuid={self.id}', STOCK,
-                who=self.story.admin)['migrations']
+            found = [each for each in self._migrations()
+                     if each['id'] not in self._earlier]
             return found and found[0]['status'] in statuses and found[0]
 
         return process.wait_for(

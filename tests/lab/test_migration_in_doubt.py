@@ -115,15 +115,17 @@ class MigrationInDoubt(base.LabTest):
 
     def test_neutron_is_away_after_the_move(self):
         server, before, sums = self._rescued()
-        destination = server.other_host
+        destination, domain = server.other_host, server.domain
         with hypervisor.slow(destination, '40mbit'):
             server.ask_live_migrate(base.MIGRATE)
             server.wait_for_migration_to_be('running')
             process.kill('neutron')
-        process.wait_for(
-            lambda: server.domain in hypervisor.virsh(
-                destination, 'list', '--state-running', '--name').split(),
-            'the guest on the destination', base.PATIENCE, 1)
-        process.restart('neutron')
-        process.wait_port('neutron')
+        try:
+            process.wait_for(
+                lambda: domain in hypervisor.virsh(
+                    destination, 'list', '--state-running', '--name').split(),
+                'the guest on the destination', base.PATIENCE, 1)
+        finally:
+            process.restart('neutron')
+            process.wait_port('neutron')
         self._end(server, before, sums, destination)
