@@ -74,14 +74,17 @@ def act_in_time(
                      'had been deleted.', action, instance=instance)
             return _end_event(manager, instance, action)
         # Without a database Nova fails in its own way.
-        if fresh is None or fresh.task_state == task_state:
+        if fresh is None:
             return act()
+        # Asked first: the task may be that of a newer request.
         if _has_ended(instance, action):
             # Nova would end the event of the first message a second time.
             LOG.info('The message to %s the server arrived after that had '
                      'ended. Nothing is left to do.', action,
                      instance=instance)
             return None
+        if fresh.task_state == task_state:
+            return act()
         if is_done is not None and is_done(fresh):
             LOG.info('The message to %s the server arrived after that had '
                      'been done. Nothing is left to do.', action,
@@ -101,12 +104,20 @@ def act_in_time(
 
 def _has_ended(instance: objects.Instance, action: str) -> bool:
     """Whether the action that a message belongs to has already ended."""
-    asked = objects.InstanceAction.get_by_request_id(
-        instance._context, instance.uuid, instance._context.request_id)
-    return asked is not None and any(
-        event.finish_time is not None and event.event == _event(action)
-        for event in objects.InstanceActionEventList.get_by_action(
-            instance._context, asked.id))
+    try:
+        asked = objects.InstanceAction.get_by_request_id(
+            instance._context, instance.uuid, instance._context.request_id)
+        return asked is not None and any(
+            event.finish_time is not None and event.event == _event(action)
+            for event in objects.InstanceActionEventList.get_by_action(
+                instance._context, asked.id))
+    except Exception as exc:
+        # Raised here, it would leave the server in its task.
+        LOG.warning('Whether the message to %(action)s the server is a late '
+                    'duplicate cannot be read. It is taken for a new one: '
+                    '%(reason)s', {'action': action, 'reason': exc},
+                    instance=instance)
+        return False
 
 
 def _event(action: str) -> str:
