@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
@@ -78,6 +79,21 @@ def remove_stock_domain(instance: objects.Instance) -> None:
         return
 
 
+def try_to_remove_stock_domain(instance: objects.Instance) -> None:
+    """Remove the domain that stock Nova saved. A failure is only logged.
+
+    A live migration removes it again before it begins, or is refused.
+
+    :param instance: the Instance
+    """
+    try:
+        remove_stock_domain(instance)
+    except OSError as exc:
+        LOG.warning('The saved domain of a rescue could not be removed. '
+                    'Remove it before a nova-compute without nova-rescue-ext '
+                    'unrescues the server: %s', exc, instance=instance)
+
+
 def remove_all(driver: libvirt_driver.LibvirtDriver,
                instance: objects.Instance) -> None:
     """Remove all that a rescue has left. A failure is only logged.
@@ -86,8 +102,9 @@ def remove_all(driver: libvirt_driver.LibvirtDriver,
     :param instance: the Instance, whose domain no longer uses any of it
     """
     try:
-        remove_stock_domain(instance)
-        remove(driver, instance)
+        with contextlib.ExitStack() as steps:
+            steps.callback(remove, driver, instance)
+            steps.callback(remove_stock_domain, instance)
     except Exception:
         LOG.exception('The server is no longer in rescue, but not all of its '
                       '*%s files or volumes could be removed. They take up '
@@ -100,23 +117,41 @@ def remove(driver: libvirt_driver.LibvirtDriver,
            instance: objects.Instance) -> None:
     """Remove the disks, kernel and config drive of a rescue.
 
+    What cannot be removed does not keep the rest.
+
     :param driver: the LibvirtDriver
     :param instance: the Instance, whose domain no longer uses them
+    :raises: what the last failure raises
     """
     directory = libvirt_utils.get_instance_path(instance)
-    for path in glob.iglob(os.path.join(glob.escape(directory),
-                                        '*' + SUFFIX)):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-    forget_formats(directory)
+    # Calls all of them, the last one first, whichever fails.
+    with contextlib.ExitStack() as steps:
+        steps.callback(_remove_from_rbd, instance)
+        steps.callback(_remove_from_lvm, driver, instance)
+        steps.callback(forget_formats, directory)
+        for path in glob.iglob(os.path.join(glob.escape(directory),
+                                            '*' + SUFFIX)):
+            steps.callback(_remove_path, path)
+
+
+def _remove_path(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _remove_from_lvm(driver: libvirt_driver.LibvirtDriver,
+                     instance: objects.Instance) -> None:
     volumes = [volume for volume in driver._lvm_disks(instance)
                if volume.endswith(SUFFIX)]
     if volumes:
         if instance.ephemeral_key_uuid is not None:
             _close(volumes)
         lvm.remove_volumes(volumes)
+
+
+def _remove_from_rbd(instance: objects.Instance) -> None:
     if CONF.libvirt.images_type == 'rbd':
         rbd_utils.RBDDriver().cleanup_volumes(
             lambda volume: (volume.startswith(instance.uuid) and
@@ -162,7 +197,7 @@ def remaining_volumes(instance: objects.Instance) -> list[str]:
 
 
 def forget_formats(directory: str) -> None:
-    """Drop the rescue disks from disk.info, which would outlive them.
+    """Drop removed rescue disks from disk.info, which would outlive them.
 
     The next rescue's disk may have another format (hazard: disk-info).
     """
@@ -173,7 +208,8 @@ def forget_formats(directory: str) -> None:
     except FileNotFoundError:
         return
     kept = {disk: disk_format for disk, disk_format in formats.items()
-            if not disk.endswith(SUFFIX)}
+            if not disk.endswith(SUFFIX)
+            or os.path.lexists(os.path.join(directory, disk))}
     if kept != formats:
         # Not a name that can be guessed: a user's link may be there.
         descriptor, new = tempfile.mkstemp(

@@ -125,7 +125,7 @@ def _rescue(original: nova_types.Original,
             raise
         finally:
             if instance_metadata.rescue_of(instance):
-                rescue_files.remove_stock_domain(instance)
+                rescue_files.try_to_remove_stock_domain(instance)
 
 
 def power_off_instance(original: nova_types.Original,

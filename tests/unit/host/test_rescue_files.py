@@ -24,7 +24,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 from nova_rescue_ext.host import rescue_files
 
 
-class LinksTest(unittest.TestCase):
+class DirectoryTestCase(unittest.TestCase):
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -45,6 +45,9 @@ class LinksTest(unittest.TestCase):
             conf.libvirt.images_type = 'qcow2'
             rescue_files.remove(driver, mock.sentinel.instance)
 
+
+class LinksTest(DirectoryTestCase):
+
     def test_link_to_a_directory(self):
         (self.server / 'disk.rescue').symlink_to(self.elsewhere)
         (self.server / 'folder.rescue').mkdir()
@@ -61,6 +64,50 @@ class LinksTest(unittest.TestCase):
         self.assertEqual('{"disk": "qcow2"}\n', info.read_text())
         self.assertEqual(0o640, stat.S_IMODE(info.stat().st_mode))
         self.assertEqual('keep', (self.elsewhere / 'file').read_text())
+
+
+class FailureTest(DirectoryTestCase):
+    """What cannot be removed keeps nothing else."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ('disk.rescue', 'kernel.rescue', 'unrescue.xml'):
+            (self.server / name).write_text('x')
+        self.info = self.server / 'disk.info'
+        self.info.write_text('{"disk.rescue": "raw", "kernel.rescue": "raw"}')
+
+    def _remove_all(self, kept):
+        unlink = os.unlink
+
+        def unlink_other(path):
+            if os.path.basename(path) == kept:
+                raise OSError('busy')
+            unlink(path)
+
+        with mock.patch('os.unlink', unlink_other), mock.patch.object(
+                rescue_files, 'CONF') as conf, self.assertLogs(
+                    rescue_files.__name__):
+            conf.libvirt.images_type = 'qcow2'
+            rescue_files.remove_all(mock.Mock(_lvm_disks=lambda instance: []),
+                                    mock.Mock(uuid=uuids.instance))
+        self.assertEqual({'disk.info', kept}, set(os.listdir(self.server)))
+
+    def test_saved_domain(self):
+        self._remove_all('unrescue.xml')
+        self.assertEqual('{}\n', self.info.read_text())
+
+    def test_file(self):
+        """Its format is not forgotten, so that nobody guesses it."""
+        self._remove_all('disk.rescue')
+        self.assertEqual('{"disk.rescue": "raw"}\n', self.info.read_text())
+
+    def test_other_file(self):
+        self._remove_all('kernel.rescue')
+
+    def test_raised_for_the_next_rescue(self):
+        """That would boot from it."""
+        with mock.patch('os.unlink', mock.Mock(side_effect=OSError('busy'))):
+            self.assertRaises(OSError, self.remove)
 
 
 class EncryptedVolumesTest(unittest.TestCase):
