@@ -65,7 +65,8 @@ def close(manager: compute_manager.ComputeManager,
 
 def close_unrescue(manager: compute_manager.ComputeManager,
                    context: nova_context.RequestContext,
-                   instance: objects.Instance) -> None:
+                   instance: objects.Instance,
+                   error: Exception | None = None) -> None:
     """Notify of the end of an unrescue that Nova has notified of the start of.
 
     A failure to do so costs nothing else.
@@ -73,17 +74,34 @@ def close_unrescue(manager: compute_manager.ComputeManager,
     :param manager: the ComputeManager
     :param context: a RequestContext
     :param instance: the Instance
+    :param error: the exception with which it ended; None if it succeeded
     """
     try:
-        manager._notify_about_instance_usage(context, instance,
-                                             'unrescue.end')
-        compute_utils.notify_about_instance_action(
-            context, instance, manager.host,
-            action=fields.NotificationAction.UNRESCUE,
-            phase=fields.NotificationPhase.END)
+        if error is None:
+            manager._notify_about_instance_usage(context, instance,
+                                                 'unrescue.end')
+            _notify_unrescue(manager, context, instance,
+                             fields.NotificationPhase.END)
+            return
+        # Without a legacy unrescue.error, as for a rescue.
+        try:
+            raise error
+        except type(error):
+            _notify_unrescue(manager, context, instance,
+                             fields.NotificationPhase.ERROR, error)
     except Exception as exc:
         LOG.warning('The end of an unrescue was not notified of: %s', exc,
                     instance=instance)
+
+
+def _notify_unrescue(manager: compute_manager.ComputeManager,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance, phase: str,
+                     error: Exception | None = None) -> None:
+    compute_utils.notify_about_instance_action(
+        context, instance, manager.host,
+        action=fields.NotificationAction.UNRESCUE, phase=phase,
+        exception=error)
 
 
 def _notify(manager: compute_manager.ComputeManager,

@@ -343,7 +343,7 @@ class Rescue(host_task.HostTask):
         """
         if self.has_turn:
             self._look_again_in_turn()
-            return not self._has_moved
+            return not self.has_moved
         try:
             if final_save.read(self.instance) is None:
                 raise ext_exception.DatabaseAway()
@@ -355,7 +355,7 @@ class Rescue(host_task.HostTask):
         if self._is_still_in(fresh):
             return True
         self._lose(fresh)
-        return (not self._has_moved
+        return (not self.has_moved
                 and guests.is_in_rescue(self._driver, self.instance)
                 and self._may_undo_in(fresh))
 
@@ -386,7 +386,7 @@ class Rescue(host_task.HostTask):
         :param fresh: the Instance, which has lost the task or moved
         """
         self.is_lost = True
-        if self._has_moved:
+        if self.has_moved:
             LOG.warning('The server is now on host %s. Its guest and the '
                         'files of its rescue are left alone on this host. '
                         'Check that only one of the hosts runs a guest of '
@@ -446,8 +446,8 @@ class Rescue(host_task.HostTask):
     def _remove_files(self) -> None:
         """Remove what this rescue has made, unless a guest uses it."""
         # The server's current host may share the directory.
-        if self._has_moved or guests.is_in_rescue(self._driver,
-                                                  self.instance):
+        if self.has_moved or guests.is_in_rescue(self._driver,
+                                                 self.instance):
             return
         rescue_files.remove_all(self._driver, self.instance)
         if self._is_deleted and not guests.exists(self._driver,

@@ -40,6 +40,7 @@ from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.rescue import operation
+from nova_rescue_ext.task import host_task
 from nova_rescue_ext.unrescue import operation as unrescue_operation
 
 if typing.TYPE_CHECKING:
@@ -114,14 +115,30 @@ def _recover_rescue(manager: compute_manager.ComputeManager,
                     instance: objects.Instance) -> None:
     """Finish the rescue if its guest runs, else put the server back."""
     image_id = instance_metadata.recorded_image_id(instance)
-    with operation.Rescue(manager, context, instance) as rescue, rescue.turn():
-        error = _undo_unless_up(manager, context, instance)
-        if error is None:
-            _finish(instance)
-        else:
-            _add_fault(context, instance, error)
-    _end_event(context, instance, instance_actions.RESCUE, error)
+    error: Exception | None
+    rescue = operation.Rescue(manager, context, instance)
+    try:
+        with rescue, rescue.turn():
+            error = _undo_unless_up(manager, context, instance)
+            if error is None:
+                _finish(instance)
+            else:
+                _add_fault(context, instance, error)
+    except Exception as exc:
+        if not rescue.is_lost:
+            raise
+        error = exc
+        _log_lost(rescue, exc)
+    if not rescue.has_moved:
+        _end_event(context, instance, instance_actions.RESCUE, error)
     notifications.close(manager, context, instance, image_id, error)
+
+
+def _log_lost(task: host_task.HostTask, error: Exception) -> None:
+    # What became of it is logged when the end is not saved.
+    LOG.info('The %(action)s of the server need not be recovered after the '
+             'restart of nova-compute: %(reason)s',
+             {'action': task.ACTION, 'reason': error}, instance=task.instance)
 
 
 def _undo_unless_up(
@@ -191,7 +208,7 @@ def _finish(instance: objects.Instance) -> None:
     # As in every rescue: rescue_timeout counts from it.
     instance.launched_at = timeutils.utcnow()
     if instance_metadata.rescue_of(instance):
-        rescue_files.remove_stock_domain(instance)
+        rescue_files.try_to_remove_stock_domain(instance)
 
 
 def roll_back(manager: compute_manager.ComputeManager,
@@ -259,8 +276,9 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
 
     Its user may have begun to work with it.
     """
+    unrescue = unrescue_operation.Unrescue(manager, instance)
     try:
-        with unrescue_operation.Unrescue(manager, instance) as unrescue:
+        with unrescue:
             if not unrescue.leaves_off and _is_unrescued(manager.driver,
                                                          instance):
                 with unrescue.turn():
@@ -269,9 +287,15 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
             else:
                 manager.driver.unrescue(context, instance)
     except Exception as exc:
-        _add_fault(context, instance, exc)
-        _end_event(context, instance, instance_actions.UNRESCUE, exc)
-        raise
+        if not unrescue.is_lost:
+            _add_fault(context, instance, exc)
+        if not unrescue.has_moved:
+            _end_event(context, instance, instance_actions.UNRESCUE, exc)
+        notifications.close_unrescue(manager, context, instance, exc)
+        if not unrescue.is_lost:
+            raise
+        _log_lost(unrescue, exc)
+        return
     instance.vm_state = vm_states.ACTIVE
     if unrescue.leaves_off:
         instance.vm_state = vm_states.STOPPED

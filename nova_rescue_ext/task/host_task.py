@@ -37,6 +37,7 @@ class HostTask(operation.Operation):
 
     :param instance: the Instance
     :ivar is_lost: whether the server was found deleted, or with another task
+    :ivar has_moved: whether it was found on another host
     """
 
     ACTION = ''  # as in nova.compute.instance_actions
@@ -47,7 +48,7 @@ class HostTask(operation.Operation):
         self.instance = instance
         self.is_lost = False
         self._is_deleted = False
-        self._has_moved = False
+        self.has_moved = False
         self._turn: contextlib.ExitStack | None = None
 
     @property
@@ -108,9 +109,9 @@ class HostTask(operation.Operation):
 
     def _is_still_in(self, fresh: 'objects.Instance') -> bool:
         # After a reset and an evacuation it may have the same task elsewhere.
-        self._has_moved = fresh.host != self.instance.host
+        self.has_moved = fresh.host != self.instance.host
         return (fresh.task_state == self.TASK_STATE
-                and not self._has_moved)
+                and not self.has_moved)
 
     def _read(self) -> 'objects.Instance':
         return objects.Instance.get_by_uuid(self.instance._context,

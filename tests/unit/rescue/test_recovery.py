@@ -17,10 +17,12 @@ from unittest import mock
 
 import fixtures
 from nova.compute import power_state
+from nova import exception as nova_exception
 from nova import objects
 from oslo_utils.fixture import uuidsentinel as uuids
 import testtools
 
+from nova_rescue_ext import exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import recovery
 from nova_rescue_ext.unrescue import operation
@@ -108,6 +110,115 @@ class UnknownGuestTest(RecoveryTestCase):
         self.assertIn('Hard reboot it', str(fault.call_args.args[2]))
         recovery._end_event.assert_called_once()
         recovery.notifications.close.assert_called_once()
+
+
+class LostTest(RecoveryTestCase):
+    """The server is deleted or reset while its recovery waits."""
+
+    def setUp(self):
+        super().setUp()
+        self.log = self.useFixture(fixtures.FakeLogger())
+        self.fresh = objects.Instance(uuid=uuids.instance, host='here',
+                                      vm_state='error', task_state=None)
+        self.error = self.patch('recovery.notifications.close_unrescue')
+        self.patch('recovery.guests.exists', lambda *args: False)
+        self.fault = self.patch(
+            'recovery.compute_utils.add_instance_fault_from_exc')
+
+    def _recover(self, vm_state, task_state):
+        def read(*args):
+            if self.fresh is None:
+                raise nova_exception.InstanceNotFound(
+                    instance_id=uuids.instance)
+            return self.fresh
+
+        def unrescue(context, instance):
+            with operation.Unrescue.of_this_thread(instance.uuid).turn():
+                self.fail('It has no turn')
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.objects.Instance.get_by_uuid', read))
+        self.manager.driver.unrescue = unrescue
+        instance = objects.Instance(
+            mock.Mock(), uuid=uuids.instance, host='here', vm_state=vm_state,
+            task_state=task_state, system_metadata={})
+        recovery.recover(self.manager, mock.Mock(), instance)
+        self.assertNotIn('Traceback', self.log.output)
+        self.assertNotIn('failed', self.log.output)
+        self.fault.assert_not_called()
+
+    def _error(self, kind):
+        """What the event and the notification end with, the same."""
+        call = recovery._end_event.call_args
+        self.assertIsInstance(call.args[3], kind)
+        return call.args[3]
+
+    def test_rescue_reset(self):
+        self._recover('active', 'rescuing')
+        self.assertEqual(self._error(exception.TaskEnded),
+                         recovery.notifications.close.call_args.args[4])
+
+    def test_rescue_deleted(self):
+        self.fresh = None
+        self._recover('active', 'rescuing')
+        self.assertEqual(self._error(nova_exception.InstanceNotFound),
+                         recovery.notifications.close.call_args.args[4])
+
+    def test_rescue_elsewhere(self):
+        """The last event may be that of the other host."""
+        self.fresh.host = 'there'
+        self._recover('active', 'rescuing')
+        recovery._end_event.assert_not_called()
+
+    def test_unrescue_reset(self):
+        self._recover('rescued', 'unrescuing')
+        self.assertEqual(self._error(exception.TaskEnded),
+                         self.error.call_args.args[3])
+
+    def test_unrescue_deleted(self):
+        self.fresh = None
+        self._recover('rescued', 'unrescuing')
+        self.assertEqual(self._error(nova_exception.InstanceNotFound),
+                         self.error.call_args.args[3])
+
+
+class FailedUnrescueTest(RecoveryTestCase):
+
+    def test_notified_of(self):
+        self.patch('recovery.guests.exists', lambda *args: False)
+        self.patch('recovery.compute_utils.add_instance_fault_from_exc')
+        error = Exception('gone')
+        self.manager.driver.unrescue.side_effect = error
+        instance = objects.Instance(
+            uuid=uuids.instance, vm_state='rescued', task_state='unrescuing',
+            system_metadata={})
+        context = mock.Mock()
+        recovery.recover(self.manager, context, instance)
+        recovery.notifications.close_unrescue.assert_called_once_with(
+            self.manager, context, instance, error)
+        self.assertEqual(('rescued', None),
+                         (instance.vm_state, instance.task_state))
+
+
+class SavedDomainTest(RecoveryTestCase):
+
+    def test_cannot_be_removed(self):
+        """The rescue is finished all the same, with all that belongs to it."""
+        self.patch('operation.Rescue.take_turn')
+        self.patch('recovery.guests.is_running', lambda *args: True)
+        self.patch('recovery.guests.is_in_rescue', lambda *args: True)
+        self.patch('recovery.rescue_files.stock_domain_path',
+                   lambda instance: '/')
+        instance = objects.Instance(
+            uuid=uuids.instance, vm_state='active', task_state='rescuing',
+            system_metadata={})
+        instance_metadata.record_rescue(instance, uuids.image, None, None,
+                                        instance_metadata.LEGACY, True)
+        recovery.recover(self.manager, mock.Mock(), instance)
+        self.assertEqual(('rescued', None),
+                         (instance.vm_state, instance.task_state))
+        recovery._end_event.assert_called_once()
+        self.assertIsNone(recovery.notifications.close.call_args.args[4])
 
 
 class UnrescuedGuestTest(RecoveryTestCase):
