@@ -566,7 +566,7 @@ class RestartTest(RestartTestCase):
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
         # Nova hard reboots no server in rescue.
-        self.assertIn('It stays rescued: unrescue it.',
+        self.assertIn('The server stays rescued: unrescue it.',
                       self.stdlog.logger.output)
         self.api.post_server_action(server['id'], {'unrescue': None})
         self._wait_for_state_change(server, 'ACTIVE')
@@ -645,7 +645,7 @@ class ChangedMeanwhileTest(RestartTestCase):
             lambda server: self.set(server, vm_state='error',
                                     task_state=None))
         self.assertEqual('ERROR', self.api.get_server(server['id'])['status'])
-        self.assertIn('It stays error, with task None',
+        self.assertIn('The server stays error, with task None',
                       self.stdlog.logger.output)
 
 

@@ -247,7 +247,7 @@ class ResetTest(RaceTestCase):
         self.assertEqual(('active', None),
                          (instance.vm_state, instance.task_state))
         self.assertNotIn(instance_metadata.MODE, instance.system_metadata)
-        self.assertIn('was reset to active while it was rescued',
+        self.assertIn('was reset to active during its rescue',
                       self.stdlog.logger.output)
 
     def test_roll_back_after_another_task_has_begun(self):
@@ -262,7 +262,7 @@ class ResetTest(RaceTestCase):
         self.assertEqual([], launches)
         self.assertEqual('powering-off',
                          self.instance(self.server).task_state)
-        self.assertIn('hard reboot it', self.stdlog.logger.output)
+        self.assertIn('Hard reboot the server', self.stdlog.logger.output)
 
     def test_roll_back_waits_for_the_lock(self):
         gate = self.gate('nova.compute.utils.notify_usage_exists',
