@@ -261,7 +261,7 @@ class FailureTest(AttemptTestCase):
             return open(path, *args, **kwargs)
 
         with mock.patch.object(manifest, 'open', fail, create=True):
-            self.refused_by_host('disk.eph0 cannot be read',
+            self.refused_by_host('disk.eph0 but cannot read it',
                                  'Permission denied')
 
     def test_what_is_made_anew_is_not_carried(self):
