@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""``nova-rescue-ext-manage prepare-removal``: may the package go?
+"""``nova-rescue-ext-manage prepare-removal``: whether the package can go.
 
 Stock Nova cannot end what the package has begun with some servers.
 """
@@ -48,7 +48,7 @@ def add_parser(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the servers that stock Nova could not go on with.
+    """List the servers that stock Nova could not handle.
 
     :returns: the exit code: 0, or 1 if there are any
     :raises: Refused; keystoneauth1's ClientException
@@ -104,7 +104,7 @@ def _may_be_a_rebuild(client: compute_api.Client, server_id: str) -> bool:
 
 
 def _hosts_of_cells_that_are_down(client: compute_api.Client) -> list[str]:
-    """The compute hosts whose servers are missing in lists."""
+    """The compute hosts whose servers are missing from lists."""
     services = client.get('/os-services', {'binary': 'nova-compute'})
     return sorted(service['host'] for service in services['services']
                   if service['status'] == 'UNKNOWN')

@@ -50,7 +50,7 @@ _REMOVED = 'removed'
 
 
 class Left(typing.NamedTuple):
-    """What was found, and what became of it."""
+    """What was found, and what was done with it."""
 
     server_id: str
     name: str
@@ -77,7 +77,7 @@ def add_parser(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Find what rescues have left on this host, and remove it if asked to.
+    """Find what rescues have left on this host; remove it if requested.
 
     Run as the user of nova-compute, with the package on or off.
 
@@ -163,7 +163,7 @@ def _servers(instances_path: str) -> list[str]:
 
 def _look(connection: typing.Any, conf: typing.Any, server_id: str,
           arguments: argparse.Namespace) -> list[Left]:
-    """Look at one server, and remove what it does not need if asked to.
+    """Check one server; remove what it does not need if requested.
 
     :param connection: a libvirt.virConnect
     :param conf: Nova's configuration
@@ -229,7 +229,7 @@ def _reason_to_leave(connection: typing.Any, server_id: str,
         return _IN_USE
     if not is_running:
         return 'the server is off. Start it and run the command again'
-    # Also what was written by a clock that is ahead.
+    # A time in the future, from a clock that is ahead, counts as recent.
     written = max((status.st_mtime for status in files.values()), default=0)
     if time.time() - written < older_than:
         return ('a rescue may be in progress. Run the command again when '
@@ -250,7 +250,7 @@ def _uses_rescue_files(domain: etree._Element) -> bool:
 
 def _settle(directory: int, server_id: str, name: str,
             status: os.stat_result, remove: bool) -> Left:
-    """Remove a file, if that is asked for and safe.
+    """Remove a file if that is requested and safe.
 
     :param directory: a descriptor
     :param status: that of the file itself, if it is a link

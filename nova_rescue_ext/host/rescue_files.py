@@ -117,14 +117,14 @@ def remove(driver: libvirt_driver.LibvirtDriver,
            instance: objects.Instance) -> None:
     """Remove the disks, kernel and config drive of a rescue.
 
-    What cannot be removed does not keep the rest.
+    A file that cannot be removed does not prevent the removal of the others.
 
     :param driver: the LibvirtDriver
     :param instance: the Instance, whose domain no longer uses them
     :raises: what the last failure raises
     """
     directory = libvirt_utils.get_instance_path(instance)
-    # Calls all of them, the last one first, whichever fails.
+    # All are called, the last one first, even if some fail.
     with contextlib.ExitStack() as steps:
         steps.callback(_remove_from_rbd, instance)
         steps.callback(_remove_from_lvm, driver, instance)

@@ -41,7 +41,7 @@ class _Unknown(Exception):
 
 
 class Services(typing.NamedTuple):
-    """The services that are needed to end a migration, anywhere.
+    """The services that are needed to end a migration, in any process.
 
     ``network_api`` is a nova.network.neutron.API, ``compute_rpcapi`` a
     nova.compute.rpcapi.ComputeAPI, ``reportclient`` placement's

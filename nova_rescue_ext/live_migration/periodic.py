@@ -269,8 +269,8 @@ def _attend_all_deleted(manager: compute_manager.ComputeManager,
                         context: nova_context.RequestContext) -> None:
     """Find migrations that were deleted with their servers.
 
-    By what is allocated on this host, as the deleted rows of the table, which
-    no index finds by their host, grow with the history.
+    Searches the allocations on this host: the deleted rows of the table grow
+    with the history, and have no index by host.
     """
     here = set(objects.InstanceList.get_uuids_by_host(context, manager.host))
     for node in list(manager.rt.compute_nodes.values()):
@@ -283,9 +283,9 @@ def _attend_all_deleted(manager: compute_manager.ComputeManager,
 def _attend_deleted(manager: compute_manager.ComputeManager,
                     context: nova_context.RequestContext,
                     consumer: str) -> None:
-    """Close the books of a migration in rescue of a deleted server.
+    """Release what the migration in rescue of a deleted server holds.
 
-    :param consumer: the UUID of that which holds an allocation on this host
+    :param consumer: the UUID of a consumer with an allocation on this host
     """
     try:
         migration = objects.Migration.get_by_uuid(context, consumer)
@@ -299,7 +299,7 @@ def _attend_deleted(manager: compute_manager.ComputeManager,
     except (exception.MigrationNotFound, exception.InstanceNotFound):
         return  # of a server that is coming, or that was archived
     attempt = instance_metadata.attempt_of(instance)
-    # Nova may yet be at work at a stock one of the server.
+    # Nova may still be working on a stock migration of the server.
     if instance.deleted and (attempt == migration.uuid or (
             attempt is not None
             and recovery.age(migration) >= CONF.long_rpc_timeout)):

@@ -47,7 +47,7 @@ _History = list[dict[str, typing.Any]]
 
 
 class _Build(typing.Protocol):
-    """What is written of a NewBuild."""
+    """The part of a NewBuild that is written to the database."""
 
     instance: objects.Instance
     bdms: list[objects.BlockDeviceMapping]

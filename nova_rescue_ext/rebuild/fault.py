@@ -155,7 +155,7 @@ def add_reasons(request: typing.Any, answer: typing.Any) -> None:
     :param request: a wsgi.Request of Nova
     :param answer: what Nova's controller returned for it
     """
-    # Nova's own tests dispatch without a request.
+    # Nova's own tests dispatch with no request.
     reasons = request.environ.get(_ENVIRON) if request else None
     if not reasons:
         return

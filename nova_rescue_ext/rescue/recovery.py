@@ -135,7 +135,7 @@ def _recover_rescue(manager: compute_manager.ComputeManager,
 
 
 def _log_lost(task: host_task.HostTask, error: Exception) -> None:
-    # What became of it is logged when the end is not saved.
+    # The result is logged if the end cannot be saved.
     LOG.info('The %(action)s of the server need not be recovered after the '
              'restart of nova-compute: %(reason)s',
              {'action': task.ACTION, 'reason': error}, instance=task.instance)

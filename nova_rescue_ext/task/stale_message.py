@@ -76,7 +76,7 @@ def act_in_time(
         # Without a database Nova fails in its own way.
         if fresh is None:
             return act()
-        # Asked first: the task may be that of a newer request.
+        # Checked first, as the task may belong to a newer request.
         if _has_ended(instance, action):
             # Nova would end the event of the first message a second time.
             LOG.info('The message to %s the server arrived after that had '

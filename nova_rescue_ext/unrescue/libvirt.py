@@ -72,7 +72,7 @@ def clean_after_hard_reboot(original: nova_types.Original,
     """
     original(context, instance, *args, **kwargs)
     if (hard_reboot.HardReboot.is_run_by_this_thread()
-            # In tests of Nova's some have neither.
+            # Some instances in Nova's tests have neither.
             or not instance.obj_attr_is_set('system_metadata')
             or not instance.obj_attr_is_set('vm_state')
             or instance.vm_state == vm_states.RESCUED):
