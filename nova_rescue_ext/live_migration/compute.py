@@ -142,8 +142,7 @@ def _end_unless_it_is_run(manager: compute_manager.ComputeManager,
     from nova_rescue_ext.live_migration import source
 
     fresh = objects.Migration.get_by_id(context, migration.id)
-    if (not source.is_run(fresh.uuid) and fresh.status in
-            recovery.OF_THE_CONDUCTOR + recovery.OF_THE_SOURCE):
+    if not source.is_run(fresh.uuid) and recovery.is_unfinished(fresh):
         fresh.status = 'error'
         fresh.save()
         _forget(manager, context, fresh)
@@ -402,7 +401,7 @@ def post_live_migration(original: nova_types.Original,
     try:
         return original(ctxt, instance, dest, *args, **kwargs)
     except Exception:
-        if not _is_repaired_later(self, ctxt, instance):
+        if _is_nowhere_known(self, ctxt, instance):
             raise  # Nova says, at least, where the server is
         LOG.exception('The guest of the server has moved to %(dest)s, but a '
                       'step after that has failed. It is tried again every '
@@ -410,22 +409,21 @@ def post_live_migration(original: nova_types.Original,
                       {'dest': dest}, instance=instance)
 
 
-def _is_repaired_later(manager: compute_manager.ComputeManager,
-                       context: nova_context.RequestContext,
-                       instance: objects.Instance) -> bool:
-    """Whether the periodic task finds a server.
+def _is_nowhere_known(manager: compute_manager.ComputeManager,
+                      context: nova_context.RequestContext,
+                      instance: objects.Instance) -> bool:
+    """Whether a server that has moved is recorded on this host for good.
 
-    Not if its state was reset, or if it is no longer on this host.
+    Its state was reset. The periodic task finds it otherwise, or the
+    destination has taken it over, where its owner may have begun something.
     """
     try:
         fresh = objects.Instance.get_by_uuid(context, instance.uuid)
-    except exception.InstanceNotFound:
-        return False
     except Exception:
-        return True  # the periodic task will know
-    return (fresh.vm_state == vm_states.RESCUED
-            and fresh.task_state == task_states.MIGRATING
-            and fresh.host == manager.host)
+        return False  # it is deleted, or the periodic task will know
+    return fresh.host == manager.host and (
+        fresh.vm_state != vm_states.RESCUED
+        or fresh.task_state != task_states.MIGRATING)
 
 
 def migrate_instance_start(original: nova_types.Original, self: neutron.API,

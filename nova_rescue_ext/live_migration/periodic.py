@@ -303,10 +303,9 @@ def _attend_deleted(manager: compute_manager.ComputeManager,
     if instance.deleted and (attempt == migration.uuid or (
             attempt is not None
             and recovery.age(migration) >= CONF.long_rpc_timeout)):
-        has_ended = migration.status not in (recovery.OF_THE_CONDUCTOR
-                                             + recovery.OF_THE_SOURCE)
         recovery.close(services_of(manager), context, migration,
-                       migration.status if has_ended else 'error')
+                       'error' if recovery.is_unfinished(migration)
+                       else migration.status)
 
 
 def _attend_moved(manager: compute_manager.ComputeManager,
@@ -320,13 +319,15 @@ def _attend_moved(manager: compute_manager.ComputeManager,
         _attend_moved_again(manager, context, instance, migration)
     elif instance.deleted:
         recovery.close(services_of(manager), context, migration, 'error')
+    elif instance.task_state is not None:
+        return  # Nova, or the look for abandoned ones, is at work
     elif instance.host != manager.host:
         recovery.finish_books(services_of(manager), context, instance,
                               migration)
         LOG.warning('The live migration to %(dest)s has been finished, and '
                     'what the server held on this host is released.',
                     {'dest': migration.dest_compute}, instance=instance)
-    elif instance.task_state is None:
+    else:
         _attend_reset(manager, context, instance, migration)
 
 
@@ -355,14 +356,36 @@ def _attend_reset(manager: compute_manager.ComputeManager,
     if domain.is_moving(manager.driver, instance):
         return
     services = services_of(manager)
+    runs_there = _runs_on(services, context, instance, migration.dest_compute)
     if _runs_here(manager, instance):
-        recovery.give_back_claims(services, context, instance, migration)
-    elif (not domain.is_left_behind(manager.driver, instance)
-            and _runs_on(services, context, instance,
-                         migration.dest_compute)):
+        if runs_there is False:
+            recovery.give_back_claims(services, context, instance, migration)
+            return
+        LOG.error('The state of the server was reset while it was '
+                  'live-migrated to %(dest)s. Its guest runs on this host, '
+                  'and perhaps on %(dest)s as well. Check that with virsh '
+                  'list, and destroy the one that must not write to the '
+                  'disks.',
+                  {'dest': migration.dest_compute}, instance=instance)
+    elif runs_there and not domain.is_left_behind(manager.driver, instance):
+        _activate_ports(services, context, instance, migration)
         recovery.set_host(context, instance, migration, task_state=None)
         recovery.finish_books(services, context, instance, migration)
         LOG.error('The state of the server was reset while it was '
                   'live-migrated to %(dest)s, where its guest runs. The '
                   'server is on %(dest)s now: hard reboot it there.',
                   {'dest': migration.dest_compute}, instance=instance)
+
+
+def _activate_ports(services: recovery.Services,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance,
+                    migration: objects.Migration) -> None:
+    """As far as Neutron does it: the server must not stay on this host."""
+    try:
+        recovery.activate_ports(services, context, instance, migration)
+    except Exception as exc:
+        LOG.warning('The ports of the server could not be activated on '
+                    '%(dest)s: %(error)s. Check their bindings in Neutron.',
+                    {'dest': migration.dest_compute, 'error': exc},
+                    instance=instance)

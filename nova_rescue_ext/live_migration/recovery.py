@@ -81,11 +81,29 @@ def to_settle(context: nova_context.RequestContext,
         last if last is not None and last.status == 'error' else None)
 
 
+def all_of(context: nova_context.RequestContext,
+           instance_uuid: str) -> objects.MigrationList:
+    """The live migrations of a server.
+
+    :param context: a RequestContext of the server's cell
+    :param instance_uuid: the UUID of the server
+    """
+    return objects.MigrationList.get_by_filters(context, {
+        'instance_uuid': instance_uuid, 'migration_type': 'live-migration'})
+
+
+def is_unfinished(migration: objects.Migration) -> bool:
+    """Whether a live migration has not ended.
+
+    :param migration: the Migration
+    """
+    return migration.status in OF_THE_CONDUCTOR + OF_THE_SOURCE
+
+
 def _last(context: nova_context.RequestContext,
           instance_uuid: str) -> objects.Migration | None:
-    migrations = objects.MigrationList.get_by_filters(context, {
-        'instance_uuid': instance_uuid, 'migration_type': 'live-migration'})
-    return max(migrations, key=lambda migration: migration.id, default=None)
+    return max(all_of(context, instance_uuid),
+               key=lambda migration: migration.id, default=None)
 
 
 def was_cancelled(context: nova_context.RequestContext,
@@ -141,6 +159,9 @@ def runs_on(services: Services, context: nova_context.RequestContext,
     """
     there = instance.obj_clone()
     there.host = host
+    # Else Nova keeps a fault of the server each time that it does not.
+    there.vm_state, there.task_state = (vm_states.RESCUED,
+                                        task_states.MIGRATING)
     try:
         services.compute_rpcapi.get_diagnostics(context, there)
     except exception.InstanceInvalidState:
@@ -241,8 +262,7 @@ def give_back_claims(services: Services, context: nova_context.RequestContext,
     :param migration: the abandoned Migration
     """
     if _has_allocations(services, context, migration):
-        services.reportclient.move_allocations(context, migration.uuid,
-                                               instance.uuid)
+        _move_allocations(services, context, migration.uuid, instance.uuid)
     if migration.dest_compute and migration.dest_compute != instance.host:
         services.network_api.setup_networks_on_host(
             context, instance, host=migration.dest_compute, teardown=True)
@@ -258,6 +278,16 @@ def _has_allocations(services: Services, context: nova_context.RequestContext,
     """Whether a migration has any; placement's failures are no answer."""
     return bool(services.reportclient.get_allocs_for_consumer(
         context, migration.uuid)['allocations'])
+
+
+def _move_allocations(services: Services,
+                      context: nova_context.RequestContext, consumer: str,
+                      heir: str) -> None:
+    """Move them, and raise if placement does not: Nova only logs that."""
+    if not services.reportclient.move_allocations(context, consumer, heir):
+        raise exception.AllocationMoveFailed(
+            source_consumer=consumer, target_consumer=heir,
+            error='placement has refused it')
 
 
 def finish(services: Services, context: nova_context.RequestContext,
@@ -360,15 +390,14 @@ def drop_claims(services: Services, context: nova_context.RequestContext,
         heir = max(others, key=lambda other: other.id, default=None)
         if (heir is not None and instance.host == migration.source_compute
                 and not _has_allocations(services, context, heir)):
-            services.reportclient.move_allocations(
-                context, migration.uuid, heir.uuid)
+            _move_allocations(services, context, migration.uuid, heir.uuid)
         elif heir is not None or instance.host != migration.source_compute:
             services.reportclient.delete_allocation_for_instance(
                 context, migration.uuid, consumer_type='migration',
                 force=False)
         elif instance.task_state is None:
-            services.reportclient.move_allocations(
-                context, migration.uuid, instance.uuid)
+            _move_allocations(services, context, migration.uuid,
+                              instance.uuid)
     used = {instance.host, *(other.dest_compute for other in others)}
     if migration.dest_compute not in used:
         services.network_api.setup_networks_on_host(

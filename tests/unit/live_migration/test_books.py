@@ -27,6 +27,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import compute
 from nova_rescue_ext.live_migration import libvirt
 from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import source
 from tests.unit.live_migration import test_doubt
 
@@ -172,6 +173,33 @@ class DeletedTest(test_doubt.DoubtTestCase):
             periodic.look(self.manager, self.context)
         self.assertEqual(2, ask.call_count)
         self.assertEqual('error', self.migration.status)
+
+
+class MoveTest(test_doubt.DoubtTestCase):
+
+    def test_placement_does_not_move_it(self):
+        """Nobody would come back to a migration that has ended."""
+        client = self.manager.reportclient
+        client.get_allocs_for_consumer.return_value = {'allocations': {1: 1}}
+        client.move_allocations.return_value = False
+        self.migration.status = 'accepted'
+        self.assertRaises(
+            exception.AllocationMoveFailed, recovery.give_back_claims,
+            periodic.services_of(self.manager), None, self.fresh,
+            self.migration)
+        self.assertEqual('accepted', self.migration.status)
+
+
+class AskedTest(test_doubt.DoubtTestCase):
+
+    def test_as_a_server_that_migrates(self):
+        """Else Nova keeps a fault each time that the answer is no."""
+        self.fresh.vm_state, self.fresh.task_state = 'active', None
+        self.assertTrue(recovery.runs_on(
+            periodic.services_of(self.manager), None, self.fresh, 'dest'))
+        sent = self.manager.compute_rpcapi.get_diagnostics.call_args.args[1]
+        self.assertEqual(('dest', 'rescued', 'migrating'),
+                         (sent.host, sent.vm_state, sent.task_state))
 
 
 class NotBegunTest(test_doubt.DoubtTestCase):

@@ -341,9 +341,14 @@ class AfterTheMoveTest(DoubtTestCase):
         self.fresh = self.instance(vm_state='active', task_state=None)
         self.assertRaises(ValueError, self.post)
 
+    def test_the_destination_has_taken_it_over(self):
+        """Its owner may have begun something else there."""
+        self.fresh = self.instance(host='dest', task_state='unrescuing')
+        self.assertIsNone(self.post())
+
     def test_deleted(self):
         self.get.side_effect = exception.InstanceNotFound(instance_id='x')
-        self.assertRaises(ValueError, self.post)
+        self.assertIsNone(self.post())
 
 
 class MovedTest(DoubtTestCase):
@@ -352,7 +357,8 @@ class MovedTest(DoubtTestCase):
     def setUp(self):
         super().setUp()
         self.called = []
-        for name in ('give_back_claims', 'set_host', 'finish_books'):
+        for name in ('give_back_claims', 'set_host', 'finish_books',
+                     'activate_ports'):
             self.patch('nova_rescue_ext.live_migration.recovery.' + name,
                        lambda *args, _name=name, **kwargs:
                        self.called.append(_name))
@@ -379,7 +385,25 @@ class MovedTest(DoubtTestCase):
 
     def test_reset_and_the_guest_is_there(self):
         self.runs = True
+        self.assertEqual(['activate_ports', 'set_host', 'finish_books'],
+                         self.look())
+
+    def test_reset_and_neutron_is_away(self):
+        self.runs = True
+        self.patch('nova_rescue_ext.live_migration.recovery.activate_ports',
+                   mock.Mock(side_effect=ValueError))
         self.assertEqual(['set_host', 'finish_books'], self.look())
+
+    def test_reset_and_the_guest_may_be_on_both(self):
+        """Its owner may have started it again here."""
+        self.manager._get_power_state.return_value = 1
+        for self.runs in (True, None):
+            self.assertEqual([], self.look())
+
+    def test_moving_on(self):
+        """Nova is at work at what would be changed."""
+        self.fresh.host, self.fresh.task_state = 'dest', 'migrating'
+        self.assertEqual([], self.look())
 
     def test_reset_and_nobody_knows(self):
         self.assertEqual([], self.look())
