@@ -60,7 +60,7 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
         server = self.create_with_left_guest()
         for _round in range(2):
             self.assert_refused(409, self.rebuild(server),
-                                'may still have a guest')
+                                'may still have its guest')
             self.look()
             self.look('host2')
         self.assertIn('may still be on this host', self.stdlog.logger.output)
