@@ -32,6 +32,7 @@ from nova import objects
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from oslo_utils import excutils
+from oslo_utils import timeutils
 
 from nova_rescue_ext.claims import ownership
 from nova_rescue_ext import exception
@@ -51,6 +52,9 @@ from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.rebuild import wsgi
 
 LOG = logging.getLogger(__name__)
+
+# Seconds after which somebody may take a rebuild for interrupted, and undo it.
+_QUICK = 10
 
 
 def rebuild(original: nova_types.Original, self: compute_api.API,
@@ -117,6 +121,7 @@ class Rebuild:
         self._build: new_build.NewBuild = None  # type: ignore
         self._build_request: objects.BuildRequest = None
         self._attempt: dict[str, typing.Any] = {}
+        self._since_begin = timeutils.StopWatch()
         self._not_reserved: list[objects.BlockDeviceMapping] = []
         self._found: set[str | None] = set()
 
@@ -199,6 +204,7 @@ class Rebuild:
         instance_metadata.begin_rebuild(
             build.instance, attempt['attempt'],
             [bdm.volume_id for bdm in build.bdms if bdm.volume_id])
+        self._since_begin.start()
         try:
             self._build_request = database.begin(
                 self._context, build, server.cell, server.instance.created_at,
@@ -277,13 +283,25 @@ class Rebuild:
 
         A leaked allocation would make the scheduler take this for a move, and
         would count for the quota. Nobody else can have made one: this is the
-        only rebuild.
+        only rebuild, unless it was undone while it waited for one of them
+        (hazard: slow-rebuild).
+
+        :raises: Overtaken
         """
+        for free in (self._free_allocation, self._free_accelerators,
+                     self._build.release_ports):
+            if self._since_begin.elapsed() >= _QUICK:
+                spec_extras.is_unsent(self._context, self._uuid,
+                                      self._attempt)
+            free()
+
+    def _free_allocation(self) -> None:
         self._api.placementclient.delete_allocation_for_instance(
             self._context, self._uuid, force=True)
+
+    def _free_accelerators(self) -> None:
         compute_utils.delete_arqs_if_needed(self._context,
                                             self._server.instance)
-        self._build.release_ports()
 
     def check_quota(self) -> None:
         """Refuse what exceeds the quota of the server's project.

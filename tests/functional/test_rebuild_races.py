@@ -345,6 +345,47 @@ class RacesTest(_TestCase):
         self.add_capacity()
         self.rebuilt(server)
 
+    def be_undone_and_rebuilt(self, server):
+        self.patch('nova_rescue_ext.rebuild.api._QUICK', 0)
+        self.remedy_interrupted(recovery.UNDO)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def assert_undone(self, server):
+        self.assert_refused(409, self.rebuild(server), 'took so long')
+        self.assertEqual(('ACTIVE', 1, [self.PORT]), (
+            self.api.get_server(server['id'])['status'],
+            len(self.allocations(server)), self.ports_of(server)))
+
+    def test_undone_before_resources_are_freed(self):
+        """They are those of a server that runs by now."""
+        server = self.create_failed(networks=[{'port': self.PORT}])
+        free = rebuild_api.Rebuild.free_resources
+
+        def be_overtaken(operation):
+            patched.stop()
+            self.be_undone_and_rebuilt(server)
+            free(operation)
+
+        patched = self.patch_step('free_resources', be_overtaken)
+        self.assert_undone(server)
+
+    def test_undone_before_ports_are_released(self):
+        server = self.create_failed(networks=[{'port': self.PORT}])
+        released = []
+
+        def be_overtaken(*args):
+            patched.stop()
+            self.be_undone_and_rebuilt(server)
+            self.patch('nova_rescue_ext.rebuild.new_build.NewBuild.'
+                       'release_ports',
+                       lambda build: released.append(build))
+
+        patched = self.patch('nova.compute.utils.delete_arqs_if_needed',
+                             be_overtaken)
+        self.assert_undone(server)
+        self.assertEqual([], released)
+
     def test_undone_between_two_steps(self):
         """The row is gone, and the message not yet on its way."""
         server = self.create_failed()
