@@ -112,12 +112,28 @@ def _was_rebuilt(context: nova_context.RequestContext,
         return (instance_metadata.rebuild_attempt(found)
                 != instance_metadata.rebuild_attempt(instance))
     except exception.InstanceNotFound:
-        return False
+        return _has_no_row_here(context, instance)
     except Exception:
-        LOG.exception('Whether the server was rebuilt since a host failed to '
-                      'build it cannot be told. It is tried on another host.',
-                      instance=instance)
-        return False
+        return _cannot_tell(instance)
+
+
+def _has_no_row_here(context: nova_context.RequestContext,
+                     instance: objects.Instance) -> bool:
+    """Whether a server is there, but not in the cell of this conductor.
+
+    Nova would claim resources for it, and only then find that out.
+    """
+    try:
+        return database.is_mapped(context, instance.uuid)
+    except Exception:
+        return _cannot_tell(instance)
+
+
+def _cannot_tell(instance: objects.Instance) -> bool:
+    LOG.exception('Whether the server was rebuilt since a host failed to '
+                  'build it cannot be told. It is tried on another host.',
+                  instance=instance)
+    return False
 
 
 def _outdated(context: nova_context.RequestContext,

@@ -108,6 +108,13 @@ def _mapping(context: nova_context.RequestContext,
                mapping.queued_for_delete.is_(False)))
 
 
+@api_db_api.context_manager.reader
+def is_mapped(context: nova_context.RequestContext,
+              instance_uuid: str) -> bool:
+    """Whether there is such a server, built or not, that is not deleted."""
+    return _mapping(context, instance_uuid).first() is not None
+
+
 @_retried
 def undo_begin(context: nova_context.RequestContext, instance_uuid: str,
                cell: objects.CellMapping,
