@@ -226,7 +226,6 @@ CALLABLES = (
     'nova.compute.api:API._get_image',
     'nova.compute.api:API._get_instance',
     'nova.compute.api:API._delete_while_booting',
-    'nova.compute.api:API._local_cleanup_bdm_volumes',
     'nova.block_device:get_bdm_image_metadata',
     'nova.network.neutron:API.create_resource_requests',
     # Whose rights it asks with, and what its answer means.
@@ -268,6 +267,7 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver.instance_exists',
     'nova.virt.libvirt.driver:LibvirtDriver.list_instance_uuids',
     'nova.volume.cinder:API.attachment_delete',
+    'nova.volume.cinder:API.delete',
     'nova.objects.request_spec:RequestSpec._get_update_primitives',
     'nova.objects.request_spec:RequestSpec._from_db_object',
     'nova.objects.request_spec:RequestSpec.save',

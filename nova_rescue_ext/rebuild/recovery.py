@@ -30,7 +30,6 @@ import datetime
 import sys
 import typing
 
-from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
@@ -40,6 +39,7 @@ from nova.db.api import api as api_db_api
 from nova.db.api import models
 from nova import exception
 from nova import objects
+from nova.volume import cinder
 from oslo_log import log as logging
 from oslo_utils import timeutils
 import sqlalchemy as sa
@@ -291,19 +291,42 @@ def _free_volumes(context: nova_context.RequestContext, uuid: str) -> None:
     """Free volumes that only rows in cells name, as the BuildRequest is gone.
 
     nova-api writes a new attachment to the row first.
+
+    :raises: NovaException if Cinder does not free one
     """
-    api = compute_api.API()
+    volume_api = cinder.API()
     for cell in objects.CellMappingList.get_all(context):
         row = _row(context, cell, uuid)
         if row is None or row.host is not None or row.launched_at is not None:
             continue
         with nova_context.target_cell(context, cell) as cctxt:
-            bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
-                cctxt, uuid)
-            # Failures are only logged, as for a volume that the owner's DELETE
-            # has freed.
-            api._local_cleanup_bdm_volumes(
-                [bdm for bdm in bdms if bdm.attachment_id], row, cctxt)
+            for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
+                    cctxt, uuid):
+                if bdm.attachment_id:
+                    _free_volume(cctxt, volume_api, bdm)
+
+
+def _free_volume(context: nova_context.RequestContext,
+                 volume_api: cinder.API,
+                 bdm: objects.BlockDeviceMapping) -> None:
+    """Free a volume, and delete it if the owner's DELETE should have.
+
+    The row alone knows of the attachment: it stays until Cinder has answered.
+    """
+    try:
+        volume_api.attachment_delete(context, bdm.attachment_id)
+    except exception.VolumeAttachmentNotFound:
+        pass  # the owner's DELETE has freed it
+    if bdm.delete_on_termination:
+        try:
+            volume_api.delete(context, bdm.volume_id)
+        except exception.VolumeNotFound:
+            pass
+        except Exception as exc:
+            LOG.warning('Volume %(volume)s, which is to be deleted with the '
+                        'server, was not deleted. Delete it: %(exc)s',
+                        {'volume': bdm.volume_id, 'exc': exc},
+                        instance_uuid=bdm.instance_uuid)
 
 
 def _destroy_rows(context: nova_context.RequestContext, uuid: str) -> None:

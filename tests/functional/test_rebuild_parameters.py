@@ -228,6 +228,25 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.assertEqual(set(), self.attachments(server))
         self.assertEqual(0, self.count_rows(server))
 
+    def test_lost_attachment_and_deleted_while_cinder_is_down(self):
+        """Only the row knows of it: it stays."""
+        def fail(*args):
+            raise exception.CinderConnectionFailed(reason='down')
+
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        with self.killed('nova.objects.BuildRequest.save'):
+            self.assertRaises(rebuild_base.Killed, self.rebuild, server)
+        self.api.delete_server(server['id'])
+        found, = recovery.find(self.context, 0)
+        down = self.patch('nova.volume.cinder.API.attachment_delete', fail)
+        self.assertRaises(exception.CinderConnectionFailed, recovery.remedy,
+                          self.context, found)
+        down.stop()
+        recovery.remedy(self.context, *recovery.find(self.context, 0))
+        self.assertEqual((set(), 0), (
+            self.attachments(server), self.count_rows(server)))
+
     def test_volume_of_the_loser(self):
         """Only the one that won reserves it."""
         server = self.create_failed(bdms=[ROOT])
