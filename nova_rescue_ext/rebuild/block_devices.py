@@ -23,6 +23,7 @@ from nova import exception as nova_exception
 from nova import objects
 from nova import utils
 from nova.volume import cinder
+from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from oslo_utils import excutils
 
@@ -113,14 +114,26 @@ def check_left_out(context: nova_context.RequestContext,
         except (nova_exception.VolumeNotFound, exception.NotVisible,
                 nova_exception.SnapshotNotFound, exception.NotOfProject):
             continue
-        raise exception.BlockDeviceNotGone(id=_source_id(bdm))
+        raise exception.BlockDeviceNotGone(
+            id=_volume_to_use(bdm) or _source_id(bdm))
+
+
+def _volume_to_use(bdm: objects.BlockDeviceMapping) -> str | None:
+    """The volume that was given, or made from the source, which may be gone.
+
+    Another is made if the failed build has deleted that.
+    """
+    if bdm.source_type in _MADE_BY_NOVA and bdm.get('deleted', False):
+        return None
+    return bdm.get('volume_id', None)
 
 
 def _read_source(context: nova_context.RequestContext, image_api: glance.API,
                  volume_api: cinder.API, instance: objects.Instance,
                  bdm: objects.BlockDeviceMapping) -> None:
-    if bdm.source_type == 'volume':
-        claimed_volumes.read(context, instance, volume_api, bdm.volume_id)
+    volume_id = _volume_to_use(bdm)
+    if volume_id:
+        claimed_volumes.read(context, instance, volume_api, volume_id)
     elif bdm.source_type == 'snapshot':
         claimed_volumes.read_snapshot(context, instance, volume_api,
                                       bdm.snapshot_id)
@@ -132,11 +145,12 @@ def _read_source(context: nova_context.RequestContext, image_api: glance.API,
 def renew(bdms: _BlockDevices) -> None:
     """Ask for new volumes where a failed build has deleted them.
 
+    It may have failed to delete one that Nova did not make: check() looks.
+
     :param bdms: what read() returned
-    :raises: VolumeLost if Nova did not make one of them
     """
     for bdm in bdms:
-        if bdm.deleted:
+        if bdm.deleted and bdm.source_type in _MADE_BY_NOVA:
             _ask_for_new_volume(bdm)
 
 
@@ -276,7 +290,6 @@ def missing(rows: _BlockDevices,
     :param rows: BlockDeviceMappings that were read
     :param kept: what from_kept() returned
     :returns: a list of BlockDeviceMapping
-    :raises: VolumeLost if one has a volume that Nova did not make
     """
     there = collections.Counter(_identity(bdm) for bdm in rows)
     lost = []
@@ -284,7 +297,8 @@ def missing(rows: _BlockDevices,
         if there[_identity(bdm)]:
             there[_identity(bdm)] -= 1
         else:
-            _ask_for_new_volume(bdm)
+            if bdm.source_type in _MADE_BY_NOVA:
+                _ask_for_new_volume(bdm)
             lost.append(bdm)
     return lost
 
@@ -343,7 +357,9 @@ def reserve(context: nova_context.RequestContext, volume_api: cinder.API,
         _attachment_of(context, instance, bdm.volume_id)
         or volume_api.attachment_create(
             context, bdm.volume_id, instance.uuid)['id'])
-    row.save()
+    if row.obj_attr_is_set('id') and not row.deleted:
+        # Else _attachment_of() finds it.
+        row.save()
     try:
         claimed_volumes.read(context, instance, volume_api, bdm.volume_id)
     except Exception:
@@ -371,17 +387,24 @@ def check_hosts(context: nova_context.RequestContext,
     :param servicegroup_api: Nova's, which tells which services are up
     :param instance: the Instance
     :param bdms: the BlockDeviceMappings to build with
-    :raises: VolumeInDanger
+    :raises: VolumeInDanger; ServiceFails
     """
     volume_id = next((bdm.volume_id for bdm in bdms
                       if bdm.volume_id and bdm.delete_on_termination), None)
     if volume_id is None:
         return
     for cell in objects.CellMappingList.get_all(context):
-        if cell.is_cell0():
+        if cell.is_cell0() or cell.disabled:
             continue
-        with nova_context.target_cell(context, cell) as cctxt:
-            hosts = _hosts_without_package(cctxt, servicegroup_api)
+        try:
+            with nova_context.target_cell(context, cell) as cctxt:
+                hosts = _hosts_without_package(cctxt, servicegroup_api)
+        except db_exc.DBError:
+            LOG.exception('The rebuild is refused, as the database of cell '
+                          '%s does not answer whether its hosts have '
+                          'nova-rescue-ext. Disable the cell if that lasts.',
+                          cell.identity, instance=instance)
+            raise exception.ServiceFails(service='Nova')
         if hosts:
             LOG.warning('The rebuild is refused, as hosts without an active '
                         'nova-rescue-ext could delete volume %s if they fail '
@@ -420,9 +443,12 @@ def _attachment_of(context: nova_context.RequestContext,
     down. Nova has no call for it.
     """
     client = cinder.cinderclient(context, '3.44', skip_version_check=True)
+    search = {'volume_id': volume_id}
+    if claims.is_foreign(context, instance):
+        search['all_tenants'] = '1'
     return next((
         attachment.id for attachment in client.attachments.list(
-            search_opts={'volume_id': volume_id})
+            search_opts=search)
         if attachment.instance == instance.uuid
         and attachment.status == 'reserved'), None)
 

@@ -399,6 +399,31 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.assertEqual([ROOT['uuid']], [
             device[-1] for device in self.block_devices(server)])
 
+    def test_data_volume_that_was_not_deleted_with_its_row(self):
+        """Cinder has refused that, as the volume has snapshots."""
+        data = dict(DATA, delete_on_termination=True)
+        server = self.create_failed(bdms=[ROOT, data])
+        with nova_context.target_cell(
+                self.context, self.cell_mappings['cell0']) as context:
+            row = objects.BlockDeviceMapping.get_by_volume_and_instance(
+                context, DATA['uuid'], server['id'])
+            row.destroy()
+        self.forget(row.attachment_id)
+        self.set_status('available')
+        self.assert_refused(400, self.rebuild(
+            server, without_block_devices=[DATA['uuid']]), 'exists')
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual({ROOT['uuid'], DATA['uuid']}, {
+            device[-1] for device in self.block_devices(server)})
+
+    def test_without_a_snapshot_whose_volume_is_there(self):
+        server = self.create_failed_with_all_sources()
+        self.change_block_device(server, 'snapshot', volume_id=DATA['uuid'])
+        self.patch('nova.volume.cinder.API.get_snapshot', self.no_snapshot)
+        self.assert_refused(400, self.rebuild(
+            server, without_block_devices=[SNAPSHOT]), DATA['uuid'], 'exists')
+
     def test_snapshot_deleted(self):
         server = self.create_failed_with_all_sources()
         self.record_volumes()

@@ -28,17 +28,19 @@ class ReserveTest(unittest.TestCase):
 
     def setUp(self):
         objects.register_all()
+        self.context = mock.Mock(project_id='tenant')
         self.volume_api = mock.Mock()
         self.volume_api.attachment_create.return_value = {
             'id': uuids.attachment}
-        self.row = mock.Mock()
+        self.row = mock.Mock(deleted=False)
         self.bdm = objects.BlockDeviceMapping(volume_id=uuids.volume)
         patch = mock.patch.object(block_devices.claimed_volumes, 'read')
         self.read = patch.start()
         self.addCleanup(patch.stop)
         self.known = []
         patch = mock.patch.object(block_devices.cinder, 'cinderclient')
-        patch.start().return_value.attachments.list.side_effect = (
+        self.client = patch.start().return_value
+        self.client.attachments.list.side_effect = (
             lambda search_opts: self.known)
         self.addCleanup(patch.stop)
 
@@ -60,15 +62,25 @@ class ReserveTest(unittest.TestCase):
         self.assertEqual(uuids.attachment, self.row.attachment_id)
 
     def reserve(self):
-        block_devices.reserve('context', self.volume_api,
-                              mock.Mock(uuid=uuids.server), self.row,
-                              self.bdm)
+        block_devices.reserve(
+            self.context, self.volume_api, mock.Mock(
+                uuid=uuids.server, project_id='tenant'), self.row, self.bdm)
+
+    def test_adopted_by_an_operator(self):
+        """Cinder shows them those of their own project, unless asked."""
+        own = self.client.attachments.list
+        own.side_effect = lambda search_opts: (
+            [self.attachment(uuids.server, 'reserved')]
+            if search_opts.get('all_tenants') else [])
+        self.context.project_id = 'operators'
+        self.reserve()
+        self.assertEqual(uuids.left, self.row.attachment_id)
 
     def test_transferred_meanwhile(self):
         self.read.side_effect = exception.NotVisible(what='v', id='i')
         self.assertRaises(exception.NotVisible, self.reserve)
         self.volume_api.attachment_delete.assert_called_once_with(
-            'context', uuids.attachment)
+            self.context, uuids.attachment)
 
     def test_reserved(self):
         """It is looked at when it can no longer be transferred."""
