@@ -136,10 +136,10 @@ class DefaultsTest(_TestCase):
         server = self.create_failed_on_host()
         self.devices = []
         self.glance.images[self.OTHER_IMAGE]['properties'][
-            'root_device_name'] = '/dev/sda'
+            'root_device_name'] = '/dev/hda'
         self.spawn.stop()
         self.rebuilt(server, imageRef=self.OTHER_IMAGE)
-        self.assertEqual('/dev/sda', self.devices[0][0])
+        self.assertEqual('/dev/hda', self.devices[0][0])
 
 
 class EventTest(_TestCase):

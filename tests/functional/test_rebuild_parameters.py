@@ -24,6 +24,7 @@ from oslo_utils import uuidutils
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import recovery
+from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import rebuild_base
 
 ROOT = {'boot_index': 0, 'uuid': rebuild_base.RebuildTestCase.VOLUME,
@@ -552,6 +553,34 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         self.add_capacity()
         self.rebuilt(server, imageRef=self.OTHER_IMAGE)
         self.assertEqual([self.OTHER_IMAGE], made)
+
+    def test_new_image_that_the_conductor_did_not_keep(self):
+        """What nova-api has kept is not that of the old image."""
+        server = self.create_failed(bdms=[NEW_ROOT])
+        fail = self.patch('nova_rescue_ext.rebuild.conductor._keep_extras',
+                          lambda *args: {})
+        self.assertEqual(202, self.rebuild(
+            server, imageRef=self.OTHER_IMAGE).status_code)
+        self.await_true(lambda: self.api.get_server(
+            server['id'])['status'] == 'ERROR')
+        self._await_conductor()
+        fail.stop()
+        recovery.remedy(self.context, *recovery.find(self.context, 0))
+        made = self.record_volumes()
+        self.add_capacity()
+        self.rebuilt(server)
+        self.assertEqual([self.OTHER_IMAGE], made)
+
+    def test_two_boot_devices(self):
+        """By what was kept of them."""
+        server = self.create_failed(bdms=[NEW_ROOT])
+        kept = block_devices.from_kept(spec_extras.read(
+            self.context, server['id'])['block_devices'])
+        kept[0].image_id = self.OTHER_IMAGE
+        spec_extras.keep(self.context, server['id'],
+                         block_devices=block_devices.kept_of(kept))
+        self.assert_refused(409, self.rebuild(server), 'two records')
+        self.assert_untouched(server)
 
     def test_new_image_for_existing_volume(self):
         server = self.create_failed(bdms=[ROOT])

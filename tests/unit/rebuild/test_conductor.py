@@ -17,6 +17,7 @@ import types
 import unittest
 from unittest import mock
 
+from nova import exception
 from nova import objects
 from oslo_db import exception as db_exc
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -68,6 +69,13 @@ class DatabaseFailsTest(unittest.TestCase):
         self.extras.restore_texts.side_effect = db_exc.DBConnectionError()
         self.clean_up()
         self.assertTrue(self.log.exception.called)
+
+    def test_specs_are_restored_when_the_clean_up_fails(self):
+        texts = self.extras.read_texts.return_value = {uuids.server: 'text'}
+        self.original.side_effect = exception.InstanceMappingNotFound(
+            uuid=uuids.server)
+        self.assertRaises(exception.InstanceMappingNotFound, self.clean_up)
+        self.extras.restore_texts.assert_called_once_with('context', texts)
 
     def test_specs_are_restored(self):
         texts = self.extras.read_texts.return_value = {uuids.server: 'text'}
