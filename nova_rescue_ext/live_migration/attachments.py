@@ -36,6 +36,11 @@ _MAY_NOT_LOOK = (cinder_exc.Unauthorized, cinder_exc.Forbidden,
                  keystone_exc.Unauthorized, keystone_exc.Forbidden)
 
 
+# In place of the host of an attachment that is not complete: Cinder does not
+# say it.
+_ATTACHING = '(attaching)'
+
+
 class _Unknown(Exception):
     """Cinder does not say to which host a volume is attached."""
 
@@ -73,16 +78,21 @@ def stay(services: Services, context: nova_context.RequestContext,
         if not ours:
             _log_unknown(instance, bdm, instance.host)
             continue
+        # Of this server, only the destination attaches volumes meanwhile.
+        theirs = _attached_to(hosts, dest) + _attached_to(hosts, _ATTACHING)
         named = bdm.attachment_id
         if named not in ours:
+            if named in theirs and _ATTACHING in others:
+                theirs.remove(named)
+                _log_left(instance, bdm, named, dest)
             # A volume that others use is not disconnected.
-            if hosts.get(named) == dest and dest not in others:
-                del hosts[named]
+            elif named in theirs and dest not in others:
+                theirs.remove(named)
                 if not (dest_is_up and _disconnect_there(
                         services, context, instance, bdm, dest)):
                     _log_left(instance, bdm, named, dest)
             _name(services, context, instance, bdm, ours[0])
-        for left in _attached_to(hosts, dest):
+        for left in theirs:
             # No connection depends on it alone.
             services.volume_api.attachment_delete(context, left)
 
@@ -93,7 +103,7 @@ def leave(services: Services, context: nova_context.RequestContext,
 
     :param services: a Services
     :param context: a RequestContext with an administrator's rights
-    :param instance: the Instance, which is on the destination
+    :param instance: the Instance, with the host where its guest is now
     :param source: the source, which is known not to run the guest
     :raises: what Cinder raises if it cannot be asked now
     """
@@ -106,7 +116,7 @@ def leave(services: Services, context: nova_context.RequestContext,
             _name(services, context, instance, bdm, theirs[0])
         for left in _attached_to(hosts, source):
             if source not in others:
-                if services.driver is None:
+                if services.driver is None or _ATTACHING in others:
                     _log_left(instance, bdm, left, source)
                     continue
                 _disconnect_here(services, context, instance, bdm, left)
@@ -147,9 +157,13 @@ def _hosts(context: nova_context.RequestContext, instance: objects.Instance,
     """The hosts to which a server has a volume attached, by attachment.
 
     And those to which others have. Nova's own API of volumes drops the hosts.
+    Cinder tells them of complete attachments only.
     """
+    client = cinder.cinderclient(context, '3.44', skip_version_check=True)
     try:
-        volume = cinder.cinderclient(context).volumes.get(volume_id)
+        volume = client.volumes.get(volume_id)
+        listed = client.attachments.list(search_opts={
+            'all_tenants': True, 'volume_id': volume_id})
     except _MAY_NOT_LOOK as exc:
         raise _Unknown(exc)
     except cinder_exc.NotFound:
@@ -159,9 +173,17 @@ def _hosts(context: nova_context.RequestContext, instance: objects.Instance,
              if attachment['server_id'] == instance.uuid}
     if found and not any(found.values()):
         raise _Unknown('only administrators are told')
-    return found, {attachment.get('host_name')
-                   for attachment in volume.attachments
-                   if attachment['server_id'] != instance.uuid}
+    others = {attachment.get('host_name') for attachment in volume.attachments
+              if attachment['server_id'] != instance.uuid}
+    for attachment in listed:
+        if attachment.status != 'attaching':
+            continue
+        if attachment.instance != instance.uuid:
+            others.add(_ATTACHING)
+        else:
+            # It may be complete since.
+            found.setdefault(attachment.id, _ATTACHING)
+    return found, others
 
 
 def _attached_to(hosts: dict[str, str | None], host: str) -> list[str]:

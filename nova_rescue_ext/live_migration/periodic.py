@@ -322,11 +322,11 @@ def _attend_moved(manager: compute_manager.ComputeManager,
     elif instance.task_state is not None:
         return  # Nova, or the look for abandoned ones, is at work
     elif instance.host != manager.host:
-        recovery.finish_books(services_of(manager), context, instance,
-                              migration)
-        LOG.warning('The live migration to %(dest)s has been finished, and '
-                    'what the server held on this host is released.',
-                    {'dest': migration.dest_compute}, instance=instance)
+        if recovery.finish_books(services_of(manager), context, instance,
+                                 migration):
+            LOG.warning('The live migration to %(dest)s has been finished, '
+                        'and what the server held on this host is released.',
+                        {'dest': migration.dest_compute}, instance=instance)
     else:
         _attend_reset(manager, context, instance, migration)
 
@@ -357,35 +357,42 @@ def _attend_reset(manager: compute_manager.ComputeManager,
         return
     services = services_of(manager)
     runs_there = _runs_on(services, context, instance, migration.dest_compute)
+    # That may have taken a minute.
+    instance = objects.Instance.get_by_uuid(
+        context, instance.uuid, expected_attrs=[
+            'flavor', 'info_cache', 'system_metadata'])
+    if instance.task_state is not None or instance.host != manager.host:
+        return
     if _runs_here(manager, instance):
         if runs_there is False:
-            recovery.give_back_claims(services, context, instance, migration)
-            return
-        LOG.error('The state of the server was reset while it was '
-                  'live-migrated to %(dest)s. Its guest runs on this host, '
-                  'and perhaps on %(dest)s as well. Check that with virsh '
-                  'list, and destroy the one that must not write to the '
-                  'disks.',
-                  {'dest': migration.dest_compute}, instance=instance)
+            recovery.give_back_reset(services, context, instance, migration)
+        else:
+            LOG.error('The state of the server was reset while it was '
+                      'live-migrated to %(dest)s. Its guest runs on this '
+                      'host, and perhaps on %(dest)s as well, on the same '
+                      'disks: check with virsh list there, and destroy the '
+                      'one that is not in use. Nothing is cleaned up until '
+                      '%(dest)s says that it does not run it.',
+                      {'dest': migration.dest_compute}, instance=instance)
     elif runs_there and not domain.is_left_behind(manager.driver, instance):
-        _activate_ports(services, context, instance, migration)
-        recovery.set_host(context, instance, migration, task_state=None)
-        recovery.finish_books(services, context, instance, migration)
-        LOG.error('The state of the server was reset while it was '
-                  'live-migrated to %(dest)s, where its guest runs. The '
-                  'server is on %(dest)s now: hard reboot it there.',
-                  {'dest': migration.dest_compute}, instance=instance)
+        _finish_reset(services, context, instance, migration)
 
 
-def _activate_ports(services: recovery.Services,
-                    context: nova_context.RequestContext,
-                    instance: objects.Instance,
-                    migration: objects.Migration) -> None:
-    """As far as Neutron does it: the server must not stay on this host."""
+def _finish_reset(services: recovery.Services,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  migration: objects.Migration) -> None:
     try:
         recovery.activate_ports(services, context, instance, migration)
     except Exception as exc:
-        LOG.warning('The ports of the server could not be activated on '
-                    '%(dest)s: %(error)s. Check their bindings in Neutron.',
+        # The owner would start a second guest here.
+        LOG.warning('The ports of the server cannot be bound on %(dest)s: '
+                    '%(error)s. Bind them there when that is repaired.',
                     {'dest': migration.dest_compute, 'error': exc},
                     instance=instance)
+    recovery.set_host(context, instance, migration, task_state=None)
+    recovery.finish_books(services, context, instance, migration)
+    LOG.error('The state of the server was reset while it was live-migrated '
+              'to %(dest)s, where its guest runs. The server is on %(dest)s '
+              'now: hard reboot it there.',
+              {'dest': migration.dest_compute}, instance=instance)

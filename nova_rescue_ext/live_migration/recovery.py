@@ -20,6 +20,8 @@ nothing with it. What to do depends on where the guest runs.
 
 from __future__ import annotations
 
+import typing
+
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import conf
@@ -223,21 +225,31 @@ def give_back(services: Services, context: nova_context.RequestContext,
     if migration is None:
         migration = _last_that_was_left(services, context, instance.uuid)
     if migration is not None:
+        if migration.status in ('queued', 'preparing'):
+            # The destination stops, and connects no volume again.
+            _end_attempt(context, instance, task_states.MIGRATING)
         give_back_claims(services, context, instance, migration)
-    fresh = objects.Instance.get_by_uuid(
-        context, instance.uuid,
-        expected_attrs=['system_metadata', 'migration_context'])
-    instance_metadata.end_attempt(fresh)
-    fresh.drop_migration_context()
-    fresh.task_state = None
-    fresh.progress = 0
-    fresh.save(expected_task_state=[task_states.MIGRATING])
+    _end_attempt(context, instance, task_states.MIGRATING, task_state=None,
+                 progress=0)
     LOG.warning('The abandoned live migration was ended: the server is in '
                 'rescue on %(host)s. Look for a directory of it on %(dest)s '
                 'before you migrate it there again.',
                 {'host': instance.host,
                  'dest': migration and migration.dest_compute},
                 instance=instance)
+
+
+def _end_attempt(context: nova_context.RequestContext,
+                 instance: objects.Instance, expected: str | None,
+                 **changes: typing.Any) -> None:
+    """Record that a server on the source has no migration."""
+    fresh = objects.Instance.get_by_uuid(
+        context, instance.uuid,
+        expected_attrs=['system_metadata', 'migration_context'])
+    instance_metadata.end_attempt(fresh)
+    fresh.drop_migration_context()
+    fresh.update(changes)
+    fresh.save(expected_task_state=[expected])
 
 
 def _last_that_was_left(services: Services,
@@ -249,6 +261,20 @@ def _last_that_was_left(services: Services,
             and _has_allocations(services, context, last)):
         return last
     return None
+
+
+def give_back_reset(services: Services, context: nova_context.RequestContext,
+                    instance: objects.Instance,
+                    migration: objects.Migration) -> None:
+    """As give_back, for a server whose task was reset meanwhile.
+
+    :param services: a Services
+    :param context: a RequestContext of the server's cell
+    :param instance: the Instance
+    :param migration: the abandoned Migration
+    """
+    give_back_claims(services, context, instance, migration)
+    _end_attempt(context, instance, None)
 
 
 def give_back_claims(services: Services, context: nova_context.RequestContext,
@@ -303,7 +329,9 @@ def finish(services: Services, context: nova_context.RequestContext,
     """
     activate_ports(services, context, instance, migration)
     # As in any migration, before the owner can do something with the server.
-    _leave_source(services, context, instance, migration)
+    there = instance.obj_clone()  # it was read before the move
+    there.host = migration.dest_compute
+    attachments.leave(services, context, there, migration.source_compute)
     services.compute_rpcapi.post_live_migration_at_destination(
         context, instance, False, migration.dest_compute)
     if services.driver is not None:
@@ -336,24 +364,25 @@ def activate_ports(services: Services, context: nova_context.RequestContext,
 
 def finish_books(services: Services, context: nova_context.RequestContext,
                  instance: objects.Instance,
-                 migration: objects.Migration) -> None:
+                 migration: objects.Migration) -> bool:
     """Release what a migration holds on the source, and complete it.
+
+    Not while the server has a task: if Nova moves it on, that attaches its
+    volumes to a third host. The source looks again in a minute.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell
-    :param instance: the Instance, which is on the destination
+    :param instance: the Instance, which is no longer on the source
     :param migration: its Migration
+    :returns: whether it is complete
     """
-    _leave_source(services, context, instance, migration)
+    fresh = objects.Instance.get_by_uuid(context, instance.uuid)
+    if (fresh.task_state is not None
+            or fresh.host == migration.source_compute):
+        return False
+    attachments.leave(services, context, fresh, migration.source_compute)
     close(services, context, migration, 'completed')
-
-
-def _leave_source(services: Services, context: nova_context.RequestContext,
-                  instance: objects.Instance,
-                  migration: objects.Migration) -> None:
-    there = instance.obj_clone()  # it may have been read before the move
-    there.host = migration.dest_compute
-    attachments.leave(services, context, there, migration.source_compute)
+    return True
 
 
 def close(services: Services, context: nova_context.RequestContext,

@@ -20,6 +20,7 @@ from nova.compute import power_state
 from nova import objects
 from oslo_utils import uuidutils
 
+from nova_rescue_ext import instance_metadata
 from tests.functional import operator_base
 from tests.functional import test_live_migration_recovery
 
@@ -47,21 +48,38 @@ class AttachmentsTestCase(test_live_migration_recovery.InterruptedTestCase):
                    '_disconnect_volume', self._disconnect)
         self.old, = self.attached()
         self.attached()[self.old]['connector'] = {'host': 'compute1'}
+        self.attaching = set()
         self.new = self._prepare_destination()
         self.answers['compute2'] = False
 
     def _make_client(self, *args, **kwargs):
-        return types.SimpleNamespace(volumes=types.SimpleNamespace(
-            get=lambda volume: self.show(volume)))
+        return types.SimpleNamespace(
+            volumes=types.SimpleNamespace(
+                get=lambda volume: self.show(volume)),
+            attachments=types.SimpleNamespace(list=self._list_attachments))
+
+    def _list_attachments(self, search_opts):
+        """As Cinder lists them: a user sees those of a project only."""
+        return [types.SimpleNamespace(
+            id=attachment['id'], instance=attachment['instance_uuid'],
+            status=('attaching' if attachment['id'] in self.attaching
+                    else 'attached'))
+                for attachment in self.attached(
+                    search_opts['volume_id']).values()
+                if search_opts.get('all_tenants')]
 
     def _show_volume(self, volume):
-        """As Cinder shows an administrator a volume."""
+        """As Cinder shows an administrator a volume.
+
+        That is, without the attachments that are not complete.
+        """
         return types.SimpleNamespace(attachments=[{
             'attachment_id': attachment['id'],
             'server_id': attachment['instance_uuid'],
             'host_name': self.tells_hosts and attachment['connector'] and (
                 attachment['connector']['host']) or None,
-        } for attachment in self.attached(volume).values()])
+        } for attachment in self.attached(volume).values()
+            if attachment['id'] not in self.attaching])
 
     def _disconnect(self, driver, context, connection_info, *args, **kwargs):
         self.disconnected.append((
@@ -129,11 +147,47 @@ class LookTest(AttachmentsTestCase):
         bdm.attachment_id = self.old
         bdm.connection_info = bdm.connection_info.replace(self.new, self.old)
         bdm.save()
+        self.attaching.add(self.new)
         self.interrupt(HERE, status='preparing')
         self.look()
         self.assert_in_rescue_on(self.server, 'compute1')
         self.assert_only(self.old)
         self.assertEqual([], self.disconnected)
+
+    def test_the_destination_was_copying(self):
+        """Nova completes its attachment after everything else."""
+        self.attaching.add(self.new)
+        attempts = []
+        remove = self.computes['compute2'].manager._remove_volume_connection
+
+        def note(*args, **kwargs):
+            attempts.append(instance_metadata.attempt_of(
+                self.instance(self.server)))
+            return remove(*args, **kwargs)
+
+        self.patch('nova.compute.manager.ComputeManager.'
+                   '_remove_volume_connection',
+                   lambda manager, *args, **kwargs: note(*args, **kwargs))
+        self.interrupt(HERE, status='preparing')
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_only(self.old)
+        self.assertEqual([('compute2', self.new)], self.disconnected)
+        # The destination would go on, and connect it again.
+        self.assertEqual([None], attempts)
+
+    def test_another_is_just_being_attached(self):
+        """Cinder does not say where: perhaps to the destination."""
+        other = self.share_volume('compute2')
+        self.attaching.add(other)
+        self.interrupt(HERE)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_named(self.old)
+        self.assertEqual([], self.disconnected)
+        self.assertEqual({self.old, self.new, other}, set(self.attached()))
+        self.assertIn('Attachment %s of volume' % self.new,
+                      self.stdlog.logger.output)
 
     def test_the_guest_has_moved(self):
         self.interrupt(AWAY)
@@ -143,6 +197,49 @@ class LookTest(AttachmentsTestCase):
         self.assert_migrated(self.server)
         self.assert_only(self.new)
         self.assertEqual([('compute1', self.old)], self.disconnected)
+
+    def move_on(self, **changes):
+        """A stock migration to a third host, from the destination."""
+        self.interrupt(AWAY)
+        third = self.cinder.fake_attachment_create(
+            self.context, self.VOLUME, self.server['id'],
+            connector={'host': 'compute3'})['id']
+        bdm = self.bdm()
+        bdm.attachment_id = third
+        bdm.connection_info = bdm.connection_info.replace(self.new, third)
+        bdm.save()
+        instance = self.instance(self.server)
+        instance.vm_state = 'active'
+        instance.update(changes)
+        instance.save()
+        self.look()
+        self.assertEqual(third, self.bdm().attachment_id)
+        self.assertIn(third, self.bdm().connection_info)
+        return third
+
+    def test_reset_and_the_guest_has_stayed(self):
+        self.interrupt(HERE)
+        instance = self.instance(self.server)
+        instance.vm_state, instance.task_state = 'active', None
+        instance.save()
+        self.look()
+        self.assert_only(self.old)
+        self.assertEqual([('compute2', self.new)], self.disconnected)
+        self.assertEqual('error', self.last_status(self.server))
+        self.assertIsNone(instance_metadata.attempt_of(
+            self.instance(self.server)))
+
+    def test_nova_moves_it_on(self):
+        third = self.move_on(host='compute2')
+        self.assertEqual({self.old, self.new, third}, set(self.attached()))
+        self.assertEqual('running', self.last_status(self.server))
+
+    def test_nova_has_moved_it_on(self):
+        self.attached().pop(self.new)
+        third = self.move_on(host='compute3', task_state=None)
+        self.assertEqual([third], list(self.attached()))
+        self.assertEqual([('compute1', self.old)], self.disconnected)
+        self.assertEqual('completed', self.last_status(self.server))
 
     def share_volume(self, host):
         """Another server on a host uses it, too."""

@@ -331,8 +331,18 @@ class AskedTest(RecoveryTestCase):
     """A host is asked whether it runs the guest."""
 
     def test_no(self):
-        """The owner would read the fault; each minute there was one more."""
         self.set_task_state()
+        self.assert_no_fault()
+
+    def test_no_and_its_state_was_reset(self):
+        self.set_task_state()
+        instance = self.instance(self.server)
+        instance.vm_state, instance.task_state = 'active', None
+        instance.save()
+        self.assert_no_fault()
+
+    def assert_no_fault(self):
+        """The owner would read the fault; each minute there was one more."""
         instance = self.instance(self.server)
         services = periodic.services_of(self.computes['compute1'].manager)
         self.assertIs(False, recovery.runs_on(services, self.context,

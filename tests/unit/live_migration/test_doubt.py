@@ -357,8 +357,8 @@ class MovedTest(DoubtTestCase):
     def setUp(self):
         super().setUp()
         self.called = []
-        for name in ('give_back_claims', 'set_host', 'finish_books',
-                     'activate_ports'):
+        for name in ('activate_ports', 'give_back_reset', 'set_host',
+                     'finish_books'):
             self.patch('nova_rescue_ext.live_migration.recovery.' + name,
                        lambda *args, _name=name, **kwargs:
                        self.called.append(_name))
@@ -374,31 +374,40 @@ class MovedTest(DoubtTestCase):
         instance_metadata.begin_attempt(self.fresh, self.migration.uuid)
         self.fresh.vm_state, self.fresh.task_state = 'active', None
 
-    def look(self):
-        periodic._attend_moved(self.manager, None, self.fresh,
+    def look(self, instance=None):
+        periodic._attend_moved(self.manager, None, instance or self.fresh,
                                self.migration)
         return self.called
 
     def test_reset_and_the_guest_is_here(self):
         self.manager._get_power_state.return_value = 1
-        self.assertEqual(['give_back_claims'], self.look())
+        self.assertEqual(['give_back_reset'], self.look())
+
+    def test_reset_and_the_guest_is_here_and_perhaps_there(self):
+        """Its volumes would be disconnected."""
+        self.manager._get_power_state.return_value = 1
+        for self.runs in (True, None):
+            with self.assertLogs(periodic.LOG.logger, 'ERROR'):
+                self.assertEqual([], self.look())
+
+    def test_reset_and_begun_while_the_destination_was_asked(self):
+        self.manager._get_power_state.return_value = 1
+        self.given, self.fresh = self.fresh, self.instance(
+            task_state='rebooting')
+        self.assertEqual([], self.look(self.given))
 
     def test_reset_and_the_guest_is_there(self):
         self.runs = True
         self.assertEqual(['activate_ports', 'set_host', 'finish_books'],
                          self.look())
 
-    def test_reset_and_neutron_is_away(self):
+    def test_reset_and_the_ports_cannot_be_bound_there(self):
+        """A second guest would be worse."""
         self.runs = True
         self.patch('nova_rescue_ext.live_migration.recovery.activate_ports',
                    mock.Mock(side_effect=ValueError))
-        self.assertEqual(['set_host', 'finish_books'], self.look())
-
-    def test_reset_and_the_guest_may_be_on_both(self):
-        """Its owner may have started it again here."""
-        self.manager._get_power_state.return_value = 1
-        for self.runs in (True, None):
-            self.assertEqual([], self.look())
+        with self.assertLogs(periodic.LOG.logger, 'WARNING'):
+            self.assertEqual(['set_host', 'finish_books'], self.look())
 
     def test_moving_on(self):
         """Nova is at work at what would be changed."""
