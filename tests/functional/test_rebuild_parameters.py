@@ -458,7 +458,7 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         server = self.create_failed(bdms=[ROOT, DATA])
         for ids, words in (
                 ([DATA['uuid']], 'exists'),
-                ([ROOT['uuid']], 'boots from'),
+                ([ROOT['uuid']], 'boot device'),
                 ([uuids.another], uuids.another),
                 (['x'], 'not a'), ([], 'without_block_devices'),
                 ('x', 'without_block_devices'),
