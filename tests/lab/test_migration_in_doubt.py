@@ -103,9 +103,9 @@ class MigrationInDoubt(base.LabTest):
         self.assertEqual([host], [
             attachment['host_name'] for attachment
             in self.admin.block_storage.get_volume(self.attached).attachments])
-        if host == source:
-            # What was made for it there is the operator's to look at.
-            process.run('rm', '-rf', self._folder_on(destination, server))
+        # What is left on the other host is the operator's to look at.
+        process.run('rm', '-rf', self._folder_on(
+            source if host == destination else destination, server))
         server.live_migrate(base.MIGRATE, status='RESCUE')
         self._end(server, before, sums, server.host)
 
