@@ -21,6 +21,7 @@ from lxml import etree
 from nova.compute import vm_states
 from nova import context as nova_context
 from nova import objects
+from nova.virt.libvirt import config as vconfig
 from oslo_log import log as logging
 
 from nova_rescue_ext import exception as ext_exception
@@ -49,6 +50,10 @@ class HardReboot(operation.Operation):
     :param instance: the Instance; saved by the caller
     :param leave_off: whether the guest stays off, as its disks may be only
         half repaired
+
+    .. attribute:: has_begun
+
+        whether the existing guest may be gone
     """
 
     def __init__(self, manager: compute_manager.ComputeManager,
@@ -57,6 +62,7 @@ class HardReboot(operation.Operation):
         self._manager = manager
         self._instance = instance
         self.leave_off = leave_off
+        self.has_begun = False
 
     def run(self, context: nova_context.RequestContext) -> None:
         """Rebuild the domain, and remove what the rescue left.
@@ -97,13 +103,14 @@ class HardReboot(operation.Operation):
         elevated = context.elevated()
         shares = _mount_shares(manager, elevated, instance)
         arguments = {} if shares is None else {'share_info': shares}
+        arguments.update(
+            block_device_info=manager._get_instance_block_device_info(
+                elevated, instance),
+            accel_info=manager._get_accel_info(elevated, instance))
+        self.has_begun = True
         try:
             manager.driver._hard_reboot(
-                context, instance, instance.get_network_info(),
-                block_device_info=manager._get_instance_block_device_info(
-                    elevated, instance),
-                accel_info=manager._get_accel_info(elevated, instance),
-                **arguments)
+                context, instance, instance.get_network_info(), **arguments)
         except ext_exception.LeftOff:
             # As a stop does, to release shares and serial consoles.
             manager._power_off_instance(
@@ -136,6 +143,10 @@ def keep_firmware(instance: objects.Instance, old_guest: typing.Any) -> None:
         None if firmware.secure is None else firmware.secure == 'yes')
     old_guest.os_nvram = firmware.nvram
     old_guest.os_nvram_template = firmware.template
+    smm = vconfig.LibvirtConfigGuestFeatureSMM()
+    if firmware.secure == 'yes' and smm not in old_guest.features:
+        # libvirt has it with Secure Boot only, and starts no guest without.
+        old_guest.features.append(smm)
 
 
 def _mount_shares(

@@ -10,17 +10,47 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The end of a hard reboot whose process was killed."""
+"""A hard reboot by which a server leaves its rescue."""
 
 from unittest import mock
 
 import fixtures
 from nova import context
 from nova import objects
+from nova.virt.libvirt import config as vconfig
 from oslo_utils.fixture import uuidsentinel as uuids
 import testtools
 
 from nova_rescue_ext.host import hard_reboot
+from nova_rescue_ext import instance_metadata
+
+
+class FirmwareTest(testtools.TestCase):
+    """The domain of a rescue, from which Nova takes the firmware's files."""
+
+    def _keep(self, secure):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.instance_metadata.recorded_firmware',
+            lambda instance: instance_metadata.Firmware(
+                'code.fd', secure, 'nvram.fd', 'vars.fd')))
+        instance = objects.Instance(uuid=uuids.instance)
+        guest = vconfig.LibvirtConfigGuest()
+        with hard_reboot.HardReboot(mock.Mock(), instance, leave_off=False):
+            # Twice: Nova may ask again.
+            hard_reboot.keep_firmware(instance, guest)
+            hard_reboot.keep_firmware(instance, guest)
+        return guest
+
+    def test_secure_boot(self):
+        """libvirt refuses it without the feature, which no BIOS needs."""
+        guest = self._keep('yes')
+        self.assertTrue(guest.os_loader_secure)
+        self.assertEqual([vconfig.LibvirtConfigGuestFeatureSMM()],
+                         guest.features)
+
+    def test_no_secure_boot(self):
+        for secure in ('no', None):
+            self.assertEqual([], self._keep(secure).features)
 
 
 class FinishTest(testtools.TestCase):
