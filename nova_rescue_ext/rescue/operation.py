@@ -432,16 +432,31 @@ class Rescue(host_task.HostTask):
                         fresh.vm_state, instance=self.instance)
 
     def _restore_guest(self) -> None:
-        if self._are_volumes_in_doubt or (
-                self._has_shares and self.was_running):
-            # It connects and mounts them.
-            hard_reboot.HardReboot(
-                self.manager, self.instance,
-                leave_off=not self.was_running).run(self.context)
+        if self.was_running and (self._are_volumes_in_doubt
+                                 or self._has_shares):
+            self._restore_connected_guest()
         elif self._is_switched:
-            rescue_files.restore_stock_domain(
-                self._driver, self.context, self.instance,
-                start=self.was_running)
+            self._restore_stock_domain()
+
+    def _restore_connected_guest(self) -> None:
+        """Start the guest with its volumes and shares connected anew."""
+        reboot = hard_reboot.HardReboot(self.manager, self.instance,
+                                        leave_off=False)
+        try:
+            reboot.run(self.context)
+        except Exception as exc:
+            if reboot.has_begun or self._has_shares:
+                raise
+            # It needs the database, whose failure may be why the rescue
+            # failed: then the volumes are connected.
+            LOG.warning('The guest is started with the volumes as they are, '
+                        'as they cannot be looked up: %s', exc,
+                        instance=self.instance)
+            self._restore_stock_domain()
+
+    def _restore_stock_domain(self) -> None:
+        rescue_files.restore_stock_domain(
+            self._driver, self.context, self.instance, start=self.was_running)
 
     def _remove_files(self) -> None:
         """Remove what this rescue has made, unless a guest uses it."""

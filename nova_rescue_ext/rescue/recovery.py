@@ -234,11 +234,7 @@ def roll_back(manager: compute_manager.ComputeManager,
         runs = False
     if _is_untouched(driver, instance, runs):
         pass
-    elif not runs and os.path.exists(
-            rescue_files.stock_domain_path(instance)):
-        rescue_files.restore_stock_domain(driver, context, instance,
-                                          start=False)
-    else:
+    elif runs or not _restore_stock_domain(driver, context, instance):
         # Not the saved domain, which would be started: its device paths may
         # belong to other volumes by now (hazard: stale-saved-domain).
         hard_reboot.HardReboot(manager, instance,
@@ -254,6 +250,26 @@ def _was_host_rebooted(instance: objects.Instance) -> bool:
     """
     booted_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return instance.updated_at.timestamp() < booted_at
+
+
+def _restore_stock_domain(driver: libvirt_driver.LibvirtDriver,
+                          context: nova_context.RequestContext,
+                          instance: objects.Instance) -> bool:
+    """Define the saved domain, without starting it.
+
+    :returns: False if there is none, or none that is whole: Nova does not
+        sync the file, which a power loss may leave empty
+    """
+    if not os.path.exists(rescue_files.stock_domain_path(instance)):
+        return False
+    try:
+        rescue_files.restore_stock_domain(driver, context, instance,
+                                          start=False)
+    except Exception as exc:
+        LOG.warning('The saved domain of the server cannot be defined: %s. It '
+                    'is rebuilt from the database.', exc, instance=instance)
+        return False
+    return True
 
 
 def _is_untouched(driver: libvirt_driver.LibvirtDriver,

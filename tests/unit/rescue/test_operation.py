@@ -16,6 +16,7 @@ from unittest import mock
 import fixtures
 from nova import exception as nova_exception
 from nova import objects
+from oslo_db import exception as db_exc
 from oslo_utils.fixture import uuidsentinel as uuids
 import testtools
 
@@ -118,6 +119,47 @@ class LeaveOffTest(RescueTestCase):
         self.addCleanup(self.rescue.end_turn)
         self.rescue.roll_back()
         self.assertTrue(self.restore.call_args[1]['start'])
+
+
+class WayBackTest(RescueTestCase):
+    """Volumes could not be connected to a guest that is off."""
+
+    def setUp(self):
+        super().setUp()
+        self.becomes('here')
+        self.patch('host.guests.is_in_rescue', lambda *args: False)
+        reboot = self.patch('rescue.operation.hard_reboot.HardReboot')
+        self.reboot = reboot.return_value
+        self.addCleanup(self.rescue.end_turn)
+        self.rescue.switch_guests()
+        self.rescue._are_volumes_in_doubt = True
+
+    def test_guest_that_ran(self):
+        self.rescue.roll_back()
+        self.reboot.run.assert_called_once_with(self.rescue.context)
+        self.restore.assert_not_called()
+
+    def test_guest_that_was_off(self):
+        """A start connects them anyway."""
+        self.rescue.was_running = False
+        self.rescue.roll_back()
+        self.reboot.run.assert_not_called()
+        self.assertFalse(self.restore.call_args.kwargs['start'])
+
+    def test_database_away(self):
+        """They are connected, and the guest needs no more."""
+        self.reboot.has_begun = False
+        self.reboot.run.side_effect = db_exc.DBConnectionError()
+        self.rescue.roll_back()
+        self.assertTrue(self.restore.call_args.kwargs['start'])
+
+    def test_storage_away(self):
+        self.reboot.has_begun = True
+        self.reboot.run.side_effect = nova_exception.VolumeNotFound(
+            volume_id='1')
+        self.assertRaises(nova_exception.VolumeNotFound,
+                          self.rescue.roll_back)
+        self.restore.assert_not_called()
 
 
 class SecondRescueTest(RescueTestCase):

@@ -298,6 +298,14 @@ class HostRebootRollBackTest(RecoveryTestCase):
         self.assertFalse(self.restore.call_args.kwargs['start'])
         self.reboot.assert_not_called()
 
+    def test_saved_domain_that_is_empty(self):
+        """Nova does not sync it before a power loss."""
+        with open(self.saved, 'w'):
+            pass
+        self.restore.side_effect = ValueError('no domain')
+        self._roll_back(2000)
+        self.assertTrue(self.reboot.call_args.kwargs['leave_off'])
+
     def test_no_saved_domain(self):
         self._roll_back(2000)
         self.assertTrue(self.reboot.call_args.kwargs['leave_off'])
