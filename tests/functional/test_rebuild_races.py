@@ -377,9 +377,8 @@ class RacesTest(_TestCase):
         def be_overtaken(*args):
             patched.stop()
             self.be_undone_and_rebuilt(server)
-            self.patch('nova_rescue_ext.rebuild.new_build.NewBuild.'
-                       'release_ports',
-                       lambda build: released.append(build))
+            self.patch('nova_rescue_ext.rebuild.ports.LeftPorts.release',
+                       lambda ports: released.append(ports))
 
         patched = self.patch('nova.compute.utils.delete_arqs_if_needed',
                              be_overtaken)
