@@ -165,7 +165,7 @@ def check_source(context: nova_context.RequestContext, image_api: glance.API,
     :param instance: the Instance
     :param bdm: the BlockDeviceMapping
     :param origin: the claims.Origin of it
-    :raises: ClaimRefused; InvalidBDMVolume; SnapshotLost
+    :raises: ClaimRefused; InvalidBDMVolume; SnapshotLost; VolumeLost
     """
     volume_id = bdm.volume_id
     if bdm.image_id:
@@ -183,7 +183,9 @@ def check_source(context: nova_context.RequestContext, image_api: glance.API,
         try:
             claimed_volumes.read(context, instance, volume_api, volume_id)
         except nova_exception.VolumeNotFound:
-            raise nova_exception.InvalidBDMVolume(id=volume_id)
+            if bdm.snapshot_id:
+                raise nova_exception.InvalidBDMVolume(id=volume_id)
+            raise _volume_lost(bdm)
 
 
 def check_sources(context: nova_context.RequestContext, image_api: glance.API,
@@ -367,12 +369,17 @@ def reserve(context: nova_context.RequestContext, volume_api: cinder.API,
             volume_api.attachment_delete(context, bdm.attachment_id)
 
 
+def _volume_lost(
+        bdm: objects.BlockDeviceMapping) -> exception.RebuildRefused:
+    lost = (exception.BootVolumeLost if bdm.boot_index == 0
+            else exception.VolumeLost)
+    return lost(volume=bdm.volume_id)
+
+
 def _ask_for_new_volume(bdm: objects.BlockDeviceMapping) -> None:
     """The volume is gone: have it made again, if Nova had made it."""
     if bdm.source_type not in _MADE_BY_NOVA:
-        lost = (exception.BootVolumeLost if bdm.boot_index == 0
-                else exception.VolumeLost)
-        raise lost(volume=bdm.volume_id)
+        raise _volume_lost(bdm)
     if bdm.destination_type == 'volume':
         bdm.volume_id = bdm.attachment_id = None
 

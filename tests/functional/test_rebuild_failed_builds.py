@@ -443,9 +443,16 @@ class AbortedBuildsTest(FailedBuildsTest):
             after['os-extended-volumes:volumes_attached']))
         self.assertEqual(4, len(made))
 
+    def let_volumes_be_deleted(self):
+        """Cinder knows them until then."""
+        def get(api, context, volume_id, *args, **kwargs):
+            raise exception.VolumeNotFound(volume_id=volume_id)
+
+        self.patch('nova.volume.cinder.API.delete', lambda *args, **kwargs:
+                   self.patch('nova.volume.cinder.API.get', get))
+
     def test_existing_volume_of_an_archived_row(self):
-        self.patch('nova.volume.cinder.API.delete',
-                   lambda *args, **kwargs: None)
+        self.let_volumes_be_deleted()
         server = self.create_failed_on_host(
             bdms=[dict(test_rebuild_parameters.ROOT,
                        delete_on_termination=True)])
@@ -465,8 +472,7 @@ class AbortedBuildsTest(FailedBuildsTest):
         self.assertIn('block_device_mapping', rows)
 
     def test_existing_volume_that_was_deleted(self):
-        self.patch('nova.volume.cinder.API.delete',
-                   lambda *args, **kwargs: None)
+        self.let_volumes_be_deleted()
         server = self.create_failed_on_host(
             bdms=[dict(test_rebuild_parameters.ROOT,
                        delete_on_termination=True)])

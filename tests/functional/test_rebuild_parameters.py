@@ -370,7 +370,7 @@ class VolumesTest(rebuild_base.RebuildTestCase):
     def test_volume_deleted(self):
         server = self.create_failed(bdms=[ROOT])
         self.patch('nova.volume.cinder.API.get', self.no_volume)
-        self.assert_refused(400, self.rebuild(server), ROOT['uuid'])
+        self.assert_refused(409, self.rebuild(server), ROOT['uuid'])
 
     def test_data_volume_deleted(self):
         server = self.create_failed(bdms=[ROOT, DATA])

@@ -129,7 +129,7 @@ class RescueRaces(base.LabTest):
             server.action('unrescue', None, base.RESCUE)
             self._reset(server, 'error')
         self._wait_for_line(server.host, server.id,
-                            'The message to unrescue the server came')
+                            'The message to unrescue the server arrived')
         server.wait_for('ERROR')
         self.assertEqual(during.boot_id, server.report().boot_id)
         self.assertDisksInPlace(before, self._hard_reboot(server))
