@@ -48,7 +48,8 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	$(addprefix tests.lab.test_migration.LiveMigrationOfRescuedAtWork., \
 		test_there_and_back_twice_stable test_writer_stable \
 		test_delete_meanwhile) \
-	tests.lab.test_migration_in_doubt \
+	$(addprefix tests.lab.test_migration_in_doubt.MigrationInDoubt., \
+		test_copy_that_outlives_its_call test_rotated_console_logs) \
 	tests.lab.test_uefi.Uefi.test_migration_stable \
 	tests.lab.test_rebuild.RebuildNeverBooted.test_after_capacity_was_added \
 	$(addprefix tests.lab.test_faults.Faults., \
