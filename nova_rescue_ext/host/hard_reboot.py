@@ -143,10 +143,11 @@ def keep_firmware(instance: objects.Instance, old_guest: typing.Any) -> None:
         None if firmware.secure is None else firmware.secure == 'yes')
     old_guest.os_nvram = firmware.nvram
     old_guest.os_nvram_template = firmware.template
-    smm = vconfig.LibvirtConfigGuestFeatureSMM()
-    if firmware.secure == 'yes' and smm not in old_guest.features:
+    smm = vconfig.LibvirtConfigGuestFeatureSMM
+    if firmware.secure == 'yes' and not any(
+            isinstance(feature, smm) for feature in old_guest.features):
         # libvirt has it with Secure Boot only, and starts no guest without.
-        old_guest.features.append(smm)
+        old_guest.features.append(smm())
 
 
 def _mount_shares(

@@ -32,8 +32,6 @@ EXEMPT = {
         'signature would be another version of the object',
     r'nova\.objects\.instance:Instance\.(image_meta|name)':
         'data: a property that is made of fields',
-    r'nova\.virt\.libvirt\.config:LibvirtConfigGuestFeatureSMM\.__init__':
-        'takes nothing',
     r'nova\.network\.neutron:API\.__init__':
         'takes nothing',
     r'nova\.scheduler\.client\.report:report_client_singleton':

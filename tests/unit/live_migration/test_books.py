@@ -18,7 +18,6 @@ from unittest import mock
 
 from nova import conf
 from nova import exception
-from nova.tests import fixtures as nova_fixtures
 from nova.virt.libvirt.volume import fs
 from oslo_messaging.rpc import dispatcher
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -292,14 +291,14 @@ class MultiattachTest(test_doubt.DoubtTestCase):
 
     def setUp(self):
         super().setUp()
-        self.useFixture(nova_fixtures.ConfFixture())
+        self.patch('nova_rescue_ext.live_migration.libvirt.CONF',
+                   mock.Mock(host='here'))
         self.driver = mock.Mock()
         self.driver._volume_api.get.return_value = {'attachments': {
             uuids.instance: {}, uuids.other: {}}}
         self.here = [uuids.other]
         self.patch('nova.objects.InstanceList.get_uuids_by_host', mock.Mock(
-            side_effect=lambda *args: self.here if
-            args[-1] == conf.CONF.host else []))
+            side_effect=lambda *args: self.here if args[-1] == 'here' else []))
         self.original.return_value = True
 
     def is_disconnected(self, multiattach=True, vol_driver=None):
