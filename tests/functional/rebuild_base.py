@@ -190,6 +190,31 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
         return [port['id'] for port in self.neutron.list_ports(
             is_admin=True, device_id=server['id'])['ports']]
 
+    def create_to_be_rescheduled(self):
+        """A server of cell1 whose first host fails to build it.
+
+        :returns: the server, and what delivers the message to try another
+        """
+        messages = []
+        down = self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
+                          'build_instances',
+                          lambda itself, *args, **kwargs: messages.append(
+                              (args, kwargs)))
+        server = self.api.post_server({'server': {
+            'name': 'web', 'flavorRef': '1', 'networks': 'none',
+            'imageRef': self.IMAGE}})
+        self.await_true(lambda: messages)
+        down.stop()
+
+        def deliver():
+            (context,), kwargs = messages[0]
+            with nova_context.target_cell(
+                    context, self.cell_mappings['cell1']) as cctxt:
+                self.conductor.manager.compute_task_mgr.build_instances(
+                    cctxt, **kwargs)
+
+        return server, deliver
+
     def assert_refused(self, status, response, *words):
         self.assertEqual(status, response.status_code, response.text)
         for word in words:

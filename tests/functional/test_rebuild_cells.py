@@ -13,7 +13,6 @@
 
 """Rebuild in clouds with more cells, and with another default database."""
 
-from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
@@ -68,16 +67,7 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         for host in ('host1', 'host2'):
             self.add_capacity(host, cell_name='cell1')
         spawn = self.patch('nova.virt.fake.FakeDriver.spawn', fail)
-        messages = []
-        down = self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
-                          'build_instances',
-                          lambda itself, *args, **kwargs: messages.append(
-                              (args, kwargs)))
-        server = self.api.post_server({'server': {
-            'name': 'web', 'flavorRef': '1', 'networks': 'none',
-            'imageRef': self.IMAGE}})
-        self.await_true(lambda: messages)
-        down.stop()
+        server, deliver = self.create_to_be_rescheduled()
         spawn.stop()
         for host in ('host1', 'host2'):
             self.set_down(host, True)
@@ -86,11 +76,7 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         self.add_capacity('host3', cell_name='cell2')
         self.rebuilt(server)
         allocations = self.allocations(server)
-        (context,), kwargs = messages[0]
-        with nova_context.target_cell(
-                context, self.cell_mappings['cell1']) as cctxt:
-            self.conductor.manager.compute_task_mgr.build_instances(
-                cctxt, **kwargs)
+        deliver()
         self.assertEqual(allocations, self.allocations(server))
         self.assertEqual('ACTIVE', self.api.get_server(server['id'])[
             'status'])

@@ -191,16 +191,7 @@ class LateRescheduleTest(_TestCase):
         for host in ('host1', 'host2'):
             self.add_capacity(host)
         self.fail_spawn()
-        messages = []
-        down = self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
-                          'build_instances',
-                          lambda itself, *args, **kwargs: messages.append(
-                              (args, kwargs)))
-        server = self.api.post_server({'server': {
-            'name': 'web', 'flavorRef': '1', 'networks': 'none',
-            'imageRef': self.IMAGE}})
-        self.await_true(lambda: messages)
-        down.stop()
+        server, deliver = self.create_to_be_rescheduled()
         self.spawn.stop()
         self.admin_api.post_server_action(
             server['id'], {'os-resetState': {'state': 'error'}})
@@ -208,11 +199,7 @@ class LateRescheduleTest(_TestCase):
         spawned = []
         self.patch('nova.virt.fake.FakeDriver.spawn',
                    lambda *args, **kwargs: spawned.append(args))
-        (context,), kwargs = messages[0]
-        with nova_context.target_cell(
-                context, self.cell_mappings['cell1']) as cctxt:
-            self.conductor.manager.compute_task_mgr.build_instances(
-                cctxt, **kwargs)
+        deliver()
         self.assertEqual(1, len(self.allocations(server)))
         self.assertEqual([], spawned)
         self.assertEqual('ACTIVE', self.api.get_server(server['id'])[
