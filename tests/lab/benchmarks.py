@@ -168,13 +168,15 @@ class Benchmarks(base.LabTest):
 
     @base.in_profiles('qcow2')
     def test_live_migration_of_data(self):
-        """With 512 MB that the server wrote."""
-        server, _ = self.boot()
+        """With 4 GB that the server wrote."""
+        server, _ = self.boot(flavor='lab-data')
         server.stop()
-        process.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 170 256M 512M',
+        writes = [word for gigabyte in range(1, 5)
+                  for word in ('-c', f'write -P 170 {gigabyte}G 1G')]
+        process.run('qemu-io', '-f', 'qcow2', *writes,
                     nova.INSTANCES / server.id / 'disk', host=server.host)
         server.start()
-        self._live_migration('Live migration, 512 MB', server)
+        self._live_migration('Live migration, 4 GB', server)
 
     def _live_migration(self, measure, server):
         names = 'running', 'in rescue'
