@@ -20,6 +20,7 @@ from tests.lab.cloud import settings
 FLAVORS = {
     'lab': (128, 1, 0, 0),
     'lab-disks': (128, 1, 1, 64),   # with an ephemeral disk and swap
+    'lab-two': (128, 1, 1, 0),      # two disks, as many as in rescue
     'lab-data': (128, 6, 0, 0),     # with room for data to move
     'lab-uefi': (320, 1, 0, 0),     # OVMF needs more memory
     'lab-bfv': (128, 0, 0, 0),      # the root disk is a volume
