@@ -37,7 +37,6 @@ if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
     from nova.compute import rpcapi as compute_rpcapi
     from nova.compute import utils as compute_utils
-    from nova import manager as nova_manager
     from nova.network import model as network_model
     from nova.network import neutron
     from nova.virt import driver as virt_driver
@@ -492,21 +491,6 @@ def resume_guests_state(original: nova_types.Original,
             and instance.task_state == task_states.MIGRATING):
         return None
     return original(context, instance, net_info)
-
-
-def periodic_tasks(original: nova_types.Original, self: nova_manager.Manager,
-                   context: nova_context.RequestContext,
-                   raise_on_error: bool = False) -> float:
-    """Have nova-compute look for abandoned migrations periodically.
-
-    :returns: what Nova returns: the seconds until the next call
-    """
-    idle_for = original(context, raise_on_error=raise_on_error)
-    if capabilities.is_libvirt(getattr(self, 'driver', None)):
-        from nova_rescue_ext.live_migration import periodic
-
-        periodic.look_if_due(self, context)
-    return idle_for
 
 
 def is_live_migrating(original: nova_types.Original,

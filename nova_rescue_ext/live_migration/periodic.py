@@ -44,27 +44,9 @@ if typing.TYPE_CHECKING:
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-_SECONDS = 60
 _SECONDS_DELETED = 600
 
-_watches: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _watches_deleted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-def look_if_due(manager: compute_manager.ComputeManager,
-                context: nova_context.RequestContext) -> None:
-    """Look, but at most once a minute.
-
-    :param manager: the ComputeManager
-    :param context: a RequestContext with an administrator's rights
-    """
-    watch = _watches.get(manager)
-    if watch is None:
-        watch = _watches[manager] = timeutils.StopWatch(_SECONDS)
-    elif not watch.expired():
-        return
-    watch.restart()
-    look(manager, context)
 
 
 def look(manager: compute_manager.ComputeManager,
