@@ -100,6 +100,19 @@ disks: the rescue disk first, its own root disk second. From compute-rescue
 Used by nova-compute; set it to the same value on all hosts.
 """),
     cfg.IntOpt(
+        'max_rescue_timeout',
+        default=604800,
+        min=60,
+        help="""
+The longest ``timeout`` that a rescue request may have, in seconds.
+
+From compute-rescue 1.4 the request can say after how long the server is to be
+unrescued. ``[DEFAULT] rescue_timeout`` of nova-compute applies as well: what
+comes first counts.
+
+Used by nova-api.
+"""),
+    cfg.IntOpt(
         'rebuild_quiet_period',
         default=15,
         min=0,

@@ -21,6 +21,7 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 =========================== =============== =============== ==================
 ``version``                 nova-api        nova-compute    next rescue
 ``offered_image``           nova-api        nova-compute    next rescue
+``requested_timeout``       nova-api        nova-compute    when it is recorded
 ``image_id``                nova-compute    nova-compute    unrescue, failed
                                                             rescue, next rescue
 ``kernel_id``               as ``image_id``
@@ -28,6 +29,8 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``mode``                    as ``image_id``
 ``vm_state``                as ``image_id``
 ``guest``                   as ``image_id``
+``serials``                 as ``image_id``, and read by nova-api
+``timeout``                 as ``serials``
 ``firmware_``: ``loader``,  as ``image_id``
 ``secure``, ``nvram``,
 ``template``
@@ -50,11 +53,14 @@ the id of the volume
 =========================== =============== =============== ==================
 """
 
+import datetime
 import typing
 
 import microversion_parse
 from nova.compute import vm_states
 from nova import objects
+
+from nova_rescue_ext import microversion
 
 LEGACY = 'legacy'
 STABLE = 'stable'
@@ -67,6 +73,7 @@ PREFIX = 'rescue_ext_'
 # What nova-api tells nova-compute about a rescue that it asks for.
 _VERSION = PREFIX + 'version'
 _OFFERED_IMAGE = PREFIX + 'offered_image'
+_REQUESTED_TIMEOUT = PREFIX + 'requested_timeout'
 
 # What a server was rescued with: the fields of RescueRecord.
 MODE = PREFIX + 'mode'  # no record is without it
@@ -100,6 +107,9 @@ class RescueRecord(typing.NamedTuple):
     :ivar mode: LEGACY or STABLE (spec: stable-device-rescue)
     :ivar vm_state: the state before the rescue; None in old records
     :ivar guest: RUNNING or OFF before the rescue; None in old records
+    :ivar serials: 'True' if the server's own disks have serial numbers
+    :ivar timeout: after how many seconds the server is unrescued, as text;
+        None for never
     """
 
     image_id: typing.Optional[str]
@@ -108,6 +118,8 @@ class RescueRecord(typing.NamedTuple):
     mode: str
     vm_state: typing.Optional[str] = None
     guest: typing.Optional[str] = None
+    serials: typing.Optional[str] = None
+    timeout: typing.Optional[str] = None
 
 
 class Firmware(typing.NamedTuple):
@@ -159,8 +171,12 @@ def record_rescue(instance: 'objects.Instance', image_id: str | None,
     :param was_running: whether the guest runs
     """
     forget_rescue(instance)
+    # Taken, so that a later request of a stock nova-api does not find it.
+    timeout = instance.system_metadata.pop(_REQUESTED_TIMEOUT, None)
+    serials = rescue_asks_for(instance, microversion.RESCUE_SESSION)
     record = RescueRecord(image_id, kernel_id, ramdisk_id, mode,
-                          instance.vm_state, RUNNING if was_running else OFF)
+                          instance.vm_state, RUNNING if was_running else OFF,
+                          str(serials) if serials else None, timeout)
     for name, value in record._asdict().items():
         if value:
             instance.system_metadata[PREFIX + name] = value
@@ -176,13 +192,36 @@ def rescue_of(instance: 'objects.Instance') -> RescueRecord | None:
     :param instance: the Instance
     :returns: a RescueRecord or None
     """
-    if instance.vm_state != vm_states.RESCUED:
+    if not is_in_rescue(instance):
         return None
     values = {name: instance.system_metadata.get(PREFIX + name)
               for name in RescueRecord._fields}
     if not values['mode']:
         return None
     return RescueRecord(**values)
+
+
+def is_in_rescue(instance: 'objects.Instance') -> bool:
+    """Whether a server is in rescue, whoever rescued it.
+
+    :param instance: the Instance
+    """
+    return instance.vm_state == vm_states.RESCUED
+
+
+def end_of_rescue(
+        instance: 'objects.Instance') -> datetime.datetime | None:
+    """When a server will be unrescued, as its rescue requested.
+
+    :param instance: the Instance
+    :returns: None for never
+    """
+    record = rescue_of(instance)
+    if record is None or not record.timeout or instance.launched_at is None:
+        return None
+    # Nova sets it when a rescue begins, and goes by it itself.
+    return instance.launched_at + datetime.timedelta(
+        seconds=int(record.timeout))
 
 
 def recorded_image_id(instance: 'objects.Instance') -> str | None:
@@ -218,18 +257,22 @@ def forget_rescue(instance: 'objects.Instance') -> None:
 
 def request_rescue(instance: 'objects.Instance',
                    version: microversion_parse.Version,
-                   offered_image: str | None = None) -> None:
+                   offered_image: str | None = None,
+                   timeout: int | None = None) -> None:
     """Tell nova-compute what was requested. Nova saves the instance.
 
     :param instance: the Instance
     :param version: the ``compute-rescue`` version of the request
     :param offered_image: the id of the operator's image, if it is one that
         the caller cannot see
+    :param timeout: after how many seconds to unrescue the server, or None
     """
     forget_rescue_request(instance)
     instance.system_metadata[_VERSION] = str(version)
     if offered_image:
         instance.system_metadata[_OFFERED_IMAGE] = offered_image
+    if timeout is not None:
+        instance.system_metadata[_REQUESTED_TIMEOUT] = str(timeout)
 
 
 def has_record(instance: 'objects.Instance') -> bool:
@@ -250,6 +293,7 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
     if _VERSION in metadata:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
+        metadata.pop(_REQUESTED_TIMEOUT, None)
 
 
 def rescue_asks_for(instance: 'objects.Instance',

@@ -51,6 +51,13 @@ CALLABLES = (
     'nova.virt.libvirt.blockinfo:get_rescue_device',
     'nova.virt.libvirt.blockinfo:get_rescue_bus',
     'nova.virt.libvirt.blockinfo:_get_stable_device_rescue_mapping',
+    # Serial numbers of the server's disks, and what is shown of them.
+    'nova.virt.driver:block_device_info_get_image',
+    'nova.virt.driver:block_device_info_get_ephemerals',
+    'nova.virt.driver:block_device_info_get_swap',
+    'nova.virt.driver:swap_is_usable',
+    'nova.virt.libvirt.blockinfo:get_eph_disk',
+    'nova.objects.block_device:BlockDeviceMappingList.bdms_by_instance_uuid',
     # The rescue disk is prepared before the guest goes down, and the way back.
     'nova.compute.manager:reverts_task_state',
     'nova.compute.manager:ComputeManager._notify_about_instance_usage',

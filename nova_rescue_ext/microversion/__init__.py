@@ -32,7 +32,10 @@ REBUILD_NEVER_BOOTED = microversion_parse.Version(1, 2)
 # Live migration of rescued servers.
 LIVE_MIGRATE_RESCUED = microversion_parse.Version(1, 3)
 
-MAX_VERSION = LIVE_MIGRATE_RESCUED
+# What a rescue is like for its user: how long, on which disks.
+RESCUE_SESSION = microversion_parse.Version(1, 4)
+
+MAX_VERSION = RESCUE_SESSION
 
 _default = MIN_VERSION
 

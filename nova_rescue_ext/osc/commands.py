@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import typing
 
-import microversion_parse
+from osc_lib.cli import format_columns
 from osc_lib.command import command
 from osc_lib import exceptions
 
@@ -63,6 +63,37 @@ def _version_of(response: requests.Response) -> str | None:
     return None
 
 
+class ShowRescue(command.ShowOne):
+    _description = (
+        'Show the rescue of a server: since when, until when, with which '
+        'image, and the serial numbers of the server\'s own disks.')
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('server', metavar='<server>',
+                            help='Server (name or ID)')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> _Columns:
+        clients = plugin.clients(self.app)
+        client = compute_api.Client(
+            clients.compute_rescue, wait.COMPUTE_VERSION,
+            plugin.needed_version(self.app, microversion.RESCUE_SESSION,
+                                  'to show a rescue'))
+        server_id = clients.sdk_connection.compute.find_server(
+            parsed_args.server, ignore_missing=False).id
+        server = client.get('/servers/' + server_id)['server']
+        rescue = server.get('rescue')
+        if not rescue:
+            raise exceptions.CommandError(
+                'Server %s is not in rescue. It is %s.'
+                % (server['id'], server['status']))
+        return (('since', 'until', 'image_id', 'layout', 'disks'),
+                (rescue['since'], rescue['until'], rescue['image_id'],
+                 rescue['layout'], format_columns.ListDictColumn(
+                     rescue['disks'])))
+
+
 class RebuildServer(command.ShowOne):
     _description = (
         'Rebuild a server that never booted. It keeps its UUID and everything '
@@ -102,7 +133,10 @@ class RebuildServer(command.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> _Columns:
         clients = plugin.clients(self.app)
         client = compute_api.Client(
-            clients.compute_rescue, wait.COMPUTE_VERSION, self._version())
+            clients.compute_rescue, wait.COMPUTE_VERSION,
+            plugin.needed_version(
+                self.app, microversion.REBUILD_NEVER_BOOTED,
+                'to rebuild a server that never booted'))
         server_id = clients.sdk_connection.compute.find_server(
             parsed_args.server, ignore_missing=False).id
         response = client.request_action(
@@ -117,23 +151,6 @@ class RebuildServer(command.ShowOne):
                 raise wait.failure(client, server, response, 'built')
         return (('id', 'name', 'status', 'adminPass'),
                 (server['id'], server['name'], server['status'], password))
-
-    def _version(self) -> str | microversion_parse.Version:
-        """The version to request: without a choice, the first that can do it.
-
-        :raises: CommandError if the chosen version cannot do it
-        """
-        needed = microversion.REBUILD_NEVER_BOOTED
-        chosen = plugin.chosen_version(self.app)
-        try:
-            if chosen and microversion.parse(chosen) < needed:
-                raise exceptions.CommandError(
-                    '--os-compute-rescue-api-version %s or greater is '
-                    'required to rebuild a server that never booted'
-                    % str(needed))
-        except microversion.OutOfRange:
-            pass  # the cloud may be newer than this plugin
-        return chosen or needed
 
     def _parameters(self,
                     parsed_args: argparse.Namespace) -> dict[str, typing.Any]:

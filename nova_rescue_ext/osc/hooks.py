@@ -24,6 +24,7 @@ from cliff import hooks
 from osc_lib import exceptions
 
 from nova_rescue_ext.cmd import compute_api
+from nova_rescue_ext import microversion
 from nova_rescue_ext.osc import plugin
 from nova_rescue_ext.osc import requests
 from nova_rescue_ext.osc import wait
@@ -43,8 +44,9 @@ class _Hook(hooks.CommandHook):
                 'the version of compute-rescue that the command requests.')
 
     def before(self, parsed_args: argparse.Namespace) -> argparse.Namespace:
-        self._requests = requests.Requests(self._clients.session,
-                                           self._version())
+        self._requests = requests.Requests(
+            self._clients.session, self._version(),
+            self._parameters(parsed_args))
         take_action = self.cmd.take_action
 
         def observed(parsed_args: argparse.Namespace) -> typing.Any:
@@ -57,6 +59,11 @@ class _Hook(hooks.CommandHook):
 
     def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
         return return_code
+
+    def _parameters(self,
+                    parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
+        """Parameters of the action that the command has no options for."""
+        return {}
 
     @property
     def _clients(self) -> typing.Any:
@@ -108,10 +115,26 @@ class _WaitingHook(_Hook):
 
 
 class Rescue(_WaitingHook):
-    """``server rescue``: prints the password, and can wait."""
+    """``server rescue``: prints the password, and can wait or be limited."""
 
     _wait_help = 'Wait until the server is in rescue; if it fails, say why'
     _what = 'rescued'
+
+    def get_parser(self,
+                   parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        parser.add_argument(
+            '--timeout', metavar='<seconds>', type=int,
+            help='Unrescue the server after this time, to its state before '
+                 '(needs --os-compute-rescue-api-version 1.4 or greater)')
+        return super().get_parser(parser)
+
+    def _parameters(self,
+                    parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
+        if parsed_args.timeout is None:
+            return {}
+        plugin.needed_version(self.cmd.app, microversion.RESCUE_SESSION,
+                              'for --timeout', is_chosen=True)
+        return {'timeout': parsed_args.timeout}
 
     def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
         # Without a version the command prints nothing, as before.

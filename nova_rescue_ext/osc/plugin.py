@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import typing
 
+import microversion_parse
 from osc_lib import exceptions
 from osc_lib import utils
 
@@ -77,6 +78,30 @@ def chosen_version(app: shell.OpenStackShell) -> str | None:
     :param app: the OpenStackShell
     """
     return app.api_version.get(API_NAME) or None
+
+
+def needed_version(app: shell.OpenStackShell,
+                   needed: microversion_parse.Version, what: str,
+                   is_chosen: bool = False) -> str:
+    """The version to request for what not every version can do.
+
+    :param app: the OpenStackShell
+    :param needed: the first version that can do it
+    :param what: what cannot be done without, for example 'to show a rescue'
+    :param is_chosen: whether the user has to choose the version
+    :returns: the version that the user chose, as text; else the needed one
+    :raises: CommandError
+    """
+    chosen = chosen_version(app)
+    try:
+        if (is_chosen if chosen is None
+                else microversion.parse(chosen) < needed):
+            raise exceptions.CommandError(
+                '--os-compute-rescue-api-version %s or greater is required %s'
+                % (needed, what))
+    except microversion.OutOfRange:
+        pass  # the cloud may be newer than this plugin
+    return chosen or str(needed)
 
 
 def make_client(instance: clientmanager.ClientManager) -> adapter.Adapter:

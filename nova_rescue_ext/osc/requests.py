@@ -47,6 +47,7 @@ class Requests:
 
     :param session: the keystoneauth session of the command
     :param version: of compute-rescue, as text; None to add none
+    :param parameters: of the action, in addition to those of the command
 
     :ivar server_id: the server that the action is for; None before that
     :ivar server: the server as it was before the action, a dict; None if it
@@ -54,10 +55,11 @@ class Requests:
     :ivar answer: the response to the action
     """
 
-    def __init__(self, session: ks_session.Session,
-                 version: str | None) -> None:
+    def __init__(self, session: ks_session.Session, version: str | None,
+                 parameters: _Arguments | None = None) -> None:
         self._session = session
         self._version = version
+        self._parameters = parameters or {}
         self.server_id: str | None = None
         self.server: dict[str, typing.Any] | None = None
         self.answer: requests.Response | None = None
@@ -79,6 +81,7 @@ class Requests:
         if action:
             self.server_id = action[1]
             self.server = self._show(action[1], kwargs)
+            kwargs = self._with_parameters(kwargs)
         response = self._send(url, method, **self._opted_in(kwargs))
         if action:
             self.answer = response
@@ -104,6 +107,13 @@ class Requests:
                 'OS_COMPUTE_RESCUE_API_VERSION and '
                 'compute_rescue_api_version in clouds.yaml.')
         return response.json()['server'] if response.ok else None
+
+    def _with_parameters(self, arguments: _Arguments) -> _Arguments:
+        if not self._parameters:
+            return arguments
+        ((action, parameters),) = arguments['json'].items()
+        return dict(arguments, json={
+            action: {**(parameters or {}), **self._parameters}})
 
     def _opted_in(self, arguments: _Arguments) -> _Arguments:
         """The arguments of a request, with the version among the headers."""

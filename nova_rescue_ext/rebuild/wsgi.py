@@ -29,8 +29,8 @@ from nova import objects
 
 from nova_rescue_ext import exception
 from nova_rescue_ext import microversion
+from nova_rescue_ext.microversion import parameters
 from nova_rescue_ext import nova_types
-from nova_rescue_ext.rebuild import fault
 from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
@@ -94,28 +94,16 @@ def check_for_nova(instance: objects.Instance) -> None:
         raise exception.LeftToNova()
 
 
-def dispatch(original: nova_types.Original, self: wsgi.Resource,
+def dispatch(original: nova_types.Original,
              method: typing.Callable[..., typing.Any], request: wsgi.Request,
              action_args: dict[str, typing.Any]) -> typing.Any:
-    """Serve a request, and tell why a build failed.
-
-    Nova's schema of the answer has been checked by then.
-    """
-    answer = _dispatch(original, method, request, action_args)
-    fault.add_reasons(request, answer)
-    return answer
-
-
-def _dispatch(original: nova_types.Original,
-              method: typing.Callable[..., typing.Any],
-              request: wsgi.Request,
-              action_args: dict[str, typing.Any]) -> typing.Any:
     """Let a rebuild request of a server that never booted pass.
 
     Only the compute API knows whether the server is one. If it is not, Nova
     gets what the caller said, and answers as always.
     """
-    wanted = _wanted(method, request, action_args)
+    wanted = parameters.of_action('rebuild', microversion.REBUILD_NEVER_BOOTED,
+                                  method, request, action_args)
     if wanted is None:
         return original(method, request, action_args)
     has_image = 'imageRef' in wanted
@@ -138,25 +126,6 @@ def _dispatch(original: nova_types.Original,
             return original(method, request, adjusted)
     except exception.LeftToNova:
         return original(method, request, action_args)
-
-
-def _wanted(
-        method: typing.Callable[..., typing.Any], request: wsgi.Request,
-        action_args: dict[str, typing.Any]) -> dict[str, typing.Any] | None:
-    """What a rebuild request of a caller who opted in asks for.
-
-    :returns: a dict, a copy of the caller's, or None if it is another request
-    """
-    if getattr(method, 'wsgi_action', None) != 'rebuild':
-        return None
-    body = action_args.get('body')
-    wanted = body.get('rebuild') if isinstance(body, dict) else None
-    if (not isinstance(wanted, dict)
-            or not microversion.is_requested(
-                request.environ['nova.context'],
-                microversion.REBUILD_NEVER_BOOTED)):
-        return None
-    return dict(wanted)
 
 
 def _networks(controller: servers.ServersController, request: wsgi.Request,
@@ -186,12 +155,12 @@ def _without(ids: typing.Any) -> list[str]:
     :returns: a list of UUIDs as Nova writes them
     :raises: ValidationError
     """
-    _validate({_WITHOUT: _WITHOUT_SCHEMA}, {_WITHOUT: ids})
+    parameters.validate({_WITHOUT: _WITHOUT_SCHEMA}, {_WITHOUT: ids})
     return [str(uuid.UUID(an_id)) for an_id in ids]
 
 
 def _validate_as_create(request: wsgi.Request,
-                        **parameters: typing.Any) -> None:
+                        **wanted: typing.Any) -> None:
     # Nova's API modules import this one's target: late.
     from nova.api.openstack.compute.schemas import servers as schemas
 
@@ -199,12 +168,4 @@ def _validate_as_create(request: wsgi.Request,
               if api_version_request.is_supported(request, '2.42')
               else schemas.create_v237)
     properties = create['properties']['server']['properties']
-    _validate({name: properties[name] for name in parameters}, parameters)
-
-
-def _validate(properties: dict[str, typing.Any],
-              parameters: dict[str, typing.Any]) -> None:
-    from nova.api.validation import validators
-
-    validators._SchemaValidator({
-        'type': 'object', 'properties': properties}).validate(parameters)
+    parameters.validate({name: properties[name] for name in wanted}, wanted)

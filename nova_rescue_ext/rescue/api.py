@@ -39,6 +39,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext.rescue import image
+from nova_rescue_ext.rescue import wsgi
 from nova_rescue_ext.task import conflict
 
 CONF = conf.CONF
@@ -92,7 +93,8 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
             rescue_image_ref = chosen.id
             instance_metadata.request_rescue(
                 instance, context.compute_rescue,
-                chosen.id if chosen.is_offered else None)
+                chosen.id if chosen.is_offered else None,
+                wsgi.requested_timeout(instance.uuid))
             original = _with_image(original, self, chosen)
     with race:
         original(context, instance, rescue_password=rescue_password,
@@ -168,6 +170,7 @@ def _choose(api: compute_api.API, context: nova_context.RequestContext,
         _check_host(context, instance, compute_node, _(
             'image %s does not have both hw_rescue_bus and '
             'hw_rescue_device') % chosen.id)
+    _check_host_ends_rescues(context, instance, compute_node)
     if (chosen.id != instance.image_ref
             and capabilities.host_can(compute_node, microversion.RESCUE)):
         # Otherwise the rescue uses the server's own kernel and ramdisk.
@@ -276,6 +279,18 @@ def _check_host(context: nova_context.RequestContext,
             'properties, hw_rescue_bus and hw_rescue_device, with '
             'rescue_image_ref, or ask the operator to upgrade the node.')
             % {'node': host_names.after(context, instance.node), 'why': why})
+
+
+def _check_host_ends_rescues(context: nova_context.RequestContext,
+                             instance: objects.Instance,
+                             compute_node: objects.ComputeNode) -> None:
+    if (wsgi.requested_timeout(instance.uuid) is not None
+            and not capabilities.host_can(compute_node,
+                                          microversion.RESCUE_SESSION)):
+        image.refuse(instance, _(
+            'its compute node%s does not serve compute-rescue 1.4, which '
+            'timeout needs. Leave out timeout, or ask the operator to upgrade '
+            'the node.') % host_names.after(context, instance.node))
 
 
 def _with_image(original: typing.Callable[..., None], api: compute_api.API,

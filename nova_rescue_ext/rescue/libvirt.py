@@ -28,6 +28,7 @@ from nova import objects
 from nova.virt import driver as virt_driver
 from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
+from nova.virt.libvirt import config as libvirt_config
 from nova.virt.libvirt import utils as libvirt_utils
 
 from nova_rescue_ext import capabilities
@@ -43,7 +44,6 @@ from nova_rescue_ext.rescue import operation
 
 if typing.TYPE_CHECKING:
     from nova.network import model as network_model
-    from nova.virt.libvirt import config as libvirt_config
     from nova.virt.libvirt import driver as libvirt_driver
     from nova.virt.libvirt import imagebackend
 
@@ -83,7 +83,8 @@ def rescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
     if ours is None:
         return original(context, instance, network_info, image_meta,
                         rescue_password, block_device_info, *args, **kwargs)
-    with ours.in_driver(image_meta), _image_of_server_kept(instance):
+    with (ours.in_driver(image_meta, block_device_info),
+          _image_of_server_kept(instance)):
         ours.remove_earlier()
         _choose_bus(instance, image_meta)
         _refuse_unfit_bus(instance, image_meta)
@@ -298,6 +299,10 @@ def get_guest_config(
     if is_ours:
         _boot_kernel_with_rescue_disk(guest, ours.image_meta,
                                       disk_info['mapping'])
+    if instance_metadata.rescue_asks_for(instance,
+                                         microversion.RESCUE_SESSION):
+        # Nova passes on none of it in a rescue without stable devices.
+        _number_disks(guest, disk_info['mapping'], ours.block_device_info)
     return guest
 
 
@@ -317,6 +322,33 @@ def _hardware_of_server(instance: objects.Instance,
     if model and rescue_bus == 'scsi' and 'scsi' not in buses.values():
         image_meta.properties.hw_scsi_model = model
     return image_meta
+
+
+def _number_disks(
+        guest: libvirt_config.LibvirtConfigGuest,
+        mapping: dict[str, typing.Any],
+        block_device_info: nova_types.BlockDeviceInfo | None) -> None:
+    """Give the server's own local disks serial numbers.
+
+    They are the UUIDs of its block devices, as those of its volumes are theirs
+    already: the rescue system finds each under /dev/disk/by-id.
+
+    :param guest: the LibvirtConfigGuest; changed in place
+    """
+    local = {'disk': device for device
+             in virt_driver.block_device_info_get_image(block_device_info)}
+    ephemerals = virt_driver.block_device_info_get_ephemerals(
+        block_device_info)
+    local.update((blockinfo.get_eph_disk(number), device)
+                 for number, device in enumerate(ephemerals))
+    swap = virt_driver.block_device_info_get_swap(block_device_info)
+    if virt_driver.swap_is_usable(swap):
+        local['disk.swap'] = swap
+    serials = {mapping[name]['dev']: device.uuid
+               for name, device in local.items() if name in mapping}
+    for device in guest.devices:
+        if isinstance(device, libvirt_config.LibvirtConfigGuestDisk):
+            device.serial = device.serial or serials.get(device.target_dev)
 
 
 def _boot_kernel_with_rescue_disk(guest: libvirt_config.LibvirtConfigGuest,

@@ -36,6 +36,7 @@ from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import nova_types
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.task import final_save
@@ -66,6 +67,7 @@ class Rescue(host_task.HostTask):
     :ivar was_running: whether the guest ran before the rescue
     :ivar image_meta: the ImageMeta of the rescue image, while the driver makes
         the rescue guest
+    :ivar block_device_info: of the server, in the same time
     """
 
     ACTION = instance_actions.RESCUE
@@ -79,6 +81,7 @@ class Rescue(host_task.HostTask):
         self.context = context
         self.was_running = False
         self.image_meta = None
+        self.block_device_info: nova_types.BlockDeviceInfo | None = None
         self._vm_state = instance.vm_state
         self._has_shares = False
         self._power_off: typing.Callable[[], None] | None = None
@@ -223,13 +226,17 @@ class Rescue(host_task.HostTask):
         return rescue if rescue and rescue.image_meta is not None else None
 
     @contextlib.contextmanager
-    def in_driver(self,
-                  image_meta: objects.ImageMeta) -> typing.Iterator[None]:
+    def in_driver(
+            self, image_meta: objects.ImageMeta,
+            block_device_info: nova_types.BlockDeviceInfo | None
+    ) -> typing.Iterator[None]:
         """The driver's part of the rescue, which is undone if it fails.
 
         :param image_meta: the ImageMeta of the rescue image
+        :param block_device_info: what the driver is told of the server's disks
         """
         self.image_meta = image_meta
+        self.block_device_info = block_device_info
         try:
             yield
             self._rescue_guest_runs = True

@@ -18,7 +18,7 @@ GROUP = cfg.OptGroup('compute_rescue', title='Options of nova-rescue-ext')
 
 OPTS: list[cfg.Opt] = [
     cfg.StrOpt(
-        'max_version', default='1.3',
+        'max_version', default='1.4',
         help='The highest version of compute-rescue to test. Tests that need '
              'a higher one are skipped. If it is empty, all are.'),
     cfg.StrOpt(

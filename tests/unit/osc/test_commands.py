@@ -42,6 +42,36 @@ class ShowVersionTest(base.CommandTestCase):
                                self.show, {'id': 'v2.1'})
 
 
+class ShowRescueTest(base.CommandTestCase):
+
+    def show(self, version=''):
+        command = commands.ShowRescue(self.command(version).app, None)
+        parser = command.get_parser('openstack')
+        return dict(zip(*command.take_action(parser.parse_args(['web']))))
+
+    def test_in_rescue(self):
+        self.server({'status': 'RESCUE', 'rescue': {
+            'since': '2026-11-28T10:00:00Z', 'until': None,
+            'image_id': 'grml', 'layout': 'stable', 'disks': [
+                {'role': 'root', 'serial': 'abc'}]}})
+        shown = self.show()
+        self.assertEqual("role='root', serial='abc'",
+                         shown.pop('disks').human_readable())
+        self.assertEqual({'since': '2026-11-28T10:00:00Z', 'until': None,
+                          'image_id': 'grml', 'layout': 'stable'}, shown)
+        self.assertEqual(['compute 2.84, compute-rescue 1.4'], self.asked())
+
+    def test_not_in_rescue(self):
+        self.server({'rescue': None})
+        self.assertRaisesRegex(exceptions.CommandError,
+                               'web is not in rescue. It is ACTIVE', self.show)
+
+    def test_chosen_version(self):
+        self.assertRaisesRegex(exceptions.CommandError, '1.4 or greater',
+                               self.show, '1.3')
+        self.assertEqual([], self.asked())
+
+
 class RebuildServerTest(base.CommandTestCase):
 
     def setUp(self):

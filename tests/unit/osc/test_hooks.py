@@ -121,6 +121,20 @@ class RescueTest(HookTestCase):
         self.rescue(arguments=['--wait'])
         self.assertEqual(5, len(self.asked()))
 
+    def test_timeout(self):
+        self.server({})
+        self.answer({'adminPass': 'q2k8'})
+        self.rescue('1.4', ['--timeout', '600'])
+        self.assertEqual({'rescue': {'timeout': 600}},
+                         self.http.last_request.json())
+
+    def test_timeout_without_the_version(self):
+        for version in ('', '1.3'):
+            self.fails_with('1.4 or greater is required for --timeout',
+                            hooks.Rescue, version, password=None,
+                            arguments=['--timeout', '600'])
+        self.assertEqual([], self.asked())
+
     def test_wait_without_a_version(self):
         self.server({}, {'status': 'RESCUE'}, headers=base.STOCK)
         self.answer({'adminPass': 'q2k8'}, headers=base.STOCK)

@@ -1,0 +1,333 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a rescue is like for its user: how long, on which disks (1.4)."""
+
+import datetime
+
+import ddt
+import fixtures
+from nova import exception
+from nova import objects
+from oslo_serialization import jsonutils
+from oslo_utils import timeutils
+
+from nova_rescue_ext import instance_metadata
+from tests.functional import base
+
+STABLE = {'hw_rescue_bus': 'virtio', 'hw_rescue_device': 'disk'}
+
+
+class SessionTestCase(base.RescueTestCase):
+
+    def rescue_with(self, server, version='1.4', **parameters):
+        """Ask for a rescue; the response is returned, whatever it is."""
+        with self.opted_in(version):
+            return self.api.api_request(
+                '/servers/%s/action' % server['id'], method='POST',
+                headers={'Content-Type': 'application/json'},
+                body=jsonutils.dumps({'rescue': parameters or None}))
+
+    def shown(self, server, version='1.4'):
+        """A server as nova-api shows it, alone and among others."""
+        with self.opted_in(version):
+            alone = self.api.get_server(server['id'])
+            (listed,) = [each for each in self.api.get_servers()
+                         if each['id'] == server['id']]
+        self.assertEqual(alone.get('rescue'), listed.get('rescue'))
+        self.assertEqual('rescue' in alone, 'rescue' in listed)
+        return alone
+
+    def instance(self, server):
+        return objects.Instance.get_by_uuid(
+            self.context, server['id'], expected_attrs=['system_metadata'])
+
+
+@ddt.ddt
+class TimeoutTest(SessionTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.patch('nova.compute.manager.ComputeManager.run_periodic_tasks',
+                   lambda *args, **kwargs: 7.5)
+        self.patch('nova_rescue_ext.periodic._SECONDS', 0)
+        self.server = self._create_server(networks='none')
+
+    def be_rescued(self, **parameters):
+        self.assert_rescued(self.server,
+                            self.rescue_with(self.server, **parameters))
+
+    def pass_time(self, seconds):
+        """Time passes for a server, as nothing else goes by this."""
+        instance = self.instance(self.server)
+        instance.launched_at -= datetime.timedelta(seconds=seconds)
+        instance.save()
+
+    def look(self):
+        self.computes['compute1'].manager.periodic_tasks(self.context)
+
+    def actions(self):
+        return [action['action'] for action
+                in self.api.get_instance_actions(self.server['id'])]
+
+    def test_unrescued(self):
+        self.be_rescued(timeout=600)
+        self.pass_time(590)
+        self.look()
+        self.assertNotIn('unrescue', self.actions())
+        self.pass_time(11)
+        self.look()
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual(1, self.actions().count('unrescue'))
+        self.assertIsNone(self.shown(self.server)['rescue'])
+
+    def test_back_to_the_state_before(self):
+        self._stop_server(self.server)
+        self.be_rescued(timeout=60)
+        self.pass_time(61)
+        self.look()
+        self._wait_for_state_change(self.server, 'SHUTOFF')
+
+    def test_without(self):
+        self.be_rescued()
+        self.pass_time(10 ** 8)
+        self.look()
+        self.assertEqual('RESCUE', self.shown(self.server)['status'])
+        self.assertNotIn('unrescue', self.actions())
+
+    def test_of_this_rescue_only(self):
+        self.be_rescued(timeout=60)
+        for version in ('1.4', '1.0'):
+            self.api.post_server_action(self.server['id'], {'unrescue': None})
+            self._wait_for_state_change(self.server, 'ACTIVE')
+            self.be_rescued(version=version)
+            self.pass_time(61)
+            self.look()
+            self.assertEqual(
+                'RESCUE', self.api.get_server(self.server['id'])['status'])
+
+    def test_of_a_failed_rescue(self):
+        """A stock nova-api asks for the next one."""
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver._create_image',
+                   self.fail_to_create)
+        self.rescue_with(self.server, timeout=60)
+        self._wait_for_action_fail_completion(self.server, 'rescue',
+                                              'compute_rescue_instance')
+        self.assertEqual({}, {
+            key: value for key, value
+            in self.instance(self.server).system_metadata.items()
+            if 'timeout' in key})
+
+    @staticmethod
+    def fail_to_create(*args, **kwargs):
+        raise exception.ImageUnacceptable(image_id='x', reason='test')
+
+    def test_unrescued_since_it_was_listed(self):
+        """By its user, and rescued again: for longer."""
+        self.be_rescued(timeout=60)
+        self.pass_time(61)
+        listed = objects.InstanceList.get_by_filters(
+            self.context, {'uuid': self.server['id']},
+            expected_attrs=['system_metadata'])
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        with self.of_the_past(listed):
+            self.look()
+        self.assertEqual(1, self.actions().count('unrescue'))
+        self.be_rescued(timeout=600)
+        with self.of_the_past(listed):
+            self.look()
+        self.assertEqual(1, self.actions().count('unrescue'))
+
+    def of_the_past(self, instances):
+        return fixtures.MonkeyPatch(
+            'nova.objects.InstanceList.get_by_filters',
+            lambda *args, **kwargs: instances)
+
+    def test_locked_by_its_owner(self):
+        self.be_rescued(timeout=60)
+        self.api.post_server_action(self.server['id'], {'lock': {}})
+        self.pass_time(61)
+        self.look()
+        self._wait_for_state_change(self.server, 'ACTIVE')
+
+    def test_busy(self):
+        self.be_rescued(timeout=60)
+        self.pass_time(61)
+        instance = self.instance(self.server)
+        instance.task_state = 'migrating'
+        instance.save()
+        self.look()
+        self.assertNotIn('unrescue', self.actions())
+        instance.task_state = None
+        instance.save()
+        self.look()
+        self._wait_for_state_change(self.server, 'ACTIVE')
+
+    @ddt.data(59, 3601, 60.5, '60', True, None, [60])
+    def test_refused(self, timeout):
+        self.flags(group='rescue_ext', max_rescue_timeout=3600)
+        self.assert_refused(
+            self.server, self.rescue_with(self.server, timeout=timeout),
+            'timeout')
+
+    @ddt.data('1.0', '1.3')
+    def test_below(self, version):
+        self.assert_refused(
+            self.server,
+            self.rescue_with(self.server, version, timeout=60),
+            'Additional properties are not allowed')
+
+    def test_other_parameters_stay(self):
+        response = self.rescue_with(self.server, timeout=60,
+                                    adminPass='of-the-user')
+        self.assertEqual({'adminPass': 'of-the-user'}, response.json())
+        self.assert_rescued(self.server, response)
+
+    def test_host_that_is_not_upgraded(self):
+        self.change_compute_node(compute_rescue='1.3')
+        self.assert_refused(
+            self.server, self.rescue_with(self.server, timeout=60),
+            'timeout', 'Leave out timeout')
+        self.be_rescued()
+
+
+class DisksTest(SessionTestCase):
+
+    def boot(self):
+        flavor = self._create_flavor(disk=1, ephemeral=1, swap=64)
+        return self._create_server(flavor_id=flavor, networks='none')
+
+    def uuids(self, server):
+        """The UUIDs of a server's local disks, by role."""
+        return {('root' if bdm.boot_index == 0
+                 else bdm.guest_format or 'ephemeral'): bdm.uuid
+                for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
+                    self.context, server['id'])}
+
+    def serials(self, server):
+        return {serial for serial
+                in self.domains.serials(server['id']).values() if serial}
+
+    def test_stable(self):
+        server = self.boot()
+        self.assert_rescued(server, self.rescue_with(
+            server, rescue_image_ref=self.create_image(STABLE)))
+        uuids = self.uuids(server)
+        self.assertEqual({'root', 'ephemeral', 'swap'}, set(uuids))
+        self.assertEqual(set(uuids.values()), self.serials(server))
+        self.assertEqual(uuids['root'],
+                         self.domains.serials(server['id'])['vda'])
+        shown = self.shown(server)['rescue']
+        self.assertEqual(uuids, {disk['role']: disk['serial']
+                                 for disk in shown['disks']})
+        self.assertEqual('stable', shown['layout'])
+
+    def test_legacy(self):
+        server = self.boot()
+        self.assert_rescued(server, self.rescue_with(
+            server, rescue_image_ref=self.create_image()))
+        root = self.uuids(server)['root']
+        self.assertEqual({'vda': None, 'vdb': root},
+                         self.domains.serials(server['id']))
+        shown = self.shown(server)['rescue']
+        self.assertEqual([{'role': 'root', 'serial': root}], shown['disks'])
+        self.assertEqual('legacy', shown['layout'])
+
+    def test_below(self):
+        server = self.boot()
+        image = self.create_image(STABLE)
+        self.assert_rescued(server, self.rescue_with(
+            server, '1.3', rescue_image_ref=image))
+        self.assertEqual(set(), self.serials(server))
+        self.assertEqual([], self.shown(server)['rescue']['disks'])
+
+    def test_gone_after_unrescue(self):
+        server = self.boot()
+        self.assert_rescued(server, self.rescue_with(
+            server, rescue_image_ref=self.create_image(STABLE)))
+        self.api.post_server_action(server['id'], {'unrescue': None})
+        self._wait_for_state_change(server, 'ACTIVE')
+        self.assertEqual(set(), self.serials(server))
+
+    def test_volumes(self):
+        server = self.create_bfv_server()
+        self.assert_rescued(server, self.rescue_with(
+            server, rescue_image_ref=self.create_image()))
+        self.assertEqual([{'role': 'root', 'serial': self.VOLUME}],
+                         self.shown(server)['rescue']['disks'])
+        self.assertEqual({self.VOLUME}, self.serials(server))
+
+
+class ShownTest(SessionTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.server = self._create_server(networks='none')
+
+    def test_rescued(self):
+        image = self.create_image(STABLE)
+        self.assert_rescued(self.server, self.rescue_with(
+            self.server, rescue_image_ref=image, timeout=90))
+        shown = self.shown(self.server)['rescue']
+        self.assertEqual({'since', 'until', 'image_id', 'layout', 'disks'},
+                         set(shown))
+        self.assertEqual(image, shown['image_id'])
+        since, until = (timeutils.parse_isotime(shown[name])
+                        for name in ('since', 'until'))
+        self.assertEqual(90, (until - since).total_seconds())
+
+    def test_without_a_timeout(self):
+        self.assert_rescued(self.server, self.rescue_with(self.server))
+        self.assertIsNone(self.shown(self.server)['rescue']['until'])
+
+    def test_not_in_rescue(self):
+        self.assertIsNone(self.shown(self.server)['rescue'])
+
+    def test_below(self):
+        self.assert_rescued(self.server, self.rescue_with(self.server))
+        self.assertNotIn('rescue', self.shown(self.server, '1.3'))
+
+    def test_rescued_without_a_record(self):
+        """By stock Nova."""
+        self.assert_rescued(self.server, self.rescue_with(self.server))
+        instance = self.instance(self.server)
+        instance_metadata.forget_rescue(instance)
+        instance.save()
+        shown = self.shown(self.server)['rescue']
+        since = shown.pop('since')
+        self.assertIsNotNone(since)
+        self.assertEqual({'until': None, 'image_id': None, 'layout': None,
+                          'disks': []}, shown)
+
+    def test_other_answers(self):
+        """What an update and a rebuild of Nova show of a server."""
+        with self.opted_in('1.4'):
+            updated = self.api.put_server(self.server['id'], {
+                'server': {'name': 'other'}})
+        self.assertIsNone(updated['server']['rescue'])
+
+    def test_cell_that_does_not_answer(self):
+        self.assert_rescued(self.server, self.rescue_with(self.server))
+        self.patch('nova_rescue_ext.rescue.view._views_in_cell',
+                   self.fail_to_answer)
+        self.assertNotIn('rescue', self.shown(self.server))
+
+    @staticmethod
+    def fail_to_answer(context, uuids):
+        raise exception.CellTimeout()
+
+    def test_one_of_many(self):
+        other = self._create_server(networks='none')
+        self.assert_rescued(self.server, self.rescue_with(self.server))
+        self.assertIsNone(self.shown(other)['rescue'])
+        self.assertIsNotNone(self.shown(self.server)['rescue'])
