@@ -50,6 +50,15 @@ class Refused(Exception):
     """The compute API refuses a request that reads, in its words."""
 
 
+class CellDown(Refused):
+    """The database of a server's cell does not answer, so little is known."""
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(
+            'The state of server %s is not known, as the database of its cell '
+            'does not answer.' % server_id)
+
+
 class Result(typing.NamedTuple):
     """What became of a server."""
 
@@ -175,12 +184,16 @@ class Client:
     def show(self, server_id: str) -> Server | None:
         """A server, or None if it was deleted.
 
-        :raises: keystoneauth1's ClientException
+        :raises: CellDown; keystoneauth1's ClientException
         """
         try:
-            return self.get('/servers/' + server_id)['server']
+            server = self.get('/servers/' + server_id)['server']
         except ks_exc.NotFound:
             return None
+        # From 2.69 on the response has what the API's own database knows.
+        if 'OS-EXT-STS:task_state' not in server:
+            raise CellDown(server_id)
+        return server
 
     def act(self, server_id: str, action: str,
             parameters: dict[str, typing.Any] | None) -> str | None:

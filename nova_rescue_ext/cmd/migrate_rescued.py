@@ -124,7 +124,10 @@ def _begin(client: compute_api.Client, server_id: str,
 
     :returns: a compute_api.Result if none is to be waited for, else None
     """
-    server = client.show(server_id)
+    try:
+        server = client.show(server_id)
+    except compute_api.CellDown as exc:
+        return compute_api.Result(server_id, 'skipped', str(exc))
     if server is None:
         return compute_api.Result(server_id, 'deleted', '')
     host = server['OS-EXT-SRV-ATTR:host']
@@ -139,8 +142,23 @@ def _begin(client: compute_api.Client, server_id: str,
         'host': arguments.to, 'block_migration': 'auto'})
     if refusal is None:
         return None
-    # A lost response tells nothing.
-    server = client.show(server_id)
+    return _refused(client, server_id, arguments, refusal)
+
+
+def _refused(client: compute_api.Client, server_id: str,
+             arguments: argparse.Namespace,
+             refusal: str) -> compute_api.Result | None:
+    """What to say of a server whose request was not answered with yes.
+
+    A lost response tells nothing.
+
+    :returns: a compute_api.Result if its migration is not to be waited for,
+        else None
+    """
+    try:
+        server = client.show(server_id)
+    except compute_api.CellDown:
+        return None
     if server is not None:
         if server['OS-EXT-STS:task_state'] == _MIGRATING:
             return None
@@ -162,7 +180,12 @@ def _result(client: compute_api.Client, running: _Running,
             source: str) -> compute_api.Result | None:
     """What became of a server, or None as long as it migrates."""
     server_id = running.server_id
-    server = client.show(server_id)
+    try:
+        server = client.show(server_id)
+    except compute_api.CellDown as exc:
+        if not running.watch.expired():
+            return None
+        return compute_api.Result(server_id, 'unknown', str(exc))
     if server is None:
         return compute_api.Result(server_id, 'deleted', '')
     if server['OS-EXT-STS:task_state'] == _MIGRATING:

@@ -306,7 +306,10 @@ def _await(client: compute_api.Client, results: dict[str, compute_api.Result],
                if result.state == 'BUILD']
     while waiting and not watch.expired():
         for server_id in list(waiting):
-            server = client.show(server_id)
+            try:
+                server = client.show(server_id)
+            except compute_api.CellDown:
+                continue
             if server and server['status'] == 'BUILD':
                 continue
             waiting.remove(server_id)

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing
 
@@ -40,14 +41,15 @@ def until_done(client: compute_api.Client,
         ClientException
     """
     while True:
-        server = client.show(server_id)
-        if server is None:
-            raise exceptions.CommandError(
-                'Server %s has been deleted.' % server_id)
-        # A build has no task at times.
-        if (server['OS-EXT-STS:task_state'] is None
-                and server['status'] != 'BUILD'):
-            return server
+        with contextlib.suppress(compute_api.CellDown):
+            server = client.show(server_id)
+            if server is None:
+                raise exceptions.CommandError(
+                    'Server %s has been deleted.' % server_id)
+            # A build has no task at times.
+            if (server['OS-EXT-STS:task_state'] is None
+                    and server['status'] != 'BUILD'):
+                return server
         time.sleep(_SECONDS)
 
 

@@ -152,6 +152,16 @@ class RescueTest(HookTestCase):
         self.answer({'adminPass': 'q2k8'})
         self.rescue(arguments=['--wait'])
 
+    def test_wait_while_the_cell_is_down(self):
+        self.http.get(base.URL + '/servers/web', [
+            {'json': {'server': server}, 'headers': base.OPTED_IN}
+            for server in ({'id': 'web'}, {'id': 'web', 'status': 'UNKNOWN'},
+                           {'id': 'web', 'status': 'RESCUE',
+                            'OS-EXT-STS:task_state': None})])
+        self.answer({'adminPass': 'q2k8'})
+        self.rescue(arguments=['--wait'])
+        self.assertEqual(4, len(self.asked()))
+
     def failed(self, events, server=None):
         self.server({}, server or {})
         self.answer({'adminPass': 'q2k8'})
