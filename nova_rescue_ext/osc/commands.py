@@ -139,12 +139,14 @@ class RebuildServer(command.ShowOne):
                 'to rebuild a server that never booted'))
         server_id = clients.sdk_connection.compute.find_server(
             parsed_args.server, ignore_missing=False).id
+        _check_never_booted(client.show(server_id))
         response = client.request_action(
             server_id, 'rebuild', self._parameters(parsed_args))
         if not response.ok:
             raise exceptions.CommandError(compute_api.words(response))
         server = response.json()['server']
-        password = server.get('adminPass')
+        password = (None if parsed_args.password
+                    else server.get('adminPass'))
         if parsed_args.wait:
             server = wait.until_done(client, server_id)
             if server['status'] != 'ACTIVE':
@@ -170,3 +172,17 @@ class RebuildServer(command.ShowOne):
         if parsed_args.without:
             parameters['without_block_devices'] = parsed_args.without
         return parameters
+
+
+def _check_never_booted(server: compute_api.Server | None) -> None:
+    """Keep the disks of a server that has booted.
+
+    With an image, Nova's own rebuild would overwrite them.
+
+    :raises: CommandError
+    """
+    if server and server.get('OS-SRV-USG:launched_at'):
+        raise exceptions.CommandError(
+            'Server %s has booted, so it has disks that a rebuild would '
+            'overwrite. If that is wanted, use "server rebuild".'
+            % server['id'])

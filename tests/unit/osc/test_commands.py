@@ -79,6 +79,7 @@ class RebuildServerTest(base.CommandTestCase):
         patcher = mock.patch.object(wait, '_SECONDS', 0)
         patcher.start()
         self.addCleanup(patcher.stop)
+        self.server({'status': 'ERROR'})
         self.answer({'server': {'id': 'web', 'name': 'web-1',
                                 'status': 'BUILD', 'adminPass': 'q2k8'}})
 
@@ -88,21 +89,24 @@ class RebuildServerTest(base.CommandTestCase):
         return command.take_action(parser.parse_args(['web', *argv]))[1]
 
     def body(self):
-        return self.http.request_history[0].json()
+        return next(request.json() for request in self.http.request_history
+                    if request.method == 'POST')
 
     def test_nothing_is_named(self):
         self.assertEqual(('web', 'web-1', 'BUILD', 'q2k8'), self.rebuild())
         self.assertEqual({'rebuild': {}}, self.body())
-        self.assertEqual(['compute 2.84, compute-rescue 1.2'], self.asked())
+        self.assertEqual({'compute 2.84, compute-rescue 1.2'},
+                         set(self.asked()))
 
     def test_parameters(self):
-        self.rebuild('--password', 'mine', '--network', 'net', '--port',
-                     'port', version='latest')
+        self.assertNotIn('q2k8', self.rebuild(
+            '--password', 'mine', '--network', 'net', '--port', 'port',
+            version='latest'))
         self.assertEqual({'rebuild': {
             'adminPass': 'mine',
             'networks': [{'uuid': 'net'}, {'port': 'port'}]}}, self.body())
-        self.assertEqual(['compute 2.84, compute-rescue latest'],
-                         self.asked())
+        self.assertEqual({'compute 2.84, compute-rescue latest'},
+                         set(self.asked()))
 
     def test_what_is_gone(self):
         self.rebuild('--security-group', 'web', '--without', 'one',
@@ -122,15 +126,23 @@ class RebuildServerTest(base.CommandTestCase):
         self.assertRaisesRegex(exceptions.CommandError, 'Quota exceeded',
                                self.rebuild)
 
+    def test_has_booted(self):
+        """Nova would overwrite its disk."""
+        self.server({'OS-SRV-USG:launched_at': '2026-11-28T12:00:00'})
+        self.assertRaisesRegex(exceptions.CommandError, 'has booted',
+                               self.rebuild, '--image', 'debian')
+        self.assertEqual(
+            ['GET'], [sent.method for sent in self.http.request_history])
+
     def test_wait(self):
-        self.server({'status': 'BUILD'},
+        self.server({'status': 'ERROR'}, {'status': 'BUILD'},
                     {'status': 'BUILD', 'OS-EXT-STS:task_state': 'spawning'},
                     {'name': 'web-1'})
         self.assertEqual(('web', 'web-1', 'ACTIVE', 'q2k8'),
                          self.rebuild('--wait'))
 
     def test_failed_again(self):
-        self.server({'status': 'BUILD'}, {'status': 'ERROR', 'fault': {
+        self.server({}, {'status': 'BUILD'}, {'status': 'ERROR', 'fault': {
             'message': 'No valid host was found.'}})
         self.assertRaisesRegex(
             exceptions.CommandError,
