@@ -177,11 +177,11 @@ class Migrate(_Hook):
 
     def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
         if self._waits:
-            self._wait(self._has_stayed, 'migrated')
+            self._wait(self._has_failed, 'migrated')
             self.cmd.app.stdout.write('Complete\n')
         return return_code
 
-    def _has_stayed(self, server: dict[str, typing.Any]) -> bool:
+    def _has_failed(self, server: dict[str, typing.Any]) -> bool:
         before = self._requests.server
         if before is None:
             raise exceptions.CommandError(
@@ -189,7 +189,8 @@ class Migrate(_Hook):
                 'not known whether it has moved. It is %s. Its migrations '
                 'tell: openstack server migration list --server %s' % (
                     server['id'], server['status'], server['id']))
-        return server['hostId'] == before['hostId']
+        return (server['hostId'] == before['hostId']
+                or server['status'] == 'ERROR' != before['status'])
 
 
 class Rebuild(_Hook):

@@ -244,6 +244,15 @@ class MigrateTest(HookTestCase):
                         hooks.Migrate, '1.3', 'os-migrateLive', wait=True,
                         live_migration=True)
 
+    def test_moved_and_broken(self):
+        self.http.get(_EVENTS, status_code=403)
+        self.server({'status': 'RESCUE'}, {
+            'status': 'ERROR', 'hostId': 'two', 'fault': {'message': 'bad'}})
+        self.answer()
+        self.fails_with('not migrated, and is ERROR. bad', hooks.Migrate,
+                        '1.3', 'os-migrateLive', wait=True,
+                        live_migration=True)
+
     def test_without_the_server_before(self):
         """Whether it has moved cannot be told."""
         self.http.get(base.URL + '/servers/web', [
