@@ -50,8 +50,8 @@ class Requests:
     :param parameters: of the action, in addition to those of the command
 
     :ivar server_id: the server that the action is for; None before that
-    :ivar server: the server as it was before the action, a dict; None if it
-        could not be read
+    :ivar server: the server as it was before the action, a dict; None
+        without a version, or if it could not be read
     :ivar answer: the response to the action
     """
 
@@ -80,7 +80,8 @@ class Requests:
         action = method == 'POST' and _SERVER_ACTION.fullmatch(url)
         if action:
             self.server_id = action[1]
-            self.server = self._show(action[1], kwargs)
+            if self._version:
+                self.server = self._show(action[1], kwargs)
             kwargs = self._with_parameters(kwargs)
         response = self._send(url, method, **self._opted_in(kwargs))
         if action:
@@ -100,7 +101,7 @@ class Requests:
             '/servers/' + server_id, 'GET', raise_exc=False,
             **self._opted_in(dict(arguments, headers={
                 'Accept': 'application/json'})))
-        if self._version and not _is_opted_in(response):
+        if not _is_opted_in(response):
             raise exceptions.CommandError(
                 'The cloud does not offer compute-rescue. For the behavior '
                 'of its Nova leave out --os-compute-rescue-api-version, '

@@ -136,7 +136,7 @@ class RescueTest(HookTestCase):
         self.assertEqual([], self.asked())
 
     def test_wait_without_a_version(self):
-        self.server({}, {'status': 'RESCUE'}, headers=base.STOCK)
+        self.server({'status': 'RESCUE'}, headers=base.STOCK)
         self.answer({'adminPass': 'q2k8'}, headers=base.STOCK)
         self.rescue('', ['--wait'])
         self.assertNotIn('compute-rescue', ''.join(filter(

@@ -66,8 +66,8 @@ class RequestsTest(base.CommandTestCase):
         self.answer()
         seen = self.watch(None)
         self.act()
-        self.assertEqual({'compute 2.95', None}, set(self.asked()))
-        self.assertEqual('web', seen.server['id'])
+        self.assertEqual(['compute 2.95'], self.asked())
+        self.assertEqual('web', seen.server_id)
 
     def test_other_services(self):
         self.http.get(base.URL + '/v2/images')
