@@ -129,7 +129,7 @@ class VersionStory(Story):
                 'compute rescue version show -f json', **arguments))
 
     def test_malformed(self):
-        self.assertIn('has to be X.Y or latest', self.openstack(
+        self.assertIn('must be X.Y or latest', self.openstack(
             'server list', version='one', status=1))
 
     def test_too_new(self):
