@@ -92,10 +92,28 @@ class StableDevicesTest(base.TestCase):
 
     @decorators.idempotent_id('4c8a7e1f-2d95-4b36-b7f0-1e9c3d6a5b07')
     def test_all_disks_stay(self) -> None:
+        self._test_rescue(self.boot())
+
+    @decorators.idempotent_id('b6e14d0a-9c52-4f87-8a3d-5e7f2c1b9d14')
+    def test_attached_volume_stays(self) -> None:
+        if not CONF.service_available.cinder:
+            raise self.skipException('There is no Cinder.')
         server_id = self.boot()
-        if CONF.service_available.cinder:
-            server = self.servers_client.show_server(server_id)['server']
-            self.nova_volume_attach(server, self.create_volume())
+        self._attach_volume(server_id)
+        self._test_rescue(server_id)
+
+    @decorators.idempotent_id('f2a95c73-1e4b-4d68-b0c9-8d6a3f7e5b15')
+    def test_from_volume_with_another_volume(self) -> None:
+        server_id = self.boot_from_volume()
+        self._attach_volume(server_id)
+        self._test_rescue(server_id)
+
+    def _attach_volume(self, server_id: str) -> None:
+        server = self.servers_client.show_server(server_id)['server']
+        self.nova_volume_attach(server, self.create_volume())
+
+    def _test_rescue(self, server_id: str) -> None:
+        """The rescue disk is one more, and then it is gone."""
         before = self.disks(server_id)
         self.rescue(server_id, self._image())
         self.assertEqual(before + 1, self.disks(server_id))
