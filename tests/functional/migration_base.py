@@ -17,6 +17,7 @@ Files are real, and copied as QEMU and Nova would copy them, so that tests see
 the bytes on the destination. libvirt is Nova's double.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -119,18 +120,25 @@ class MigrationTestCase(base.RescueTestCase):
                      'rollback_live_migration_at_destination'):
             setattr(driver, name, self._on_host(host, getattr(driver, name)))
 
-    @staticmethod
-    def _on_host(host, method):
+    @classmethod
+    def _on_host(cls, host, method):
         @functools.wraps(method)
         def call(*args, **kwargs):
-            before = getattr(_here, 'host', None)
-            _here.host = host
-            try:
+            with cls.on_host(host):
                 return method(*args, **kwargs)
-            finally:
-                _here.host = before
 
         return call
+
+    @staticmethod
+    @contextlib.contextmanager
+    def on_host(host):
+        """What this thread does happens on this host."""
+        before = getattr(_here, 'host', None)
+        _here.host = host
+        try:
+            yield
+        finally:
+            _here.host = before
 
     def _make_instance_path(self, instance, relative=False):
         if relative:
