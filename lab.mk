@@ -31,7 +31,7 @@ lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
 lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
 
 lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image bfv versions \
-	cli migration migration_in_doubt uefi rebuild upgrade)
+	cli migration migration_in_doubt uefi rebuild upgrade leftovers)
 lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
 		test_from_volume test_with_all_disks) \
