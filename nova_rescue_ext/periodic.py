@@ -34,13 +34,15 @@ _watches: weakref.WeakKeyDictionary[
 
 def periodic_tasks(original: nova_types.Original, self: nova_manager.Manager,
                    context: nova_context.RequestContext,
-                   raise_on_error: bool = False) -> float:
+                   raise_on_error: bool = False) -> float | None:
     """Run Nova's periodic tasks and, at most once a minute, ours.
 
-    :returns: what Nova returns: the seconds until the next call
+    :returns: what Nova returns: the seconds until the next call, or None if
+        the service shuts down and nothing periodic may run
     """
-    idle_for = original(context, raise_on_error=raise_on_error)
-    if (capabilities.is_libvirt(getattr(self, 'driver', None))
+    idle_for: float | None = original(context, raise_on_error=raise_on_error)
+    if (idle_for is not None
+            and capabilities.is_libvirt(getattr(self, 'driver', None))
             and _is_due(self)):
         from nova_rescue_ext.live_migration import periodic
         from nova_rescue_ext.rescue import timeouts

@@ -25,6 +25,7 @@ from nova import objects
 from nova.tests.fixtures import libvirt
 from oslo_db import exception as db_exc
 import oslo_messaging as messaging
+from oslo_service import loopingcall
 from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
@@ -136,6 +137,19 @@ class NotBegunTest(RecoveryTestCase):
         # Without the seconds, Nova would never call it again.
         self.assertEqual(7.5, manager.periodic_tasks(self.context))
         self.assert_free()
+
+    def test_not_by_nova_that_shuts_down(self):
+        manager = self.computes['compute1'].manager
+        if not hasattr(manager, 'set_shutdown_in_progress'):
+            self.skipTest('Nova 34 is the first that tells')
+        self.set_task_state(begun=False)
+        self.pass_time()
+        manager.set_shutdown_in_progress()
+        try:
+            manager.periodic_tasks(self.context)
+        except loopingcall.LoopingCallDone:
+            pass  # Debian has it end so, Nova 34.0.0 returns None
+        self.assertEqual('migrating', self.task_state())
 
 
 @ddt.ddt
