@@ -19,7 +19,10 @@
 #   WORKERS=            of the functional tests; they wait half of the time
 #   CLIENTS=            for test-client: releases of OpenStackClient, all if
 #                       empty
-#   SELECT=quick        which of Nova's own tests: quick or full (hours)
+#   SELECT=quick        which of Nova's own tests: quick, unit, functional,
+#                       touched or full (hours)
+#   SLICE=              for "make nova-suite": 3/12 or next/12, a part of them,
+#                       whose results are kept
 #   RELEASES=           for "make test-bare": by default bookworm and trixie
 #   BARE=               for "make test-bare": by default demo and test
 
@@ -31,6 +34,7 @@ TESTS ?=
 NATIVE ?=
 CLIENTS ?=
 SELECT ?= quick
+SLICE ?=
 RELEASES ?= bookworm trixie
 BARE ?= demo test
 WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
@@ -41,6 +45,9 @@ export OS_STDOUT_CAPTURE ?= 1
 export OS_STDERR_CAPTURE ?= 1
 export OS_TEST_TIMEOUT ?= 300
 export LC_ALL := C.UTF-8
+
+# The page shows what was found, all the more if that is a failure.
+and_page := ; status=$$?; python -m tests.records.page; exit $$status
 
 installed := $(VENV)/installed-nova-$(NOVA)
 
@@ -102,7 +109,8 @@ test-client: venv
 	python -m tests.client --folder $(VENV)-client $(CLIENTS)
 
 nova-suite: venv
-	python -m tests.nova_suite --select $(SELECT)
+	python -m tests.nova_suite --select $(SELECT) $(if $(NATIVE),--native) \
+		$(if $(SLICE),--slice $(SLICE)$(and_page))
 
 samples: venv
 	oslo-config-generator --config-file etc/nova-rescue-ext/config-generator.conf

@@ -15,9 +15,12 @@
 Their results must be the same as without the package::
 
     python -m tests.nova_suite [--select quick|full] [--list] [--stock-only]
+    python -m tests.nova_suite --select full --slice 3/12
 
-:mod:`~tests.nova_suite.selection` knows which tests, in ``quick.txt`` and
-``full.txt``. :mod:`~tests.nova_suite.runner` feeds them to two
+:mod:`~tests.nova_suite.selection` knows which tests, in files such as
+``quick.txt``. :mod:`~tests.nova_suite.runner` feeds them to two
 :mod:`~tests.nova_suite.worker` processes. :mod:`~tests.nova_suite.verdict`
-runs what did not pass again, stock and active, and judges.
+runs what did not pass again, stock and active, and judges;
+:mod:`~tests.nova_suite.explained` has the differences that there have to be.
+:mod:`~tests.nova_suite.recorded` runs slices and keeps what they find.
 """

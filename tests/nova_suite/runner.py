@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Runs tests of Nova in worker processes, one for each core."""
+"""Runs tests of Nova, or of ours, in worker processes."""
 
 from concurrent import futures
 import json
@@ -22,9 +22,9 @@ import threading
 import time
 import typing
 
+from tests.nova_suite import selection
 from tests.nova_suite import worker
 
-WORKERS = 2
 # Small enough that the workers end at about the same time.
 TESTS_PER_JOB = 20
 # Seconds for one test, on a slow and busy machine.
@@ -40,7 +40,10 @@ ENVIRONMENT = {
     'PYTHONWARNINGS': 'ignore',
 }
 # Nova runs them in different processes, too.
-KINDS = ('nova.tests.unit.', 'nova.tests.functional.')
+KINDS = ('nova.tests.unit.', 'nova.tests.functional.', 'tests.functional.')
+# Nova 33 and 34 do not patch with eventlet then. If it is not set, they decide
+# by which of their services is imported.
+NATIVE = 'OS_NOVA_DISABLE_EVENTLET_PATCHING'
 LOST = 'lost'
 
 
@@ -64,16 +67,33 @@ class Outcome(typing.NamedTuple):
         return self.outcome in (worker.SUCCESS, worker.EXPECTED_FAILURE)
 
 
+class Setting(typing.NamedTuple):
+    """In what tests run."""
+
+    python: str = sys.executable
+    #: A folder from which Nova is imported, instead of the installed one
+    source: str | None = None
+    #: Whether on native threads
+    native: bool = False
+    #: How many processes at a time
+    workers: int = 2
+
+
+def threads(setting):
+    """On what tests run: "native" threads or "eventlet"."""
+    return 'native' if setting.native else 'eventlet'
+
+
 class _Worker:
     """A worker process and the pipes to it."""
 
-    def __init__(self, active, log):
+    def __init__(self, active, log, setting):
         receiving, sending = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'tests.nova_suite.worker',
+            [setting.python, '-m', 'tests.nova_suite.worker',
              'active' if active else 'stock', str(sending)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, text=True,
-            pass_fds=[sending], env=_environment())
+            pass_fds=[sending], env=_environment(setting))
         os.close(sending)
         self._messages = queue.Queue()
         threading.Thread(target=self._receive, args=(os.fdopen(receiving),),
@@ -137,6 +157,7 @@ class Run:
     :param tests: dict, module -> ids of its tests
     :param active: whether with the package
     :param log: file for what the tests print
+    :param setting: Setting
 
     .. attribute:: outcomes
 
@@ -147,33 +168,45 @@ class Run:
         the overrides that were in place in one process at least
     """
 
-    def __init__(self, tests, active, log):
+    def __init__(self, tests, active, log, setting=Setting()):
         self.outcomes = {}
         self.applied = set()
         self._active = active
         self._log = log
+        self._setting = setting
         self._total = sum(map(len, tests.values()))
         self._spoke = time.monotonic()
         for kind in KINDS:
             self._run({module: ids for module, ids in tests.items()
                        if module.startswith(kind)})
+        if active and self.outcomes and not self.applied:
+            raise NotActive('no override was applied in a worker process')
 
     def _run(self, tests):
         jobs = queue.Queue()
+        alone = selection.read('alone')
+        left = []
         for module in sorted(tests, key=lambda name: -len(tests[name])):
-            for first in range(0, len(tests[module]), TESTS_PER_JOB):
+            names = [name for name in tests[module]
+                     if not any(entry.names(name) for entry in alone)]
+            left += [{'module': module, 'tests': [name]}
+                     for name in tests[module] if name not in names]
+            for first in range(0, len(names), TESTS_PER_JOB):
                 jobs.put({'module': module,
-                          'tests': tests[module][first:first + TESTS_PER_JOB]})
-        workers = min(WORKERS, jobs.qsize())
-        with futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
+                          'tests': names[first:first + TESTS_PER_JOB]})
+        workers = min(self._setting.workers, jobs.qsize())
+        with futures.ThreadPoolExecutor(max_workers=workers or 1) as pool:
             for done in [pool.submit(self._work, jobs)
                          for _ in range(workers)]:
                 done.result()
+        for job in left:
+            jobs.put(job)
+            self._work(jobs)
 
     def _work(self, jobs):
         """Do jobs in a process, or the next one if it dies."""
         while not jobs.empty():
-            process = _Worker(self._active, self._log)
+            process = _Worker(self._active, self._log, self._setting)
             try:
                 while self._do_next(process, jobs):
                     pass
@@ -209,8 +242,6 @@ class Run:
         if not activation['active'] or activation['missing']:
             raise NotActive('%s; not in place: %s' % (
                 activation['summary'], ', '.join(activation['missing'])))
-        if not activation['applied']:
-            raise NotActive('no override was applied in a worker process')
         self.applied.update(activation['applied'])
 
     def _say_progress(self):
@@ -222,12 +253,12 @@ class Run:
                 len(self.outcomes), self._total, failed), flush=True)
 
 
-def find(entries, log):
+def find(entries, log, setting=Setting()):
     """Find the tests that a selection names, in a process of their own.
 
     :returns: the attributes of selection.Found
     """
-    process = _Worker(False, log)
+    process = _Worker(False, log, setting)
     try:
         found = [message['found'] for message in process.run(
             {'find': entries})]
@@ -237,9 +268,12 @@ def find(entries, log):
     return found[0]
 
 
-def _environment():
+def _environment(setting):
     """The environment of a worker: Nova's own, nothing opted in."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith('OS_RESCUE_EXT__')}
     environment.update(ENVIRONMENT)
+    if setting.source:
+        environment['PYTHONPATH'] = setting.source
+    environment[NATIVE] = str(setting.native).lower()
     return environment

@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import sys
 import typing
 import unittest
 
@@ -43,10 +44,11 @@ class Found(typing.NamedTuple):
 
     tests: dict  # module -> ids of its tests
     unmatched: dict  # entry that matches nothing -> reason
+    not_imported: dict  # module -> reason
 
 
 def read(name):
-    """Read the selection ``quick`` or ``full``.
+    """Read a selection, for example ``quick``.
 
     :returns: list of Entry
     """
@@ -81,17 +83,18 @@ def find(entries):
     """
     tests = {}
     unmatched = {}
+    not_imported = {}
     excluded = [entry for entry in entries if entry.exclude]
     for entry in entries:
         if entry.exclude:
             continue
         reason = 'not in this Nova'
         matched = False
-        for module in _modules(entry.name):
+        for module in _modules(entry.name, not_imported):
             try:
                 names = [name for name in load(module) if entry.names(name)]
-            except Exception as exc:
-                reason = '%s: %s' % (type(exc).__name__, exc)
+            except Exception as exc:  # SkipTest is one
+                reason = not_imported[module] = _as_text(exc)
                 continue
             matched = matched or bool(names)
             tests.setdefault(module, {}).update(
@@ -100,7 +103,7 @@ def find(entries):
         if not matched:
             unmatched[entry.name] = reason
     return Found({module: list(names) for module, names in tests.items()
-                  if names}, unmatched)
+                  if names}, unmatched, not_imported)
 
 
 def load(module):
@@ -117,8 +120,18 @@ def load(module):
             if test.id().startswith(module + '.')}
 
 
-def _modules(name):
-    """The test modules in which a name is, or which are in it."""
+def _as_text(exc):
+    return '%s: %s' % (type(exc).__name__, exc)
+
+
+def _modules(name, not_imported):
+    """The test modules in which a name is, or which are in it.
+
+    :param not_imported: dict, package -> reason, which is added to
+    """
+    def note(package):
+        not_imported[package] = _as_text(sys.exc_info()[1])
+
     module = name
     while not _exists(module):
         module = module.rpartition('.')[0]
@@ -128,7 +141,7 @@ def _modules(name):
     if module != name:
         return []
     return sorted(found.name for found in pkgutil.walk_packages(
-        spec.submodule_search_locations, module + '.')
+        spec.submodule_search_locations, module + '.', onerror=note)
         if found.name.rpartition('.')[2].startswith('test_'))
 
 

@@ -16,45 +16,64 @@ import collections
 
 import prettytable
 
+from tests.nova_suite import explained
 from tests.nova_suite import runner
 from tests.nova_suite import worker
 
 DIFFERENT = 'DIFFERENT'
+EXPLAINED = 'explained'
 SAME = 'same without the package'
-FLAKY = 'unclear: passed when run again'
+FLAKY = 'unclear: another result when run again'
 
 
 class Verdict:
     """Three runs of the tests, and what follows.
 
-    Only what did not pass is run again, in fresh processes, without the
-    package and with it, so that neither a test that fails stock nor one that
-    fails now and then is held against the package. A test that fails only
-    after certain others passes when it is run again, whoever is to blame:
-    such tests are named, and a person has to look.
+    Only what did not pass, or not as it is known to do stock, is run again, in
+    fresh processes, without the package and with it, so that neither a test
+    that fails stock nor one that fails now and then is held against the
+    package. A test that fails only after certain others passes when it is run
+    again, whoever is to blame: such tests are named, and a person has to look.
+
+    :param tests: dict, module -> ids of its tests
+    :param log: file for what the tests print
+    :param setting: runner.Setting
+    :param known: the outcomes of those tests that do not pass stock, by id, or
+        None if that is not known
     """
 
-    def __init__(self, tests, log):
-        self.active = runner.Run(tests, True, log)
-        doubtful = _select(tests, self.active.outcomes)
-        self.stock = runner.Run(doubtful, False, log)
-        self.again = runner.Run(doubtful, True, log)
+    def __init__(self, tests, log, setting=runner.Setting(), known=None):
+        self._explained = explained.read()
+        self.active = runner.Run(tests, True, log, setting)
+        doubtful = _select(tests, self.active.outcomes, known)
+        self.stock = runner.Run(doubtful, False, log, setting)
+        self.again = runner.Run(doubtful, True, log, setting)
 
     def judgements(self):
-        """How each test is judged that did not pass at first.
+        """How each test is judged that was run again.
 
-        :returns: dict, id -> DIFFERENT, SAME or FLAKY
+        :returns: dict, id -> DIFFERENT, EXPLAINED, SAME or FLAKY
         """
         return {name: self._judge(name)
-                for name, outcome in sorted(self.active.outcomes.items())
-                if not outcome.passed}
+                for name in sorted(self.again.outcomes)}
 
     def _judge(self, name):
-        if self.again.outcomes[name].passed:
+        active, stock, again = self.outcomes(name)
+        if active != again:
             return FLAKY
-        if self.stock.outcomes[name].passed:
-            return DIFFERENT
-        return SAME
+        if again == stock:
+            return SAME
+        if explained.reason(name, self._explained):
+            return EXPLAINED
+        return DIFFERENT
+
+    def outcomes(self, name):
+        """The three outcomes of a test that was run again.
+
+        :returns: active, stock, and active again
+        """
+        return tuple(run.outcomes[name].outcome
+                     for run in (self.active, self.stock, self.again))
 
     def table(self):
         """The counts of the three runs."""
@@ -63,20 +82,19 @@ class Verdict:
                             ('active (the same again)', self.again)])
 
     def failures(self):
-        """The tests that failed at first: a table, or None."""
+        """The tests that were run again: a table, or None."""
         table = prettytable.PrettyTable(
             ['test', 'active', 'stock', 'active again', 'judgement'])
         table.align = 'l'
         for name, judgement in self.judgements().items():
-            outcomes = [run.outcomes[name].outcome
-                        for run in (self.active, self.stock, self.again)]
+            outcomes = self.outcomes(name)
             # What is skipped by Nova itself is no news.
-            if outcomes != [worker.SKIP] * 3:
-                table.add_row([name] + outcomes + [judgement])
+            if set(outcomes) != {worker.SKIP}:
+                table.add_row([name, *outcomes, judgement])
         return table if table.rows else None
 
     def judged(self, wanted):
-        """The tests that are judged DIFFERENT, SAME or FLAKY."""
+        """The tests that are judged DIFFERENT, EXPLAINED, SAME or FLAKY."""
         return [name for name, judgement in self.judgements().items()
                 if judgement == wanted]
 
@@ -96,8 +114,15 @@ def count_table(runs):
     return table
 
 
-def _select(tests, outcomes):
-    """Those of the tests that did not pass."""
-    selected = {module: [name for name in ids if not outcomes[name].passed]
+def _select(tests, outcomes, known):
+    """Those of the tests that did not pass, or not as is known."""
+    selected = {module: [name for name in ids
+                         if _is_doubtful(outcomes[name], name, known)]
                 for module, ids in tests.items()}
     return {module: ids for module, ids in selected.items() if ids}
+
+
+def _is_doubtful(outcome, name, known):
+    if known is None:
+        return not outcome.passed
+    return outcome.outcome != known.get(name, worker.SUCCESS)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A process that runs tests of Nova, with the package active or without it.
+"""A process that runs tests, with the package active or without it.
 
 Started by :mod:`~tests.nova_suite.runner`. Reads jobs from stdin and writes
 what happens to the file descriptor that it is given, as lines of JSON: the
@@ -22,6 +22,7 @@ import json
 import os
 import sys
 import time
+import unittest
 
 import testtools
 
@@ -35,12 +36,19 @@ EXPECTED_FAILURE = 'expected failure'
 
 
 class Result(testtools.TestResult):
-    """Sends each outcome on as soon as it is known."""
+    """Sends each outcome on as soon as it is known.
 
-    def __init__(self, send):
+    :param names: the ids of the tests
+    :param send: called with each message
+    """
+
+    def __init__(self, names, send):
         super().__init__()
+        self._left = list(names)
+        self._last = self._left[-1:]
         self._send = send
         self._started = None
+        self._of_class = None
 
     def startTest(self, test):
         super().startTest(test)
@@ -48,8 +56,20 @@ class Result(testtools.TestResult):
 
     def _outcome(self, test, outcome, details=''):
         seconds = time.process_time() - (self._started or time.process_time())
-        self._send({'test': test.id(), 'outcome': outcome,
-                    'details': details, 'seconds': round(seconds, 3)})
+        message = {'test': test.id(), 'outcome': outcome,
+                   'details': details, 'seconds': round(seconds, 3)}
+        if test.id() in self._left:
+            self._left.remove(test.id())
+            self._send(message)
+        else:  # what a class of tests shares could not be set up, or not ended
+            self._of_class = message
+
+    def finish(self):
+        """Send what went wrong with a class of tests, for its tests."""
+        if self._of_class:
+            failed = self._of_class['outcome'] == FAILURE
+            for name in self._left or (self._last if failed else []):
+                self._send(dict(self._of_class, test=name))
 
     def addSuccess(self, test, details=None):
         self._outcome(test, SUCCESS)
@@ -61,6 +81,8 @@ class Result(testtools.TestResult):
     addFailure = addError
 
     def addSkip(self, test, reason=None, details=None):
+        if reason is None and details and 'reason' in details:
+            reason = details['reason'].as_text()
         self._outcome(test, SKIP, reason or '')
 
     def addExpectedFailure(self, test, err=None, details=None):
@@ -142,7 +164,7 @@ def serve(job, send):
                                 for entry in job['find']])
         send({'found': found._asdict()})
         return
-    result = Result(send)
+    result = Result(job['tests'], send)
     try:
         tests = loaded(job['module'])
     except Exception as exc:
@@ -150,9 +172,9 @@ def serve(job, send):
             send({'test': name, 'outcome': FAILURE, 'seconds': 0,
                   'details': 'cannot import the module: %r' % exc})
         return
-    for name in job['tests']:
-        # A test is gone when it has run, what it keeps in memory with it.
-        tests.pop(name).run(result)
+    # A test is gone when it has run, what it keeps in memory with it.
+    unittest.TestSuite(tests.pop(name) for name in job['tests']).run(result)
+    result.finish()
 
 
 _loaded = {}
