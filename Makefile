@@ -5,6 +5,7 @@
 # make test-databases   rebuild on MariaDB and PostgreSQL, in 10 minutes
 # make test-client      the openstack command, of each of CLIENTS
 # make explore  look for what is lost, at every step, for 10 minutes
+# make functional-matrix   a slice of the functional tests on another Nova
 # make bench    what the package costs
 # make clean    take away what these made
 #
@@ -23,6 +24,8 @@
 #                       touched or full (hours)
 #   SLICE=              for "make nova-suite": 3/12 or next/12, a part of them,
 #                       whose results are kept
+#   MATRIX=             for "make functional-matrix": what to run, of
+#                       "python -m tests.matrix --help"
 #   RELEASES=           for "make test-bare": by default bookworm and trixie
 #   BARE=               for "make test-bare": by default demo and test
 
@@ -35,6 +38,7 @@ NATIVE ?=
 CLIENTS ?=
 SELECT ?= quick
 SLICE ?=
+MATRIX ?=
 RELEASES ?= bookworm trixie
 BARE ?= demo test
 WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
@@ -52,7 +56,7 @@ and_page := ; status=$$?; python -m tests.records.page; exit $$status
 installed := $(VENV)/installed-nova-$(NOVA)
 
 .PHONY: help demo bench test test-nightly test-bare test-client test-databases \
-	venv style unit functional nova-suite digests \
+	venv style unit functional functional-matrix nova-suite digests \
 	docs releasenotes package samples clean
 
 help:
@@ -112,6 +116,10 @@ nova-suite: venv
 	python -m tests.nova_suite --select $(SELECT) $(if $(NATIVE),--native) \
 		$(if $(SLICE),--slice $(SLICE)$(and_page))
 
+# Each place has an environment of its own, with its Nova and its Python.
+functional-matrix: venv
+	python -m tests.matrix --folder $(VENV)-matrix $(MATRIX)$(and_page)
+
 samples: venv
 	oslo-config-generator --config-file etc/nova-rescue-ext/config-generator.conf
 	oslopolicy-sample-generator --config-file etc/nova-rescue-ext/policy-generator.conf
@@ -131,7 +139,7 @@ package: venv
 	python -m unittest tests.packaging.test_package
 
 clean:
-	rm -rf $(VENV) $(VENV)-client doc/build releasenotes/build .stestr
+	rm -rf $(VENV) $(VENV)-client $(VENV)-matrix doc/build releasenotes/build .stestr
 
 -include lab.mk
 include explorer.mk

@@ -19,10 +19,9 @@ import re
 import testtools
 import yaml
 
+from tests.matrix import places
+
 ROOT = pathlib.Path(__file__).parents[2]
-# The oldest and the newest Python of a Nova series.
-PYTHONS = {29: (8, 11), 30: (8, 11), 31: (9, 12), 32: (10, 12), 33: (10, 12),
-           34: (11, 13)}
 NEWEST = 34
 
 
@@ -101,9 +100,10 @@ class ZuulTestCase(testtools.TestCase):
         for name in self.run_jobs:
             series = re.search(r'nova(\d+)$', name)
             job = self.resolve(name)
-            oldest, newest = PYTHONS[int(series[1]) if series else NEWEST]
+            oldest, newest = places.PYTHONS[
+                series[1] if series else str(NEWEST)]
             if job.get('tox_envlist') == 'py310':
-                oldest, newest = PYTHONS[NEWEST - 1]
+                oldest, newest = places.PYTHONS[str(NEWEST - 1)]
             minor = int(self.upstream['nodesets'][job['nodeset']][2:])
             self.assertTrue(oldest <= minor <= newest, name)
 
