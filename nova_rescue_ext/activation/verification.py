@@ -15,7 +15,8 @@
 
 For every supported Nova series ``digests/nova-<series>.json`` holds the
 digests of the source of each callable that the package overrides or relies
-on, made from every point release by ``tools/make_digests.py``. They are
+on, made from every point release by ``tools/make_digests.py``;
+``digests/distributors.json`` holds those of distributors' patches. They are
 compared with the installed files before anything is applied, and without
 importing a module of Nova.
 """
@@ -41,6 +42,10 @@ UNKNOWN = 'unknown'
 SERIES = ('29', '30', '31', '32', '33', '34')
 
 DIGESTS = os.path.join(os.path.dirname(__file__), 'digests')
+
+# What distributors have changed and the package was tested on:
+# series -> callable -> {digest: package that has it}.
+DISTRIBUTORS = 'distributors.json'
 
 
 class Finding(typing.NamedTuple):
@@ -72,7 +77,8 @@ def load_digests(series: str) -> dict[str, dict[str, str]]:
     """What the package was tested on.
 
     :param series: one of SERIES
-    :returns: dict, callable -> {digest: first release that has it}
+    :returns: dict, callable -> {digest: first release, or package of a
+        distributor, that has it}
     :raises: DigestsUnusable
     """
     return _read_digests(series)
@@ -89,18 +95,37 @@ def overridden(series: str) -> set[str]:
 
 @functools.lru_cache(maxsize=None)
 def _read_digests(series: str) -> dict[str, dict[str, str]]:
-    path = os.path.join(DIGESTS, 'nova-%s.json' % series)
+    released = _read_file('nova-%s.json' % series, _released)
+    patched = _read_file(DISTRIBUTORS,
+                         lambda content: dict(content.get(series, {})))
+    return {name: {**patched.get(name, {}), **known}
+            for name, known in released.items()}
+
+
+def _released(content: typing.Any) -> dict[str, dict[str, str]]:
+    callables = dict(content['callables'])
+    if not callables:
+        raise ValueError('it is empty')
+    return callables
+
+
+def _read_file(
+        name: str,
+        part: typing.Callable[[typing.Any], dict[str, dict[str, str]]]
+) -> dict[str, dict[str, str]]:
+    """Read a file of digests.
+
+    :param part: what takes the wanted part out of its content
+    :raises: DigestsUnusable
+    """
+    path = os.path.join(DIGESTS, name)
     try:
         with open(path, encoding='utf-8') as text:
-            callables = json.load(text)['callables']
-        if not callables.items():
-            raise ValueError('it is empty')
+            return part(json.load(text))
     except OSError as exc:
         reason = exc.strerror or str(exc)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         reason = 'it is damaged: %s' % exc
-    else:
-        return callables
     raise exception.DigestsUnusable(
         'file %s of nova-rescue-ext cannot be used (%s). Install '
         'nova-rescue-ext again' % (path, reason))

@@ -144,6 +144,19 @@ class DigestsTest(testtools.TestCase):
         os.unlink(self.path)
         self.assert_named()
 
+    def test_patches_missing(self):
+        self.path = os.path.join(self.folder, verification.DISTRIBUTORS)
+        os.unlink(self.path)
+        self.assert_named()
+
+    def test_patches_damaged(self):
+        self.path = os.path.join(self.folder, verification.DISTRIBUTORS)
+        series = verification.series_of(verification.nova_release())
+        for text in ('', '{"34"', '[]', 'null', json.dumps({series: 1})):
+            with open(self.path, 'w', encoding='utf-8') as file:
+                file.write(text)
+            self.assert_named()
+
     def test_no_folder(self):
         shutil.rmtree(self.folder)
         self.assert_named()

@@ -12,6 +12,9 @@
 
 
 import ast
+import json
+import os
+import shutil
 import textwrap
 
 import fixtures
@@ -153,6 +156,54 @@ class InstalledNovaTest(testtools.TestCase):
                        } - known
             self.assertEqual((series, set()), (series, missing))
             self.assertEqual((series, set()), (series, known - names))
+
+
+class DistributorsTest(testtools.TestCase):
+    """Patches of distributors that the package was tested on."""
+
+    NAME = 'nova.virt.hardware:check_hw_rescue_props'
+
+    def setUp(self):
+        super().setUp()
+        folder = self.useFixture(fixtures.TempDir()).join('digests')
+        shutil.copytree(verification.DIGESTS, folder)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.activation.verification.DIGESTS', folder))
+        self.path = os.path.join(folder, verification.DISTRIBUTORS)
+        self.addCleanup(verification.forget_sources)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.activation.verification.source_of',
+            lambda name: 'patched'))
+        self.release = verification.nova_release()
+
+    def write(self, series):
+        with open(self.path, 'w', encoding='utf-8') as file:
+            json.dump({series: {self.NAME: {
+                verification.digest('patched'): '1-1 of Debian'}}}, file)
+        verification._read_digests.cache_clear()
+
+    def finding(self):
+        return [finding for finding in verification.verify(self.release)
+                if finding.callable == self.NAME]
+
+    def test_known(self):
+        self.write(verification.series_of(self.release))
+        self.assertEqual([verification.Finding(
+            self.NAME, verification.VERIFIED, 'as in Nova 1-1 of Debian')],
+            self.finding())
+
+    def test_known_for_another_series(self):
+        self.write('28')
+        finding, = self.finding()
+        self.assertEqual(verification.DIFFERS, finding.state)
+
+    def test_only_what_we_override_or_rely_on(self):
+        for series in verification.SERIES:
+            verification._read_digests.cache_clear()
+            with open(self.path, encoding='utf-8') as file:
+                patched = json.load(file).get(series, {})
+            self.assertEqual(
+                set(), set(patched) - set(verification.load_digests(series)))
 
 
 class StatesTest(testtools.TestCase):
