@@ -6,6 +6,7 @@
 # make test-client      the openstack command, of each of CLIENTS
 # make explore  look for what is lost, at every step, for 10 minutes
 # make functional-matrix   a slice of the functional tests on another Nova
+# make distributors     whether the package fits the Nova of Debian or Ubuntu
 # make bench    what the package costs
 # make clean    take away what these made
 #
@@ -57,6 +58,7 @@ installed := $(VENV)/installed-nova-$(NOVA)
 
 .PHONY: help demo bench test test-nightly test-bare test-client test-databases \
 	venv style unit functional functional-matrix nova-suite digests \
+	distributors \
 	docs releasenotes package samples clean
 
 help:
@@ -119,6 +121,10 @@ nova-suite: venv
 # Each place has an environment of its own, with its Nova and its Python.
 functional-matrix: venv
 	python -m tests.matrix --folder $(VENV)-matrix $(MATRIX)$(and_page)
+
+# Needs apt-get. Nothing is installed.
+distributors: venv
+	python -m tests.records.distributors$(and_page)
 
 samples: venv
 	oslo-config-generator --config-file etc/nova-rescue-ext/config-generator.conf
