@@ -7,6 +7,7 @@
 # make explore  look for what is lost, at every step, for 10 minutes
 # make functional-matrix   a slice of the functional tests on another Nova
 # make distributors     whether the package fits the Nova of Debian or Ubuntu
+# make new-nova         take in new releases of the series NOVA
 # make bench    what the package costs
 # make clean    take away what these made
 #
@@ -27,6 +28,8 @@
 #                       whose results are kept
 #   MATRIX=             for "make functional-matrix": what to run, of
 #                       "python -m tests.matrix --help"
+#   UPPER=              for "make new-nova" with a new series: the file of
+#                       OpenStack's upper constraints
 #   RELEASES=           for "make test-bare": by default bookworm and trixie
 #   BARE=               for "make test-bare": by default demo and test
 
@@ -40,6 +43,7 @@ CLIENTS ?=
 SELECT ?= quick
 SLICE ?=
 MATRIX ?=
+UPPER ?=
 RELEASES ?= bookworm trixie
 BARE ?= demo test
 WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
@@ -58,7 +62,7 @@ installed := $(VENV)/installed-nova-$(NOVA)
 
 .PHONY: help demo bench test test-nightly test-bare test-client test-databases \
 	venv style unit functional functional-matrix nova-suite digests \
-	distributors \
+	distributors new-nova \
 	docs releasenotes package samples clean
 
 help:
@@ -126,6 +130,13 @@ functional-matrix: venv
 distributors: venv
 	python -m tests.records.distributors$(and_page)
 
+# Not "venv": the constraints that it is made by are what this writes.
+new-nova:
+	mkdir -p build
+	python tools/new_nova.py --report build/new-nova.html \
+		$(if $(UPPER),--upper-constraints $(UPPER)) $(NOVA)
+	$(MAKE) VENV=$(VENV)-new digests unit functional nova-suite
+
 samples: venv
 	oslo-config-generator --config-file etc/nova-rescue-ext/config-generator.conf
 	oslopolicy-sample-generator --config-file etc/nova-rescue-ext/policy-generator.conf
@@ -145,7 +156,7 @@ package: venv
 	python -m unittest tests.packaging.test_package
 
 clean:
-	rm -rf $(VENV) $(VENV)-client $(VENV)-matrix doc/build releasenotes/build .stestr
+	rm -rf $(VENV) $(VENV)-client $(VENV)-matrix $(VENV)-new doc/build releasenotes/build .stestr
 
 -include lab.mk
 include explorer.mk

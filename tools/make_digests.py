@@ -45,29 +45,32 @@ from nova_rescue_ext.activation import verification  # noqa: E402
 SERIES = verification.SERIES
 
 
-def overridden():
-    """The callables of Nova that setup.cfg says we override."""
+def overrides():
+    """The callables of Nova that setup.cfg says we override.
+
+    :returns: dict, callable -> ours
+    """
     setup = configparser.ConfigParser(delimiters=('=',))
     setup.optionxform = str
     setup.read(os.path.join(ROOT, 'setup.cfg'))
     lines = setup['entry_points']['nova_rescue_ext.overrides'].split('\n')
-    return [line.partition(' = ')[0] for line in lines if line.strip()]
+    return dict(line.split(' = ') for line in lines if line.strip())
 
 
 @functools.cache
-def _listing():
-    return subprocess.run(
-        [sys.executable, '-m', 'pip', 'index', 'versions', 'nova'],
+def releases_of(project):
+    """The final releases of a project in the registry, oldest first."""
+    listing = subprocess.run(
+        [sys.executable, '-m', 'pip', 'index', 'versions', project],
         check=True, capture_output=True, text=True).stdout
+    found = re.search(r'^Available versions: (.*)$', listing, re.M)[1]
+    return sorted(found.split(', '), key=_as_tuple)
 
 
 def releases(series):
     """The final releases of a series that the registry has, oldest first."""
-    listing = _listing()
-    found = re.search(r'^Available versions: (.*)$', listing, re.M)[1]
-    return sorted((release for release in found.split(', ')
-                   if verification.series_of(release) == series),
-                  key=_as_tuple)
+    return [release for release in releases_of('nova')
+            if verification.series_of(release) == series]
 
 
 def _as_tuple(release):
@@ -133,8 +136,8 @@ def digest(source, qualname):
 
 def digests(series, folder):
     """What the file of a series holds."""
-    overrides = overridden()
-    callables = sorted(set(overrides) | set(relied_on.CALLABLES))
+    overridden = overrides()
+    callables = sorted(set(overridden) | set(relied_on.CALLABLES))
     modules = {name.partition(':')[0] for name in callables}
     found = collections.defaultdict(dict)
     tested = releases(series)
@@ -145,9 +148,29 @@ def digests(series, folder):
             hexadecimal = digest(texts.get(module, ''), qualname)
             if hexadecimal:
                 found[name].setdefault(hexadecimal, release)
-            elif name in overrides:
+            elif name in overridden:
                 sys.exit('Nova %s has no %s' % (release, name))
     return {'series': series, 'releases': tested, 'callables': dict(found)}
+
+
+def path_of(series):
+    """The file of a series."""
+    return os.path.join(verification.DIGESTS, 'nova-%s.json' % series)
+
+
+def read(path):
+    """What a file holds, or an empty dict if there is none."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding='utf-8') as text:
+        return json.load(text)
+
+
+def write(series, content):
+    """Write the file of a series."""
+    text = json.dumps(content, indent=1, sort_keys=True)
+    with open(path_of(series), 'w', encoding='utf-8') as output:
+        output.write(text + '\n')
 
 
 def main():
@@ -160,19 +183,13 @@ def main():
     stale = []
     with tempfile.TemporaryDirectory() as temporary:
         for series in arguments.series:
-            text = json.dumps(
-                digests(series, arguments.wheels or temporary),
-                indent=1, sort_keys=True) + '\n'
-            path = os.path.join(verification.DIGESTS,
-                                'nova-%s.json' % series)
-            if os.path.exists(path):
-                with open(path, encoding='utf-8') as current:
-                    if current.read() == text:
-                        continue
+            content = digests(series, arguments.wheels or temporary)
+            path = path_of(series)
+            if read(path) == content:
+                continue
             stale.append(path)
             if not arguments.check:
-                with open(path, 'w', encoding='utf-8') as output:
-                    output.write(text)
+                write(series, content)
     for path in stale:
         print('%s %s' % ('stale:' if arguments.check else 'written:', path))
     return int(arguments.check and bool(stale))
