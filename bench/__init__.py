@@ -12,9 +12,9 @@
 
 """``make bench``: what the package costs who does not use it.
 
-``python -m bench`` runs the three measures, each in processes of its own, and
-writes ``doc/performance.md``. Every measure alternates between without and
-with the package and compares neighbours, so that a busy machine slows both
-down; times are CPU time. Nothing is asserted: goals are shown beside what was
-measured.
+``python -m bench`` runs the measures, each in processes of its own, and writes
+``doc/performance.md``, the history and its plot (``history``). Every measure
+alternates between without and with the package and compares neighbours, so
+that a busy machine slows both down; times are CPU time. Nothing is asserted:
+goals are shown beside what was measured.
 """

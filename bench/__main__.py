@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 
+from bench import history
 from bench import report
 from bench import start
 
@@ -32,12 +33,17 @@ def main():
                         help='the file to write (%(default)s)')
     arguments = parser.parse_args()
     scale = 0.1 if arguments.quick else 1
-    costs = [result for measure in (start.measure, _in_process('bench.calls'),
-                                    _in_process('bench.requests'))
-             for result in _print(measure(scale))]
+    costs = [result for measure in (
+        start.measure, _in_process('bench.restart'),
+        _in_process('bench.calls'), _in_process('bench.requests'))
+        for result in _print(measure(scale))]
     down_times = _print(_in_process('bench.rescue')(scale))
     report.write(arguments.output, costs, down_times)
     print('Written: %s' % arguments.output)
+    if not arguments.quick:
+        history.add(history.PATH, costs + down_times)
+        history.plot(history.PLOT, history.read(history.PATH))
+        print('Written: %s and %s' % (history.PATH, history.PLOT))
 
 
 def _print(results):

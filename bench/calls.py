@@ -70,7 +70,8 @@ class Case:
         return report.Result(
             'A call that is not ours: `%s`' % self.override.qualname,
             '%.2f µs' % without, '%.2f µs' % with_package,
-            '%+.2f µs' % cost, '< %.0f µs' % GOAL, cost < GOAL, rounds)
+            '%+.2f µs' % cost, '< %.0f µs' % GOAL, cost < GOAL, rounds,
+            (without, with_package, cost / GOAL))
 
     def _pair(self, module, number):
         if number % 2:

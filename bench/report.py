@@ -22,11 +22,12 @@ import typing
 PATH = os.path.join('doc', 'performance.md')
 
 _HEAD = """\
-# What nova-rescue-ext costs who does not use it
+# What nova-rescue-ext costs
 
 Written by `make bench`: medians of %(rounds)s alternating pairs each, CPU
 time. Nova %(nova)s, Python %(python)s, wrapt %(wrapt)s, %(cpus)d CPUs
-(%(machine)s).
+(%(machine)s). The last line is a rescue that opts in, against one that does
+not; all others are what the package costs who does not use it.
 
 """
 _TABLE = """\
@@ -46,7 +47,11 @@ top of both. The ratio in the last line is that of what the bigger image adds.
 
 
 class Result(typing.NamedTuple):
-    """One line of the table."""
+    """One line of the table.
+
+    :ivar numbers: what the history keeps: the medians without and with the
+        package, and the cost as a share of what the goal allows
+    """
 
     measure: str
     without: str
@@ -55,6 +60,7 @@ class Result(typing.NamedTuple):
     goal: str
     met: bool
     rounds: int
+    numbers: tuple[float, float, float] | tuple[()] = ()
 
 
 def median_difference(pairs):
@@ -86,7 +92,7 @@ def write(path, costs, down_times):
     """Write the tables.
 
     :param path: of the Markdown file
-    :param costs: a list of Result, what the package costs who does not use it
+    :param costs: a list of Result, what the package costs
     :param down_times: a list of Result, how long a rescue takes a server down
     """
     rounds = sorted({result.rounds for result in costs})

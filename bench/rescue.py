@@ -122,10 +122,12 @@ def _pair(number):
 
 def _result(label, pairs):
     without, with_package = report.medians(pairs)
+    ratio = report.median_ratio(pairs)
     return report.Result(
         'Down time, image of %s' % label, '%.2f s' % without,
-        '%.2f s' % with_package, 'ratio %.3f' % report.median_ratio(pairs),
-        '< 1', with_package < without, len(pairs))
+        '%.2f s' % with_package, 'ratio %.3f' % ratio,
+        '< 1', with_package < without, len(pairs),
+        (without, with_package, ratio))
 
 
 def _growth(pairs):
@@ -138,7 +140,7 @@ def _growth(pairs):
     return report.Result(
         'What %s instead of %s adds' % (big, small), '%+.2f s' % without,
         '%+.2f s' % with_package, 'ratio %.3f' % share, '< %.2f' % GOAL,
-        share < GOAL, len(pairs))
+        share < GOAL, len(pairs), (without, with_package, share / GOAL))
 
 
 def main():

@@ -73,7 +73,7 @@ def measure(scale):
     return [report.Result(
         'Start of nova-compute: imports and configuration',
         '%.2f s' % without, '%.2f s' % with_package, '%+.1f %%' % cost,
-        '< 5 %', cost < 5, len(pairs))]
+        '< 5 %', cost < 5, len(pairs), (without, with_package, cost / 5))]
 
 
 def _write(folder, name, text):
