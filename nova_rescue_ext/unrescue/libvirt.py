@@ -78,8 +78,7 @@ def clean_after_hard_reboot(original: nova_types.Original,
             or instance.vm_state == vm_states.RESCUED):
         return
     recorded = instance_metadata.has_record(instance)
-    if recorded:
-        instance_metadata.forget_rescue(instance)
+    instance_metadata.forget_rescue(instance)
     if recorded or rescue_files.are_left(instance):
         rescue_files.remove_all(self, instance)
 
