@@ -323,7 +323,8 @@ class RefusalTest(testtools.TestCase):
             "def release():\n"
             "    raise exception.SourceNotFound('Nova is not installed')\n"
             "verification.nova_release = release\n")
-        self._assert_refused(change, 'Nova is not installed')
+        self._assert_refused(change, 'Nova unknown runs as stock',
+                             'Nova is not installed')
 
     def test_defect_of_ours(self):
         """With a traceback, and contained."""
