@@ -8,6 +8,7 @@
 # make functional-matrix   a slice of the functional tests on another Nova
 # make distributors     whether the package fits the Nova of Debian or Ubuntu
 # make new-nova         take in new releases of the series NOVA
+# make mutants  whether the tests would notice a fault, for 20 faults
 # make bench    what the package costs
 # make clean    take away what these made
 #
@@ -159,4 +160,4 @@ clean:
 	rm -rf $(VENV) $(VENV)-client $(VENV)-matrix $(VENV)-new doc/build releasenotes/build .stestr
 
 -include lab.mk
-include explorer.mk
+include explorer.mk mutants.mk
