@@ -14,6 +14,7 @@
 #   EXT=1            0: without the package
 #   NET=none         ovs: servers have ports, on Open vSwitch
 #   LAB=<folder>     where the lab lives
+#   OLDER=           33: install this series of Nova, too, for a hypervisor
 #   TESTS=           stories for "make lab-test", as unittest names them
 #   STAGE=           for "make lab-faults": rescue, unrescue, migration, rebuild
 #   TEMPEST=         for "make lab-tempest": a regular expression
@@ -30,8 +31,9 @@ lab_boot = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m tests.lab.cloud
 lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
 lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
 
-lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image bfv versions \
-	cli migration migration_in_doubt uefi rebuild upgrade leftovers)
+lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image rescue_races bfv \
+	versions cli migration migration_in_doubt uefi rebuild upgrade \
+	half_upgraded leftovers)
 lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
 		test_from_volume test_with_all_disks) \
@@ -64,7 +66,8 @@ lab:
 	$(MAKE) lab-down && exit $$result
 
 lab-all:
-	@result=0; for profile in qcow2 raw shared rbd; do \
+	@result=0; $(MAKE) lab-install OLDER=33 || result=1; \
+	for profile in qcow2 raw shared rbd; do \
 		$(MAKE) lab-up PROFILE=$$profile && \
 		$(MAKE) lab-test-all PROFILE=$$profile || result=1; \
 		test $$profile != qcow2 || $(MAKE) lab-faults || result=1; \
@@ -72,7 +75,7 @@ lab-all:
 	done; $(MAKE) lab-tempest || result=1; exit $$result
 
 lab-install:
-	@$(lab_boot) install
+	@$(lab_boot) install $(OLDER)
 
 lab-up: lab-install
 	@$(lab_cloud) up

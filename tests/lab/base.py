@@ -16,6 +16,7 @@ A story is told through the public APIs: somebody (alice, who is no
 administrator) boots a server, rescues it, and looks at its console.
 """
 
+import contextlib
 import functools
 import os
 import time
@@ -34,6 +35,9 @@ STOCK = 'compute 2.95'
 RESCUE = 'compute 2.95, compute-rescue 1.1'
 MIGRATE = 'compute 2.95, compute-rescue 1.3'
 REBUILD = 'compute 2.95, compute-rescue 1.2'
+
+# As the destination of a live migration: whichever the scheduler chooses.
+ANY_HOST = 'any host'
 
 # Emulated processors, two cores, and perhaps others at work on them.
 PATIENCE = int(os.environ.get('LAB_PATIENCE', '300'))
@@ -214,12 +218,12 @@ class Server:
     def rescue(self, image=None, version=STOCK, password=None,
                role='rescue'):
         """Rescue and wait; return what the rescue guest reports."""
-        before = self._last_boot()
+        before = self.last_boot()
         self.ask_rescue(image, version, password)
         self.wait_for('RESCUE')
         return self.wait_for_guest(role, after=before)
 
-    def _last_boot(self):
+    def last_boot(self):
         """Which boot the console tells of, if the server is not off."""
         try:
             return self.report().boot_id
@@ -235,7 +239,7 @@ class Server:
         return self.action('rescue', arguments or None, version)
 
     def unrescue(self, version=STOCK):
-        before = self._last_boot()
+        before = self.last_boot()
         self.action('unrescue', None, version)
         self.wait_for('ACTIVE')
         return self.wait_for_guest('base', after=before)
@@ -263,9 +267,14 @@ class Server:
         return self.story.get(f'/os-migrations?instance_uuid={self.id}',
                               STOCK, who=self.story.admin)['migrations']
 
-    def ask_live_migrate(self, version=STOCK, host=None, block='auto'):
+    def note_migrations(self):
+        """Those that are waited for are asked for after this."""
         self._earlier = {each['id'] for each in self._migrations()}
-        self.action('os-migrateLive', {'host': host or self.other_host,
+
+    def ask_live_migrate(self, version=STOCK, host=None, block='auto'):
+        self.note_migrations()
+        host = None if host == ANY_HOST else host or self.other_host
+        self.action('os-migrateLive', {'host': host,
                                        'block_migration': block},
                     version, who=self.story.admin)
 
@@ -406,11 +415,23 @@ class LabTest(unittest.TestCase):
 
     # -- what a story begins with
 
-    def switch_hosts(self, status):
-        """Let no server, or servers again, come to any host."""
+    def switch_hosts(self, status, host=None):
+        """Let no server, or servers again, come to a host, or to any."""
         for service in self.admin.compute.services(binary='nova-compute'):
+            if host not in (None, service.host):
+                continue
             self.ask('PUT', f'/os-services/{service.id}', STOCK, self.admin,
                      json={'status': status})
+
+    @contextlib.contextmanager
+    def only_on(self, host):
+        """Servers that are made meanwhile come to this host."""
+        other = next(h for h in settings.HYPERVISORS if h != host)
+        self.switch_hosts('disabled', other)
+        try:
+            yield
+        finally:
+            self.switch_hosts('enabled', other)
 
     def image(self, name):
         return self._images.get(name, name)

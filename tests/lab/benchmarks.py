@@ -90,36 +90,13 @@ class Benchmarks(base.LabTest):
         return self._boot_on('hv2'), self._boot_on('hv1')
 
     def _boot_on(self, host):
-        other = next(h for h in settings.HYPERVISORS if h != host)
-        self._switch(other, 'disabled')
-        try:
+        with self.only_on(host):
             return self.boot()[0]
-        finally:
-            self._switch(other, 'enabled')
-
-    def _switch(self, host, status):
-        self.ask('PUT', f'/os-services/{self._service(host).id}', base.STOCK,
-                 self.admin, json={'status': status})
-
-    def _service(self, host):
-        (service,) = self.admin.compute.services(host=host,
-                                                 binary='nova-compute')
-        return service
 
     def _make_stock(self, host):
         """Switch the package off on one host until the benchmark ends."""
-        conf = nova.compute_conf(host)
-        text = conf.read_text()
-        conf.write_text(text.replace('config_source = rescue_ext\n', ''))
-        # The other way round: the configuration first, then the restart.
-        self.addCleanup(self._restart_compute, host)
-        self.addCleanup(conf.write_text, text)
-        self._restart_compute(host)
-
-    @staticmethod
-    def _restart_compute(host):
-        process.restart(f'nova-compute-{host}')
-        nova.wait_for_reports('nova-compute')
+        self.addCleanup(nova.switch_host, host)
+        nova.switch_host(host, ext=False)
 
     def test_down_time_of_rescue(self):
         """The image is one that the host does not have yet."""

@@ -136,7 +136,7 @@ def _inside(*argv):
 
 
 COMMANDS = {
-    'install': lambda args: install.main(), 'up': up, 'down': down,
+    'install': lambda args: install.main(args.argv), 'up': up, 'down': down,
     'status': status, 'run': run, 'errors': errors, 'clean': clean,
     'tempest': tempest_command,
     # These run inside the lab.

@@ -65,9 +65,9 @@ def authtoken(user):
     }
 
 
-def privsep(conf):
+def privsep(conf, venv=settings.VENV):
     return {'helper_command':
-            f'{settings.VENV}/bin/privsep-helper --config-file {conf}'}
+            f'{venv}/bin/privsep-helper --config-file {conf}'}
 
 
 def paste(service, name, target):

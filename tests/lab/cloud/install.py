@@ -14,6 +14,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -25,16 +26,37 @@ _HERE = settings.CHECKOUT / 'tests/lab'
 _PYTHON = '/usr/bin/python3'
 _PACKAGES = _HERE / 'packages.txt'
 _REQUIREMENTS = _HERE / 'requirements.txt'
+_HYPERVISOR = _HERE / 'requirements-hypervisor.txt'
 _CONSTRAINTS = _HERE / 'constraints.txt'
 
 
-def install():
-    """Install what is missing; quick where nothing is."""
+def install(older=()):
+    """Install what is missing; quick where nothing is.
+
+    :param older: the series of Nova that hypervisors are to have as well,
+        as "33"
+    """
     missing = _missing_packages()
     if missing:
         _install_packages(missing)
     make_venv(settings.VENV, _REQUIREMENTS)
     _link_ceph(settings.VENV)
+    for series in older:
+        venv = settings.older_venv(series)
+        make_venv(venv, _HYPERVISOR, _constraints_of(series))
+        _link_ceph(venv)
+
+
+def _constraints_of(series):
+    """The numbers of a series, and the lab's for all that has none there."""
+    numbers = {}
+    for path in (_CONSTRAINTS,
+                 settings.CHECKOUT / f'constraints/nova-{series}.txt'):
+        for line in path.read_text().splitlines():
+            name = re.match(r'[\w.-]+', line)
+            if name:
+                numbers[re.sub(r'[-_.]+', '-', name[0].lower())] = line
+    return '\n'.join(numbers.values()) + '\n'
 
 
 def _call(*argv, **kwargs):
@@ -76,18 +98,27 @@ def _install_packages(names):
             policy.unlink()
 
 
-def make_venv(venv, requirements):
-    """A virtual environment with exactly the committed versions."""
+def make_venv(venv, requirements, constraints=None):
+    """A virtual environment with exactly the committed versions.
+
+    :param venv: its path
+    :param requirements: the path of the file that names what is in it
+    :param constraints: the versions, as text; the lab's if None
+    """
+    if constraints is None:
+        constraints = _CONSTRAINTS.read_text()
     stamp = venv / 'installed'
-    recipe = requirements.read_text() + _CONSTRAINTS.read_text()
+    recipe = requirements.read_text() + constraints
     if stamp.exists() and stamp.read_text() == recipe:
         return
     if not (venv / 'bin/pip').exists():
         _call(_PYTHON, '-m', 'venv', venv)
     pip = venv / 'bin/pip'
-    _call(pip, 'install', '-q', '-c', _CONSTRAINTS, '-U', 'pip', 'wheel',
+    numbers = venv / 'constraints.txt'
+    numbers.write_text(constraints)
+    _call(pip, 'install', '-q', '-c', numbers, '-U', 'pip', 'wheel',
           'setuptools')
-    _call(pip, 'install', '-q', '-c', _CONSTRAINTS, '-r', requirements)
+    _call(pip, 'install', '-q', '-c', numbers, '-r', requirements)
     stamp.write_text(recipe)
 
 
@@ -105,25 +136,48 @@ def _link_ceph(venv):
 
 
 def install_package():
-    """Install the checkout as a deployer would: pip, into Nova's venv."""
+    """Install the checkout as a deployer would: pip, into Nova's venv.
+
+    Its wheel stays for install_wheel().
+    """
     copy = settings.ROOT / 'package'
+    shutil.rmtree(settings.WHEELS, ignore_errors=True)
     shutil.rmtree(copy, ignore_errors=True)
     # Building in the checkout would leave its files there.
     shutil.copytree(settings.CHECKOUT, copy, symlinks=True,
                     ignore=shutil.ignore_patterns(
                         '.tox', '.stestr', '.venv', 'build', '*.egg-info',
                         '__pycache__'))
-    pip = [settings.VENV / 'bin/pip', 'install', '-q']
+    pip = settings.VENV / 'bin/pip'
     try:
-        _call(*pip, '-c', _CONSTRAINTS, copy)
-        # pip keeps a package whose version is the same.
-        _call(*pip, '--no-deps', '--force-reinstall', copy)
+        _call(pip, 'wheel', '-q', '--no-deps', '-w', settings.WHEELS, copy)
     finally:
         shutil.rmtree(copy)
+    _call(pip, 'install', '-q', '-c', _CONSTRAINTS, _wheel())
+    install_wheel(settings.VENV)
 
 
-def main():
+def install_wheel(venv):
+    """Put the package, as the lab has it, into an environment; needs no net.
+
+    :param venv: the path of the environment, which has Nova
+    """
+    # pip keeps a package whose version is the same.
+    process.run(venv / 'bin/pip', 'install', '-q', '--no-index', '--no-deps',
+                '--force-reinstall', _wheel())
+
+
+def _wheel():
+    (wheel,) = settings.WHEELS.glob('*.whl')
+    return wheel
+
+
+def main(older=()):
+    """Install, and say in one line what stands in the way.
+
+    :param older: as for install()
+    """
     try:
-        install()
+        install(older)
     except (process.LabError, subprocess.CalledProcessError) as exc:
         sys.exit(str(exc))

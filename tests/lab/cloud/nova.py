@@ -22,6 +22,7 @@ import datetime
 
 from tests.lab.cloud import ceph
 from tests.lab.cloud import config
+from tests.lab.cloud import mariadb
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
 
@@ -71,18 +72,57 @@ def _write_api_confs():
         })
 
 
-def up_compute(host):
-    config.write(compute_conf(host), _compute_sections(host))
+def up_compute(host, ext=None, venv=settings.VENV):
+    """Start nova-compute.
+
+    :param host: the hypervisor
+    :param ext: whether with the package; None: if the lab has it
+    :param venv: the environment that Nova is in
+    """
+    config.write(compute_conf(host), _compute_sections(host, ext, venv))
     process.start(f'nova-compute-{host}', [
-        *_compute_program(), '--config-file', compute_conf(host)], host=host)
+        *_compute_program(venv), '--config-file', compute_conf(host)],
+        host=host)
 
 
-def _compute_program():
+def switch_host(host, ext=None, venv=settings.VENV):
+    """Start nova-compute of one host anew, on another Nova perhaps.
+
+    Parameters are those of up_compute(); without them the host is again as
+    the lab made it.
+    """
+    process.stop(f'nova-compute-{host}')
+    _note_version(host, venv)
+    up_compute(host, ext, venv)
+    wait_for_reports('nova-compute')
+
+
+def _note_version(host, venv):
+    """Let the controllers take a host for one that has this Nova all along.
+
+    No service starts that is older than all others of its kind were, and the
+    controllers remember that. They need no [upgrade_levels]: Nova 33 and 34
+    have the same versions of RPC.
+    """
+    row = f"WHERE host = '{host}'"
+    version = process.run(
+        venv / 'bin/python', '-c', 'from nova.objects import service\n'
+        'print(service.SERVICE_VERSION)').split()[-1]
+    if mariadb.sql(f'SELECT version FROM nova_cell1.services {row}'
+                   ).strip() == version:
+        return
+    mariadb.sql(f'UPDATE nova_cell1.services SET version = {version} {row}')
+    _restart('nova-api', 'nova-conductor', 'nova-conductor-cell1',
+             'nova-scheduler')
+    process.wait_port('nova-api')
+
+
+def _compute_program(venv):
     """Nova's, unless libvirt is the one that refuses Nova's UEFI guests."""
     version = process.run('libvirtd', '--version').split()[-1]
     if version.startswith('9.0.'):
-        return [settings.VENV / 'bin/python', _LIBVIRT_90]
-    return [settings.VENV / 'bin/nova-compute']
+        return [venv / 'bin/python', _LIBVIRT_90]
+    return [venv / 'bin/nova-compute']
 
 
 def switch_package(on, hosts_only=False):
@@ -92,12 +132,15 @@ def switch_package(on, hosts_only=False):
         _write_api_confs()
     for host in settings.HYPERVISORS:
         config.write(compute_conf(host), _compute_sections(host))
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        list(pool.map(process.restart, [
-            name for name in process.names() if name.startswith(
-                'nova-compute-' if hosts_only else 'nova-')]))
+    _restart(*(name for name in process.names() if name.startswith(
+        'nova-compute-' if hosts_only else 'nova-')))
     process.wait_port('nova-api')
     wait_for_reports('nova-compute' if hosts_only else None)
+
+
+def _restart(*names):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(process.restart, names))
 
 
 def wait_for_reports(binary=None):
@@ -161,8 +204,10 @@ def _sync_databases():
                    '--transport-url', config.rabbit(cell))
 
 
-def _common(conf, address, host, cell=''):
+def _common(conf, address, host, cell='', ext=None, venv=settings.VENV):
     """What all of Nova's services share; cell '' is the API level."""
+    if ext is None:
+        ext = settings.Shape.current().ext
     state = settings.DATA / host / 'nova'
     state.mkdir(parents=True, exist_ok=True)
     default = {
@@ -170,7 +215,7 @@ def _common(conf, address, host, cell=''):
         'my_ip': address,
         'transport_url': config.rabbit(cell),
         'state_path': state,
-        'rootwrap_config': settings.VENV / 'etc/nova/rootwrap.conf',
+        'rootwrap_config': venv / 'etc/nova/rootwrap.conf',
         # A stopping service should not make "restart" in a test slow.
         'graceful_shutdown_timeout': 3,
         # How long nova-conductor may be at work on a migration before
@@ -198,17 +243,17 @@ def _common(conf, address, host, cell=''):
             'send_service_user_token': 'true',
         },
     }
-    if settings.Shape.current().ext:
+    if ext:
         default['config_source'] = 'rescue_ext'
         sections['rescue_ext'] = {'driver': 'nova_rescue_ext'}
     return sections
 
 
-def _compute_sections(host):
+def _compute_sections(host, ext=None, venv=settings.VENV):
     conf = compute_conf(host)
     address = settings.HYPERVISORS[host]
     shape = settings.Shape.current()
-    sections = _common(conf, address, host, 'cell1')
+    sections = _common(conf, address, host, 'cell1', ext, venv)
     sections['DEFAULT'].update({
         'host': host,
         'compute_driver': 'libvirt.LibvirtDriver',
@@ -242,5 +287,5 @@ def _compute_sections(host):
         'ovsdb_connection': 'unix:/run/openvswitch/db.sock'}
     for helper in ('nova_sys_admin', 'privsep_osbrick',
                    'vif_plug_ovs_privileged'):
-        sections[helper] = config.privsep(conf)
+        sections[helper] = config.privsep(conf, venv)
     return sections

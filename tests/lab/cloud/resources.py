@@ -27,6 +27,8 @@ FLAVORS = {
 }
 # Somebody who is not the administrator.
 USER = PROJECT = 'alice'
+# Somebody who may migrate what is in alice's project, and no more than that.
+MANAGER = 'bob'
 
 
 def create(cloud):
@@ -35,18 +37,18 @@ def create(cloud):
             cloud.compute.create_flavor(
                 name=name, ram=ram, disk=disk, ephemeral=ephemeral,
                 swap=swap, vcpus=1)
-    _create_user(cloud.identity)
+    _create_users(cloud.identity)
     cinder.create_type(cloud)
     if settings.Shape.current().net == 'ovs':
         neutron.create_network(cloud)
 
 
-def _create_user(identity):
-    if identity.find_user(USER):
-        return
-    project = identity.create_project(name=PROJECT, domain_id='default')
-    user = identity.create_user(
-        name=USER, password=settings.PASSWORD, domain_id='default',
-        default_project_id=project.id)
-    identity.assign_project_role_to_user(
-        project, user, identity.find_role('member'))
+def _create_users(identity):
+    project = (identity.find_project(PROJECT) or
+               identity.create_project(name=PROJECT, domain_id='default'))
+    for name, role in ((USER, 'member'), (MANAGER, 'manager')):
+        user = identity.find_user(name) or identity.create_user(
+            name=name, password=settings.PASSWORD, domain_id='default',
+            default_project_id=project.id)
+        identity.assign_project_role_to_user(
+            project, user, identity.find_role(role))

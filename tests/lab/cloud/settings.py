@@ -48,6 +48,14 @@ def url(service, path=''):
     return f'http://{CONTROLLER}:{PORTS[service]}{path}'
 
 
+def older_venv(series):
+    """Where a hypervisor's Nova of an older series is, once installed.
+
+    :param series: as "33"
+    """
+    return ROOT / f'venv-nova-{series}'
+
+
 def _default_root():
     cache = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     return pathlib.Path(cache).expanduser() / 'nova-rescue-ext-lab'
@@ -56,6 +64,7 @@ def _default_root():
 ROOT = pathlib.Path(os.environ.get('LAB') or _default_root()).resolve()
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 VENV = ROOT / 'venv'
+WHEELS = ROOT / 'wheels'       # the package, built by "up"
 IMAGES = ROOT / 'images'       # built once, kept
 DATA = ROOT / 'data'           # thrown away by "down"
 ETC = DATA / 'etc'
