@@ -7,6 +7,7 @@
 # make lab-test     the core stories in the lab that is up
 # make lab-tempest  Tempest with and without the package, and the difference
 # make lab-faults   all faults, and the page with their outcomes
+# make lab-soak     random operations and faults, and what must stay true
 # make lab-bench     what rescue and migration cost here, with a plot
 # make lab-clean    take away all that these made
 #
@@ -16,6 +17,9 @@
 #   LAB=<folder>     where the lab lives
 #   OLDER=           33: install this series of Nova, too, for a hypervisor
 #   TESTS=           stories for "make lab-test", as unittest names them
+#   MINUTES=60       how long "make lab-soak" goes on
+#   SEED=            what "make lab-soak" chooses: that of the day if empty
+#   ROUND=           one round of "make lab-soak" only
 #   STAGE=           for "make lab-faults": rescue, unrescue, migration, rebuild
 #   TEMPEST=         for "make lab-tempest": a regular expression
 
@@ -58,7 +62,8 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
 
 .PHONY: lab lab-all lab-install lab-up lab-down lab-status lab-test \
-	lab-test-all lab-faults lab-tempest lab-bench lab-clean lab-shell
+	lab-test-all lab-faults lab-soak lab-tempest lab-bench lab-clean \
+	lab-shell
 
 # Down also after a failure, and the failure told all the same.
 lab:
@@ -98,6 +103,11 @@ lab-test-all:
 lab-faults:
 	@LAB_FAULTS_TABLE=1 $(lab_unittest) tests.lab.test_faults \
 		$(if $(STAGE),-k Faults.test_$(STAGE)_)
+
+lab-soak:
+	@$(lab_cloud) run $(LAB)/venv/bin/python -m tests.lab.soak \
+		--minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ROUND),--round $(ROUND))
 
 lab-bench:
 	@$(lab_unittest) $(or $(TESTS),tests.lab.benchmarks)

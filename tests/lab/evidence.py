@@ -51,6 +51,12 @@ def disk_sums(server):
     return sums
 
 
+def volume_sum(volume):
+    """The sha256 of all bytes of a volume, which must be at rest, too."""
+    return _flat_sum(lambda flat: _rbd('export', '--no-progress',
+                                       f'volumes/volume-{volume}', flat))
+
+
 def rescue_leftovers(server):
     """Files of a rescue; there must be none once it is over."""
     return sorted(path.name for path in server.folder.glob('*')

@@ -19,185 +19,16 @@ table (doc/source/contributor/lab-faults.rst) when LAB_FAULTS_TABLE=1.
 
 import itertools
 import os
-import pathlib
-import signal
 import time
 
 from tests.lab import base
-from tests.lab.cloud import hypervisor
-from tests.lab.cloud import namespace
 from tests.lab.cloud import nova
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
 from tests.lab import fault_table
+from tests.lab import faults
 
 _TABLE = settings.CHECKOUT / 'doc/source/contributor/lab-faults.rst'
-
-
-class _Fault:
-    """What fails; a fault lasts five seconds."""
-
-    seconds = 5
-
-    def prepare(self):
-        """Called before the server is made."""
-
-    def aim(self, server):
-        """Called before what the fault is to break begins."""
-
-    def begin(self):
-        raise NotImplementedError
-
-    def end(self):
-        pass
-
-    def clean_up(self):
-        """Called once the server is gone."""
-
-
-def _side(server, destination):
-    return server.other_host if destination else server.host
-
-
-class _Kill(_Fault):
-    """kill -9 of a service; it is started again five seconds later."""
-
-    def __init__(self, name, on_host=False, destination=False):
-        self.name = self.service = name
-        self.on_host = on_host
-        self.destination = destination
-
-    def aim(self, server):
-        if self.on_host:
-            host = _side(server, self.destination)
-            self.service = f'{self.name}-{host}'
-
-    def begin(self):
-        process.kill(self.service)
-
-    def end(self):
-        process.restart(self.service)
-        if self.name in settings.PORTS:
-            process.wait_port(self.name)
-
-
-class _KillQemu(_Fault):
-    """kill -9 of the server's own QEMU, which nobody starts again."""
-
-    # nova-compute takes a guest that ended for stopped after 15.
-    seconds = 20
-
-    def __init__(self, destination=False):
-        self.destination = destination
-
-    def aim(self, server):
-        self.name = f'guest={server.domain},'.encode()
-        self.machine = namespace.pid(_side(server, self.destination))
-
-    def begin(self):
-        for pid in process.descendants(self.machine):
-            try:
-                if self.name in pathlib.Path(
-                        f'/proc/{pid}/cmdline').read_bytes():
-                    os.kill(pid, signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-
-
-class _Freeze(_Fault):
-    """A service that is there and does not answer."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def begin(self):
-        process.kill(self.name, signal.SIGSTOP)
-
-    def end(self):
-        process.kill(self.name, signal.SIGCONT)
-
-
-class _Unplug(_Fault):
-    """A host's only network cable is pulled."""
-
-    def __init__(self, destination=False):
-        self.destination = destination
-
-    def aim(self, server):
-        self.cable = hypervisor.cable(_side(server, self.destination))
-
-    def begin(self):
-        hypervisor.ip('link', 'set', self.cable, 'down')
-
-    def end(self):
-        hypervisor.ip('link', 'set', self.cable, 'up')
-
-
-class _FillDisk(_Fault):
-    """No byte more fits where the hosts keep local disks.
-
-    Each has a file system in memory there while the story lasts, which is
-    made as small as what it holds: the machine's own disk is never full.
-    """
-
-    # Until what needs the disk has failed.
-    seconds = 30
-
-    def prepare(self):
-        for host in settings.HYPERVISORS:
-            process.run('mount', '-t', 'tmpfs', '-o', 'size=8g', 'tmpfs',
-                        nova.INSTANCES, host=host)
-
-    def begin(self):
-        for host in settings.HYPERVISORS:
-            process.wait_for(lambda: self._shrink(host),
-                             f'the end of writing on {host}', 10)
-
-    def end(self):
-        for host in settings.HYPERVISORS:
-            self._resize(host, '8g')
-
-    def clean_up(self):
-        for host in settings.HYPERVISORS:
-            process.run('umount', '--lazy', nova.INSTANCES, host=host)
-
-    def _shrink(self, host):
-        """... unless something was written meanwhile."""
-        used = process.run('df', '--output=used', nova.INSTANCES,
-                           host=host).split()[-1]
-        try:
-            # A size of zero would be no limit.
-            self._resize(host, f'{int(used) + 4}k')
-        except process.LabError:
-            return False
-        return True
-
-    @staticmethod
-    def _resize(host, size):
-        process.run('mount', '-o', f'remount,size={size}', nova.INSTANCES,
-                    host=host)
-
-
-FAULTS = {
-    'nova_compute': _Kill('nova-compute', on_host=True),
-    'nova_compute_destination': _Kill('nova-compute', on_host=True,
-                                      destination=True),
-    'libvirtd': _Kill('libvirtd', on_host=True),
-    'libvirtd_destination': _Kill('libvirtd', on_host=True,
-                                  destination=True),
-    'qemu': _KillQemu(),
-    'qemu_destination': _KillQemu(destination=True),
-    'conductor': _Kill('nova-conductor-cell1'),
-    'super_conductor': _Kill('nova-conductor'),
-    'nova_api': _Kill('nova-api'),
-    'mariadb': _Kill('mariadb'),
-    'rabbit': _Kill('rabbit'),
-    'glance': _Kill('glance'),
-    'ceph': _Freeze('ceph-osd'),
-    'network': _Unplug(),
-    'network_destination': _Unplug(destination=True),
-    'full_disk': _FillDisk(),
-}
 _ONE_HOST = ('nova_compute', 'libvirtd', 'qemu', 'conductor',
              'super_conductor', 'nova_api', 'mariadb', 'rabbit', 'glance',
              'ceph', 'network', 'full_disk')
@@ -236,7 +67,7 @@ class Faults(base.LabTest):
         process.wait_for(are_up, 'all services of Nova', 300, 2)
 
     def _tell(self, stage, fault_name, moment):
-        fault = FAULTS[fault_name]
+        fault = faults.ALL[fault_name]
         self._prepare(fault)
         server, before, ask = getattr(self, f'_before_{stage}')(fault_name)
         outcome = ['lost', '-', 'no']
@@ -372,8 +203,8 @@ def _add(stage, fault, moment):
     setattr(Faults, f'test_{stage}_{fault}_{moment}', test)
 
 
-for _stage, _faults in STAGES.items():
-    for _fault, _moment in itertools.product(_faults, MOMENTS):
+for _stage, _names in STAGES.items():
+    for _fault, _moment in itertools.product(_names, MOMENTS):
         _add(_stage, _fault, _moment)
 
 

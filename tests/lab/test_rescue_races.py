@@ -16,13 +16,12 @@
 import contextlib
 import fcntl
 import hashlib
-import pathlib
 import signal
 
 from tests.lab import base
 from tests.lab.cloud import glance
+from tests.lab.cloud import hypervisor
 from tests.lab.cloud import logs
-from tests.lab.cloud import namespace
 from tests.lab.cloud import process
 from tests.lab import evidence
 
@@ -174,16 +173,5 @@ def _rescue_guest(server):
 
     libvirt would be asked too late.
     """
-    name = f'guest={server.domain},'
-    machine = namespace.pid(server.host)
-
-    def runs():
-        for pid in process.descendants(machine):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                line = pathlib.Path(f'/proc/{pid}/cmdline').read_text(
-                    errors='replace')
-                if name in line and 'disk.rescue' in line:
-                    return True
-        return False
-
-    return runs
+    return lambda: any(guest.in_rescue
+                       for guest in hypervisor.guests(server.id))

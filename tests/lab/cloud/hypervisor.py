@@ -12,8 +12,10 @@
 
 """The hypervisors: namespaces, network, libvirtd, and what it may open."""
 
+import collections
 import contextlib
 import json
+import pathlib
 import re
 import shutil
 import uuid
@@ -135,6 +137,27 @@ def give_ceph_key(host):
         '</secret>')
     virsh(host, 'secret-define', xml)
     virsh(host, 'secret-set-value', ceph.SECRET, '--base64', ceph.key())
+
+
+Guest = collections.namedtuple('Guest', 'host pid in_rescue')
+
+
+def guests(server_id):
+    """The QEMU processes of a server on all hosts, whatever libvirt says.
+
+    :param server_id: the UUID of the server
+    """
+    return [guest for host in settings.HYPERVISORS
+            for guest in _guests_on(host, server_id)]
+
+
+def _guests_on(host, server_id):
+    for pid in process.descendants(namespace.pid(host)):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            line = pathlib.Path(f'/proc/{pid}/cmdline').read_text(
+                errors='replace')
+            if f'-uuid\0{server_id}\0' in line:
+                yield Guest(host, pid, 'disk.rescue' in line)
 
 
 def _prepare_folders(host):
