@@ -101,12 +101,12 @@ def find_python(version, home=None):
     :param home: in which pyenv keeps its versions
     :raises: Missing
     """
-    found = shutil.which('python' + version)
-    if found:
-        return found
     home = home or pathlib.Path.home() / '.pyenv'
-    paths = sorted(home.glob('versions/%s.*/bin/python%s' % (
-        version, version)))
-    if not paths:
-        raise Missing('there is no Python %s' % version)
-    return str(paths[-1])
+    paths = [shutil.which('python' + version)] + sorted(
+        map(str, home.glob('versions/%s.*/bin/python%s' % (version, version))))
+    for path in filter(None, paths):
+        # pyenv has a command of that name also if the version is not chosen.
+        if subprocess.run([path, '-c', ''], capture_output=True
+                          ).returncode == 0:
+            return path
+    raise Missing('there is no Python %s' % version)

@@ -46,15 +46,27 @@ class PlacesTestCase(testtools.TestCase):
         for place in places.places():
             self.assertTrue(place.release.startswith(place.series + '.'))
 
-    def test_python_of_pyenv(self):
+    def test_find_python(self):
         home = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        for version in ('3.99.1', '3.9.9'):
-            folder = home / 'versions' / version / 'bin'
-            folder.mkdir(parents=True)
-            (folder / ('python' + version.rpartition('.')[0])).touch()
+        self.make(home / 'versions/3.99.1/bin/python3.99', 'exit 0')
+        self.make(home / 'versions/3.9.9/bin/python3.9', 'exit 0')
         self.assertEqual(str(home / 'versions/3.99.1/bin/python3.99'),
                          places.find_python('3.99', home))
         self.assertRaises(places.Missing, places.find_python, '3.98', home)
+        self.useFixture(fixtures.EnvironmentVariable('PATH', str(home)))
+        # As pyenv's own, for a version that is not chosen.
+        self.make(home / 'python3.99', 'exit 127')
+        self.assertEqual(str(home / 'versions/3.99.1/bin/python3.99'),
+                         places.find_python('3.99', home))
+        self.make(home / 'python3.99', 'exit 0')
+        self.assertEqual(str(home / 'python3.99'),
+                         places.find_python('3.99', home))
+
+    @staticmethod
+    def make(path, command):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('#!/bin/sh\n%s\n' % command)
+        path.chmod(0o755)
 
 
 class RecordedTestCase(testtools.TestCase):
