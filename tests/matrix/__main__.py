@@ -60,7 +60,9 @@ def main():
         print('FAILED: %s' % name)
     for name in result['unsteady']:
         print('failed at first: %s' % name)
-    return int(bool(result['failed']))
+    for name, reason in result['broken'].items():
+        print('cannot be imported: %s: %s' % (name, reason))
+    return int(bool(result['failed'] or result['broken']))
 
 
 def parse_arguments():

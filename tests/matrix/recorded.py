@@ -47,8 +47,8 @@ class Record:
         :param result: what is kept of the slice
         """
         content, run = self._load()
-        run.update({'slices': part.count,
-                    'not imported': found['not_imported'],
+        skipped, broken = split(found['not_imported'])
+        run.update({'slices': part.count, 'skipped': skipped, 'broken': broken,
                     'parts': dict(self._parts(run, part.count),
                                   **{str(part.number): result})})
         store.save(self._file, content)
@@ -93,7 +93,8 @@ def run(place, part, folder, workers, log):
     :param folder: for the environments of all places
     :param workers: how many processes at a time
     :param log: file for what the tests print
-    :returns: what is kept of it
+    :returns: what is kept of it, and "broken", which modules of all slices
+        cannot be imported
     :raises: places.Missing
     """
     setting = runner.Setting(python=str(place.make(folder)),
@@ -105,7 +106,19 @@ def run(place, part, folder, workers, log):
     again = runner.Run(_failed(tests, outcomes), False, log, setting).outcomes
     result = dict(summary(outcomes, again), commit=before, date=store.today())
     Record(place).save(part, found, result)
-    return result
+    return dict(result, broken=split(found['not_imported'])[1])
+
+
+def split(not_imported):
+    """What modules that cannot be imported are.
+
+    :param not_imported: as in selection.Found
+    :returns: the same of those that are skipped and of those that are broken
+    """
+    return tuple(
+        {module: reason for module, reason in not_imported.items()
+         if reason.startswith('SkipTest: ') is skipped}
+        for skipped in (True, False))
 
 
 def summary(outcomes, again):

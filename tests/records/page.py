@@ -146,6 +146,7 @@ def _functional():
                 _progress(len(parts), run['slices']),
                 sum(part['passed'] for part in parts),
                 sum(len(part['failed']) for part in parts),
+                len(run['broken']),
                 sum(sum(part['skipped'].values()) for part in parts),
                 _span(part['date'] for part in parts),
                 _commits(part['commit'] for part in parts)))
@@ -154,11 +155,14 @@ def _functional():
             for names, kind in ((failed, 'failed'), (unsteady, 'unsteady')):
                 names += ['* ``%s`` (%s)\n' % (name, where) for part in parts
                           for name in part[kind]]
-            for reason in [*run.get('not imported', {}).values()] + [
+            failed += ['* ``%s`` cannot be imported: ``%s`` (%s)\n' % (
+                name, reason, where) for name, reason in run['broken'].items()]
+            for reason in [*run['skipped'].values()] + [
                     reason for part in parts for reason in part['skipped']]:
                 reasons[reason].add(content['nova'])
     yield from _table(('Nova', 'Python', 'Threads', 'Slices', 'Passed',
-                       'Failed', 'Skipped', 'Run', 'Commits'), rows)
+                       'Failed', 'Modules not imported', 'Skipped', 'Run',
+                       'Commits'), rows)
     for title, names in (('Failed', failed),
                          ('Failed, and passed when run again', unsteady)):
         if names:

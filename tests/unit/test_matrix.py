@@ -87,7 +87,8 @@ class RecordedTestCase(testtools.TestCase):
                  lambda place, folder: folder / 'python'),
                 ('nova_suite.runner.find', lambda *args: {
                     'tests': TESTS, 'not_imported': {
-                        'tests.functional.test_b': 'SkipTest: no'}}),
+                        'tests.functional.test_b': 'SkipTest: no',
+                        'tests.functional.test_c': 'ImportError: no'}}),
                 ('nova_suite.runner.Run', self._run)):
             self.useFixture(fixtures.MonkeyPatch('tests.' + name, value))
 
@@ -114,11 +115,14 @@ class RecordedTestCase(testtools.TestCase):
             {ONE: failed, TWO: runner.Outcome(runner.LOST),
              THREE: runner.Outcome(worker.SKIP, 'Nova has it not.\n')},
             {ONE: failed}]
-        self.run_slice(OLD, '1/1')
+        result = self.run_slice(OLD, '1/1')
+        self.assertEqual({'tests.functional.test_c': 'ImportError: no'},
+                         result['broken'])
         content = store.load('functional-' + OLD.release)
         self.assertEqual(
             {'python': '3.10', 'threads': 'eventlet', 'slices': 1,
-             'not imported': {'tests.functional.test_b': 'SkipTest: no'},
+             'skipped': {'tests.functional.test_b': 'SkipTest: no'},
+             'broken': {'tests.functional.test_c': 'ImportError: no'},
              'parts': {'1': {
                  'passed': 2, 'failed': [ONE], 'unsteady': [TWO],
                  'skipped': {'Nova has it not.': 1}, 'commit': 'one',

@@ -389,3 +389,54 @@ class PageTestCase(testtools.TestCase):
         self.assertEqual(
             page.page(), page.PAGE.read_text(),
             'Run "python -m tests.records.page" and commit the page.')
+
+    def test_shows_what_was_found(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'tests.records.store.DATA',
+            pathlib.Path(self.useFixture(fixtures.TempDir()).path)))
+        self.save()
+        rows = [[cell.strip() for cell in row.split('\n     -')]
+                for row in page.page().replace('   * - ', '\n\n').split(
+                    '\n\n') if '\n     -' in row]
+        self.assertIn(['34.0.0', 'unit', '3.11', 'eventlet', '2 of 12', '30',
+                       '1', '0', '1', '2026-11-27 to 2026-11-28', 'a1, b2'],
+                      rows)
+        self.assertIn(['2', '``SkipTest: no``'], rows)
+        self.assertIn(['29.4.0', '3.10', 'eventlet', 'all 1', '5', '1', '1',
+                       '3', '2026-11-28', 'a1'], rows)
+        self.assertIn(['no server', '29.4.0'], rows)
+        self.assertIn(['SkipTest: not here', '29.4.0'], rows)
+        self.assertIn(['Debian', 'trixie, forky', '1-1', 'x differs',
+                       '2026-11-28', 'a1'], rows)
+        for name in ('* ``different``', '* ``unsteady``', '* ``failed`` (',
+                     '* ``broken`` cannot be imported: ``ImportError: no`` ('):
+            self.assertIn('\n' + name, page.page())
+
+    @staticmethod
+    def save():
+        active = {'commit': 'a1', 'date': '2026-11-28', 'different': {},
+                  'explained': {}, 'unsteady': []}
+        store.save('nova-suite-34.0.0', {'nova': '34.0.0', 'runs': {'unit': {
+            'selection': 'unit', 'python': '3.11', 'threads': 'eventlet',
+            'slices': 12, 'not imported': {'a': 'SkipTest: no',
+                                           'b': 'SkipTest: no'},
+            'parts': {
+                '1': {'tests': 10, 'active': dict(
+                    active, commit='b2', date='2026-11-27',
+                    different={'different': ['success', 'failure']})},
+                '2': {'tests': 20, 'active': dict(
+                    active, unsteady=['unsteady'])},
+                # Only without the package so far.
+                '3': {'tests': 40}}}}})
+        store.save('functional-29.4.0', {'nova': '29.4.0', 'runs': {'x': {
+            'python': '3.10', 'threads': 'eventlet', 'slices': 1,
+            'skipped': {'c': 'SkipTest: not here'},
+            'broken': {'broken': 'ImportError: no'},
+            'parts': {'1': {
+                'passed': 5, 'failed': ['failed'], 'unsteady': [],
+                'skipped': {'no server': 3}, 'commit': 'a1',
+                'date': '2026-11-28'}}}}})
+        store.save('distributors', {'debian': [
+            {'suites': ['trixie', 'forky'], 'version': '1-1',
+             'objections': ['x differs'], 'date': '2026-11-28',
+             'commit': 'a1'}]})
