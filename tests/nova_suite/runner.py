@@ -16,6 +16,7 @@ from concurrent import futures
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -125,6 +126,12 @@ class _Worker:
         self._process.kill()
         self._process.wait()
 
+    def _ending(self):
+        """:returns: how the process has ended, in words"""
+        status = self._process.wait()
+        return ('by ' + signal.Signals(-status).name if status < 0
+                else 'with exit status %d' % status)
+
     def _send(self, line):
         try:
             self._process.stdin.write(line)
@@ -145,7 +152,7 @@ class _Worker:
         except queue.Empty:
             raise WorkerDied('the process hangs')
         if message is None:
-            raise WorkerDied('the process died')
+            raise WorkerDied('the process ended %s' % self._ending())
         if 'refusal' in message:
             raise NotActive(message['refusal'])
         return message
