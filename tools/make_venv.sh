@@ -119,12 +119,14 @@ if [ -z "$python" ]; then
     python=$(find_python)
     if [ -z "$python" ]; then
         packages=$(python_packages)
-        if [ -z "$packages" ]; then
-            die "no Python that the Nova of $constraints supports ($(pythons)) \
-was found. Name one: make PYTHON=/path/to/python"
+        if [ -n "$packages" ]; then
+            install 'Python is missing' $packages
+            python=$(find_python)
         fi
-        install 'Python is missing' $packages
-        python=$(find_python)
+    fi
+    if [ -z "$python" ]; then
+        die "no Python that the Nova of $constraints supports ($(pythons)) \
+was found. Name one: make PYTHON=/path/to/python"
     fi
 fi
 if ! command -v "$python" >/dev/null; then

@@ -162,6 +162,24 @@ class MakeVenvTestCase(testtools.TestCase):
                       'qemu-img\n', output)
         self.assertEqual(2, len(self.installed()), self.log.read_text())
 
+    def test_install_what_dnf_calls_python3(self):
+        """The package of the default version has no number in its name."""
+        self.command('dnf', 'case "$2 $3" in "list "*) exit 1 ;; esac\n' +
+                     INSTALL.format(name='dnf', log=self.log, bin=self.bin,
+                                    version='3.13'))
+        self.python('3.13', name='later')
+        result, output = self.make()
+        self.assertEqual(0, result, output)
+        self.assertIn('dnf install python3\n', output)
+        self.assertIn('with Python 3.13.0', output)
+
+    def test_dnf_has_only_another_python(self):
+        self.command('dnf', '[ "$2" != list ]')
+        result, output = self.make()
+        self.assertEqual(1, result)
+        self.assertIn('no Python that the Nova of', output)
+        self.assertIn('PYTHON=', output)
+
     def test_only_tell(self):
         """NO_INSTALL, and where nobody may install."""
         self.python('3.11')
