@@ -83,7 +83,7 @@ class ShowRescue(command.ShowOne):
         server_id = clients.sdk_connection.compute.find_server(
             parsed_args.server, ignore_missing=False).id
         server = client.get('/servers/' + server_id)['server']
-        rescue = server.get('rescue')
+        rescue = server.get('rescue_session')
         if not rescue:
             raise exceptions.CommandError(
                 'Server %s is not in rescue. It is %s.'

@@ -32,9 +32,12 @@ LOG = logging.getLogger(__name__)
 
 _View = dict[str, typing.Any]
 
+# novaclient makes an attribute of each, so not the name of a method there.
+_NAME = 'rescue_session'
+
 
 def add_rescues(request: typing.Any, answer: typing.Any) -> None:
-    """Add ``rescue`` to each server in an answer of nova-api.
+    """Add ``rescue_session`` to each server in an answer of nova-api.
 
     It is null for a server that is not in rescue. A server of which Nova
     itself shows no state, or whose cell does not answer, gets none.
@@ -53,9 +56,9 @@ def add_rescues(request: typing.Any, answer: typing.Any) -> None:
     views = _views(rescued) if rescued else {}
     for server in servers:
         if server['id'] in views:
-            server['rescue'] = views[server['id']]
+            server[_NAME] = views[server['id']]
         elif server['id'] not in rescued and server['status'] != 'UNKNOWN':
-            server['rescue'] = None
+            server[_NAME] = None
 
 
 def _servers(body: typing.Any) -> list[_View]:

@@ -88,7 +88,7 @@ class TimeoutTest(SessionTestCase):
         self.look()
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.assertEqual(1, self.actions().count('unrescue'))
-        self.assertIsNone(self.shown(self.server)['rescue'])
+        self.assertIsNone(self.shown(self.server)['rescue_session'])
 
     def test_back_to_the_state_before(self):
         self._stop_server(self.server)
@@ -227,7 +227,7 @@ class DisksTest(SessionTestCase):
         self.assertEqual(set(uuids.values()), self.serials(server))
         self.assertEqual(uuids['root'],
                          self.domains.serials(server['id'])['vda'])
-        shown = self.shown(server)['rescue']
+        shown = self.shown(server)['rescue_session']
         self.assertEqual(uuids, {disk['role']: disk['serial']
                                  for disk in shown['disks']})
         self.assertEqual('stable', shown['layout'])
@@ -239,7 +239,7 @@ class DisksTest(SessionTestCase):
         root = self.uuids(server)['root']
         self.assertEqual({'vda': None, 'vdb': root},
                          self.domains.serials(server['id']))
-        shown = self.shown(server)['rescue']
+        shown = self.shown(server)['rescue_session']
         self.assertEqual([{'role': 'root', 'serial': root}], shown['disks'])
         self.assertEqual('legacy', shown['layout'])
 
@@ -249,7 +249,7 @@ class DisksTest(SessionTestCase):
         self.assert_rescued(server, self.rescue_with(
             server, '1.3', rescue_image_ref=image))
         self.assertEqual(set(), self.serials(server))
-        self.assertEqual([], self.shown(server)['rescue']['disks'])
+        self.assertEqual([], self.shown(server)['rescue_session']['disks'])
 
     def test_gone_after_unrescue(self):
         server = self.boot()
@@ -264,7 +264,7 @@ class DisksTest(SessionTestCase):
         self.assert_rescued(server, self.rescue_with(
             server, rescue_image_ref=self.create_image()))
         self.assertEqual([{'role': 'root', 'serial': self.VOLUME}],
-                         self.shown(server)['rescue']['disks'])
+                         self.shown(server)['rescue_session']['disks'])
         self.assertEqual({self.VOLUME}, self.serials(server))
 
 
@@ -278,7 +278,7 @@ class ShownTest(SessionTestCase):
         image = self.create_image(STABLE)
         self.assert_rescued(self.server, self.rescue_with(
             self.server, rescue_image_ref=image, timeout=90))
-        shown = self.shown(self.server)['rescue']
+        shown = self.shown(self.server)['rescue_session']
         self.assertEqual({'since', 'until', 'image_id', 'layout', 'disks'},
                          set(shown))
         self.assertEqual(image, shown['image_id'])
@@ -288,10 +288,10 @@ class ShownTest(SessionTestCase):
 
     def test_without_a_timeout(self):
         self.assert_rescued(self.server, self.rescue_with(self.server))
-        self.assertIsNone(self.shown(self.server)['rescue']['until'])
+        self.assertIsNone(self.shown(self.server)['rescue_session']['until'])
 
     def test_not_in_rescue(self):
-        self.assertIsNone(self.shown(self.server)['rescue'])
+        self.assertIsNone(self.shown(self.server)['rescue_session'])
 
     def test_below(self):
         self.assert_rescued(self.server, self.rescue_with(self.server))
@@ -303,7 +303,7 @@ class ShownTest(SessionTestCase):
         instance = self.instance(self.server)
         instance_metadata.forget_rescue(instance)
         instance.save()
-        shown = self.shown(self.server)['rescue']
+        shown = self.shown(self.server)['rescue_session']
         since = shown.pop('since')
         self.assertIsNotNone(since)
         self.assertEqual({'until': None, 'image_id': None, 'layout': None,
@@ -314,7 +314,7 @@ class ShownTest(SessionTestCase):
         with self.opted_in('1.4'):
             updated = self.api.put_server(self.server['id'], {
                 'server': {'name': 'other'}})
-        self.assertIsNone(updated['server']['rescue'])
+        self.assertIsNone(updated['server']['rescue_session'])
 
     def test_cell_that_does_not_answer(self):
         self.assert_rescued(self.server, self.rescue_with(self.server))
@@ -329,5 +329,5 @@ class ShownTest(SessionTestCase):
     def test_one_of_many(self):
         other = self._create_server(networks='none')
         self.assert_rescued(self.server, self.rescue_with(self.server))
-        self.assertIsNone(self.shown(other)['rescue'])
-        self.assertIsNotNone(self.shown(self.server)['rescue'])
+        self.assertIsNone(self.shown(other)['rescue_session'])
+        self.assertIsNotNone(self.shown(self.server)['rescue_session'])

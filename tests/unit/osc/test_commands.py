@@ -50,7 +50,7 @@ class ShowRescueTest(base.CommandTestCase):
         return dict(zip(*command.take_action(parser.parse_args(['web']))))
 
     def test_in_rescue(self):
-        self.server({'status': 'RESCUE', 'rescue': {
+        self.server({'status': 'RESCUE', 'rescue_session': {
             'since': '2026-11-28T10:00:00Z', 'until': None,
             'image_id': 'grml', 'layout': 'stable', 'disks': [
                 {'role': 'root', 'serial': 'abc'}]}})
@@ -62,7 +62,7 @@ class ShowRescueTest(base.CommandTestCase):
         self.assertEqual(['compute 2.84, compute-rescue 1.4'], self.asked())
 
     def test_not_in_rescue(self):
-        self.server({'rescue': None})
+        self.server({'rescue_session': None})
         self.assertRaisesRegex(exceptions.CommandError,
                                'web is not in rescue. It is ACTIVE', self.show)
 
