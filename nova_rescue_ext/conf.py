@@ -52,7 +52,8 @@ The ``compute-rescue`` API version of a request that names none.
 A caller opts in to what the package adds with the header
 ``OpenStack-API-Version: compute 2.95, compute-rescue 1.1``. Clients that
 cannot send the second part (Horizon, Terraform, the openstack command without
-the plugin of this package) get what this option says.
+the plugin of this package) get what this option says, but no field in a
+response that Nova does not have.
 
 Possible values:
 

@@ -115,7 +115,7 @@ def is_named(context: object,
     """Whether the caller named a version, rather than got the default.
 
     The request of a client that does not know the package has to end in the
-    same state as in Nova.
+    same state as in Nova, and its answer has no other fields.
 
     :param context: the RequestContext of an API request
     :param version: the lowest version that counts

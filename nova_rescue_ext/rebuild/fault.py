@@ -136,11 +136,12 @@ def get_fault(original: typing.Callable[..., dict[str, typing.Any] | None],
               instance: objects.Instance) -> dict[str, typing.Any] | None:
     """The fault of a server in nova-api's answer; its reason is noted.
 
-    Nova's schema of the answer does not allow for it yet.
+    Nova's schema of the answer does not allow for it yet. Nor may that of a
+    client that names no version: it gets none by the operator's default.
     """
     shown = original(request, instance)
     if (shown is not None and rebuild.never_booted(instance)
-            and microversion.is_requested(
+            and microversion.is_named(
                 request.environ['nova.context'],
                 microversion.REBUILD_NEVER_BOOTED)):
         reason = reason_of(instance.fault)

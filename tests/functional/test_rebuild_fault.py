@@ -82,6 +82,21 @@ class CellZeroTest(_TestCase):
         self.assertIsNone(self.reason(server))
 
 
+class DefaultVersionTest(_TestCase):
+
+    OPTIONS = {'default_api_version': 'latest',
+               **rebuild_base.RebuildTestCase.OPTIONS}
+
+    def test_nothing_for_those_who_name_no_version(self):
+        """They may be rebuilt, but their client may refuse the field."""
+        server = self.create_failed()
+        self.assertEqual('no_host', self.reason(server))
+        self.opt_out()
+        self.assertIsNone(self.reason(server))
+        self.add_capacity()
+        self.rebuilt(server, imageRef=self.IMAGE)
+
+
 class HostTest(_TestCase):
     """A host has tried to build the server."""
 
