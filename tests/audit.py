@@ -14,9 +14,10 @@
 
 Every call of Glance, Cinder, Neutron, Cyborg and the key manager is recorded,
 with the context that it is made with and the server in whose service. A test
-fails in which something that the server's project may not read is read or
-reserved with other rights than the project has. What the request names, the
-caller has given away; so has the operator what they offer.
+fails in which something that the server's project may not have is read,
+reserved or destroyed with other rights than the project has. What the request
+names, the caller has given away; so has the operator what they offer.
+Placement knows no rights: there a server's allocation is that of its project.
 
 nova_rescue_ext.claims has to read what it refuses: of that, only what it gives
 out counts. Nor does what no test has given an owner.
@@ -30,7 +31,9 @@ import typing
 
 import fixtures
 from nova import conf
+from nova import context as nova_context
 from nova import exception
+from nova import objects
 
 CONF = conf.CONF
 
@@ -69,6 +72,7 @@ class Audit(fixtures.Fixture):
         self._owners = owners
         self._named = {}
         self._secrets = {}
+        self._snapshots = {}
         self._allowed = set()
         self.calls = []
         self.violations = []
@@ -86,6 +90,8 @@ class Audit(fixtures.Fixture):
         self._watch('castellan.key_manager.API', self._watch_key_manager)
         self._watch('nova.accelerator.cyborg._CyborgClient'
                     '._get_device_profile_list', self._watch_cyborg)
+        self._watch('nova.scheduler.client.report.SchedulerReportClient'
+                    '.delete_allocation_for_instance', self._watch_placement)
         self._watch_claims()
 
     def _check(self):
@@ -145,7 +151,8 @@ class Audit(fixtures.Fixture):
 
     # The calls
 
-    def _record(self, service, action, what, context, may_have):
+    def _record(self, service, action, what, context, may_have,
+                asks_for_rights=True):
         server = _server()
         call = Call(
             service, action, what, server and server.uuid,
@@ -155,10 +162,10 @@ class Audit(fixtures.Fixture):
         self.calls.append(call)
         if server is None or _is_vetted():
             return
-        self._judge(call, may_have)
+        self._judge(call, may_have, asks_for_rights)
 
-    def _judge(self, call, may_have):
-        has_only_its_rights = (call.caller == call.project
+    def _judge(self, call, may_have, asks_for_rights=True):
+        has_only_its_rights = (asks_for_rights and call.caller == call.project
                                and not call.is_admin and not call.is_operator)
         if not (has_only_its_rights or may_have(call.project, call.what)
                 or self._gives_away(call)):
@@ -175,8 +182,11 @@ class Audit(fixtures.Fixture):
     def _may_have_volume(self, project, volume_id):
         return self._owners.volumes.get(volume_id) in (project, None)
 
+    def _may_have_snapshot(self, project, snapshot_id):
+        return self._snapshots.get(snapshot_id) in (project, None)
+
     def _watch_images(self):
-        for name in ('show', 'download'):
+        for name in ('show', 'download', 'delete'):
             def watched(context, image_id, *args, _name=name,
                         _original=getattr(self._test.glance, name), **kwargs):
                 if context is not None:
@@ -203,17 +213,26 @@ class Audit(fixtures.Fixture):
     def _watch_volumes(self):
         for name, position in (('get', 0), ('attachment_create', 0),
                                ('attachment_update', None),
-                               ('reimage_volume', 0)):
+                               ('reimage_volume', 0), ('delete', 0),
+                               ('attachment_delete', None)):
             self._watch('nova.volume.cinder.API.' + name,
                         functools.partial(self._watch_volume, name, position))
 
         def snapshot(original):
             def watched(itself, context, snapshot_id):
                 found = _call(original, itself, context, snapshot_id)
+                owner = found.get('project_id') if found else None
+                self._snapshots.setdefault(snapshot_id, owner)
                 self._record('cinder', 'get_snapshot', snapshot_id, context,
-                             lambda project, what: not found or
-                             found.get('project_id') in (project, None))
+                             self._may_have_snapshot)
                 return found
+            return watched
+
+        def delete_snapshot(original):
+            def watched(itself, context, snapshot_id):
+                self._record('cinder', 'delete_snapshot', snapshot_id,
+                             context, self._may_have_snapshot)
+                return _call(original, itself, context, snapshot_id)
             return watched
 
         def create(original):
@@ -225,6 +244,7 @@ class Audit(fixtures.Fixture):
             return watched
 
         self._watch('nova.volume.cinder.API.get_snapshot', snapshot)
+        self._watch('nova.volume.cinder.API.delete_snapshot', delete_snapshot)
         self._watch('nova.volume.cinder.API.create', create)
 
     def _watch_volume(self, name, position, original):
@@ -265,13 +285,13 @@ class Audit(fixtures.Fixture):
                                                  what))
         self._record('neutron', 'security group', group_id, context, may_use)
 
-    def may_use_port(self, context, port_id):
-        """Record that a port is bound to a server."""
+    def may_use_port(self, context, port_id, action='update_port'):
+        """Record that a port is bound, unbound or deleted."""
         def may_use(project, what):
             port = self._test.neutron._ports.get(what, {})
             return project in (port.get('project_id', project),
                                port.get('tenant_id', project))
-        self._record('neutron', 'update_port', port_id, context, may_use)
+        self._record('neutron', action, port_id, context, may_use)
 
     def _is_shared_by_policy(self, project, kind, what):
         list_policies = getattr(self._test.neutron, 'list_rbac_policies',
@@ -289,7 +309,7 @@ class Audit(fixtures.Fixture):
 
     def secret(self, context, action, secret_id):
         """Record that a secret is made, read or deleted."""
-        if action != 'get':
+        if action not in ('get', 'delete'):
             self._secrets.setdefault(secret_id, context.project_id)
         self._record('key manager', action, secret_id, context,
                      lambda project, what:
@@ -302,6 +322,22 @@ class Audit(fixtures.Fixture):
                                    *[None] * 3, False, False, None))
             return original(itself, name)
         return watched
+
+    def _watch_placement(self, original):
+        def watched(itself, context, uuid, *args, **kwargs):
+            self._record('placement', 'delete', uuid, context,
+                         self._may_have_allocation, asks_for_rights=False)
+            return _call(original, itself, context, uuid, *args, **kwargs)
+        return watched
+
+    @staticmethod
+    def _may_have_allocation(project, consumer):
+        try:
+            found = objects.InstanceMapping.get_by_instance_uuid(
+                nova_context.get_admin_context(), consumer)
+        except exception.InstanceMappingNotFound:
+            return True  # a migration, or nobody's any more
+        return found.project_id == project
 
     # What nova_rescue_ext.claims gives out
 
@@ -366,9 +402,13 @@ class _Neutron:
         return self._client.create_port(body)
 
     def update_port(self, port_id, body):
-        if body['port'].get('device_id'):
+        if 'device_id' in body['port']:
             self._audit.may_use_port(self._context, port_id)
         return self._client.update_port(port_id, body)
+
+    def delete_port(self, port_id):
+        self._audit.may_use_port(self._context, port_id, 'delete_port')
+        return self._client.delete_port(port_id)
 
 
 class _KeyManager:
@@ -394,6 +434,10 @@ class _KeyManager:
     def get(self, context, secret_id, *args, **kwargs):
         self._audit.secret(context, 'get', secret_id)
         return self._manager.get(context, secret_id, *args, **kwargs)
+
+    def delete(self, context, secret_id, *args, **kwargs):
+        self._audit.secret(context, 'delete', secret_id)
+        return self._manager.delete(context, secret_id, *args, **kwargs)
 
 
 def _call(original, itself, *args, **kwargs):

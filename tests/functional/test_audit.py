@@ -12,6 +12,16 @@
 
 """The audit catches what claims prevents, with claims taken out."""
 
+import contextlib
+from unittest import mock
+
+from nova import context as nova_context
+from nova import objects
+from nova.scheduler.client import report
+from nova.volume import cinder
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from tests import audit
 from tests.functional import test_claims
 
 
@@ -86,6 +96,19 @@ class RebuildTest(AuditMixin, test_claims.RebuildTestCase):
         self.rebuilt(server, api=self.operator)
         self.assert_seen(self.NETWORK, 'neutron')
 
+    def test_port_of_another_project(self):
+        """A project can name any server as the device of its ports."""
+        server = self.create_failed()
+        port = dict(self.neutron._ports[self.PORT], id=uuids.victims,
+                    tenant_id='victim', project_id='victim',
+                    device_id=server['id'])
+        self.neutron._ports = dict(self.neutron._ports,
+                                   **{uuids.victims: port})
+        self.stub_out(
+            'nova_rescue_ext.rebuild.ports.LeftPorts.__init__', take_all_ports)
+        self.rebuild(server, api=self.operator)
+        self.assert_seen(uuids.victims, 'neutron')
+
     def test_not_through_claims(self):
         """New code that asks Glance by itself is seen, too."""
         image = self.create_image('victim')
@@ -96,6 +119,92 @@ class RebuildTest(AuditMixin, test_claims.RebuildTestCase):
             read_past_claims(context, instance, image_api, image_id))
         self.rebuild(server, api=self.operator)
         self.assert_seen(image, 'glance')
+
+
+class DestroyedTest(AuditMixin, test_claims.RebuildTestCase):
+    """An operator destroys what is somebody else's, for a server."""
+
+    def setUp(self):
+        super().setUp()
+        self.instance = objects.Instance(
+            uuid=uuids.server, project_id=self.api.project_id)
+        self.admin = nova_context.RequestContext(
+            'operator', 'operator', is_admin=True)
+
+    def do(self, function, *args):
+        """Call a function in the service of the server."""
+        instance = self.instance
+        self.assertIsNotNone(instance)
+        # What is asked for is recorded; not all doubles know how to do it.
+        with contextlib.suppress(Exception):
+            function(*args)
+
+    def assert_destroys(self, service, what, function, *args):
+        self.do(function, *args)
+        self.assert_seen(what, service)
+
+    def test_volume(self):
+        api = cinder.API()
+        for volume in (self.VOLUME, uuids.volume):
+            self.owners.volumes[volume] = 'victim'
+            self.assert_destroys('cinder', volume, api.delete, self.admin,
+                                 volume)
+        attachment = api.attachment_create(self.admin, self.VOLUME,
+                                           uuids.server)['id']
+        self.assert_destroys('cinder', self.VOLUME, api.attachment_delete,
+                             self.admin, attachment)
+        self.owners.volumes.clear()
+        self.do(api.delete, self.admin, self.VOLUME)
+        self.assertEqual([], self.audit.violations)
+
+    def test_snapshot(self):
+        api = cinder.API()
+        self.audit._snapshots[uuids.snapshot] = 'victim'
+        self.assert_destroys('cinder', uuids.snapshot, api.delete_snapshot,
+                             self.admin, uuids.snapshot)
+
+    def test_image(self):
+        image = self.create_image('victim')
+        self.assert_destroys('glance', image, self.glance.delete, self.admin,
+                             image)
+        self.do(self.glance.delete, self.admin,
+                self.create_image(self.api.project_id))
+        self.assertEqual([], self.audit.violations)
+
+    def test_secret(self):
+        manager = self.audit_key_manager()
+        secret = manager.store(nova_context.RequestContext(
+            'victim', 'victim'), None)
+        self.assert_destroys('key manager', secret, manager.delete,
+                             self.admin, secret)
+
+    def audit_key_manager(self):
+        return audit._KeyManager(self.audit, mock.Mock(
+            store=lambda *args: uuids.secret))
+
+    def test_allocation(self):
+        """Of a server of another project; nobody asks for rights there."""
+        theirs, own = self.create_failed(), self.create_failed()
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            self.context, theirs['id'])
+        mapping.project_id = 'victim'
+        mapping.save()
+        client = report.report_client_singleton()
+        user = nova_context.RequestContext('user', self.api.project_id)
+        self.assert_destroys(
+            'placement', theirs['id'], client.delete_allocation_for_instance,
+            user, theirs['id'])
+        for consumer in (own['id'], uuids.migration):
+            self.do(client.delete_allocation_for_instance, user, consumer)
+        self.assertEqual([], self.audit.violations)
+
+
+def take_all_ports(ports, api, context, instance, named):
+    ports._network_api, ports._context = api, context
+    ports._instance = instance
+    ports.named = []
+    ports.made_by_nova = [port['id'] for port in api.list_ports(
+        context, device_id=instance.uuid)['ports']]
 
 
 def read_past_claims(context, instance, image_api, image_id):
