@@ -26,10 +26,13 @@ import typing
 import microversion_parse
 from nova import exception
 from nova import objects
+from oslo_serialization import jsonutils
 
 from nova_rescue_ext import microversion
 
 STATISTIC = 'compute_rescue'
+# Of hosts with any driver, as what it says is nova-compute's own.
+STATISTIC_OF_BUILDS = 'compute_rescue_builds'
 
 # For the scheduler, which knows traits only: a driver capability as Nova's
 # own, and its trait. Whoever acts on it checks the statistic as well.
@@ -46,6 +49,29 @@ def report(resources: dict[str, typing.Any]) -> None:
     statistics = dict(resources.get('stats') or {})
     statistics[STATISTIC] = str(microversion.MAX_VERSION)
     resources['stats'] = statistics
+
+
+def report_builds(resources: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Add how this host builds servers to the resources that it reports.
+
+    :param resources: the dict that the driver's get_available_resource()
+        returned; not changed
+    :returns: a dict
+    """
+    statistics = resources.get('stats') or {}
+    if isinstance(statistics, str):
+        statistics = jsonutils.loads(statistics)  # as Nova takes it, too
+    return dict(resources, stats={
+        **statistics, STATISTIC_OF_BUILDS: str(microversion.MAX_VERSION)})
+
+
+def keeps_volumes(compute_node: typing.Any) -> bool:
+    """Whether a host leaves the volumes of a rebuild that fails.
+
+    :param compute_node: the ComputeNode
+    """
+    return _has_reported(compute_node, STATISTIC_OF_BUILDS,
+                         microversion.REBUILD_NEVER_BOOTED)
 
 
 def is_libvirt(driver: object) -> bool:
@@ -65,7 +91,12 @@ def host_can(compute_node: typing.Any,
     :param compute_node: the ComputeNode that the instance runs on
     :param version: a version of nova_rescue_ext.microversion
     """
-    reported = (compute_node.stats or {}).get(STATISTIC)
+    return _has_reported(compute_node, STATISTIC, version)
+
+
+def _has_reported(compute_node: typing.Any, statistic: str,
+                  version: microversion_parse.Version) -> bool:
+    reported = (compute_node.stats or {}).get(statistic)
     if not reported:
         return False
     return microversion_parse.parse_version_string(reported) >= version

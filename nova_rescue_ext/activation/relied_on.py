@@ -175,7 +175,6 @@ CALLABLES = (
     'nova.virt.libvirt.utils:copy_image',
     'nova.virt.libvirt.utils:get_instance_path_at_destination',
     # What the driver reports reaches the compute node's statistics.
-    'nova.compute.resource_tracker:ResourceTracker._copy_resources',
     'nova.compute.stats:Stats.digest_stats',
     # What a server may be given, and whose rights Nova asks with.
     'nova.image.glance:GlanceClientWrapper.__init__',

@@ -33,7 +33,6 @@ from nova_rescue_ext.claims import images as claimed_images
 from nova_rescue_ext.claims import ownership
 from nova_rescue_ext.claims import volumes as claimed_volumes
 from nova_rescue_ext import exception
-from nova_rescue_ext import microversion
 
 if typing.TYPE_CHECKING:
     from nova.image import glance
@@ -427,8 +426,7 @@ def _hosts_without_package(context: nova_context.RequestContext,
     up = {service.host for service in objects.ServiceList.get_by_binary(
         context, 'nova-compute') if servicegroup_api.service_is_up(service)}
     return {node.host for node in objects.ComputeNodeList.get_all(context)
-            if node.host in up and not capabilities.host_can(
-                node, microversion.REBUILD_NEVER_BOOTED)}
+            if node.host in up and not capabilities.keeps_volumes(node)}
 
 
 def _is_reserved(context: nova_context.RequestContext, volume_api: cinder.API,

@@ -36,12 +36,14 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 from oslo_utils import timeutils
 
+from nova_rescue_ext import capabilities
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.rebuild import notifications
 
 if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
+    from nova.compute import resource_tracker
     from nova.virt import driver as virt_driver
 
 LOG = logging.getLogger(__name__)
@@ -183,6 +185,16 @@ def update_available_resource_for_node(original: nova_types.Original,
         LOG.exception('Guests of failed builds could not be looked for. '
                       'Until that succeeds, rebuilds of servers that failed '
                       'on this host may be refused.')
+
+
+def copy_resources(original: nova_types.Original,
+                   self: resource_tracker.ResourceTracker,
+                   compute_node: objects.ComputeNode,
+                   resources: dict[str, typing.Any],
+                   initial: bool = False) -> None:
+    """Report with any driver that failed rebuilds keep their volumes."""
+    original(compute_node, capabilities.report_builds(resources),
+             initial=initial)
 
 
 def _look_for_guests(manager: compute_manager.ComputeManager,

@@ -28,12 +28,10 @@ from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
-from nova.virt import fake
 from oslo_serialization import base64
 from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
-from nova_rescue_ext import capabilities
 from nova_rescue_ext.rebuild import api as rebuild_api
 from nova_rescue_ext.rebuild import spec_extras
 from tests import audit
@@ -73,24 +71,11 @@ class RebuildTestCase(integrated_helpers._IntegratedTestBase):
         self.owners = self.useFixture(owners.Owners(self.glance))
         self.owners.cinder = self.cinder
         self.audit = self.useFixture(audit.Audit(self, self.owners))
-        self.reports = self.have_hosts_report()
         self.context = nova_context.get_admin_context()
         self.opt_in()
         # Nova's fixtures stop the scheduler first, and a conductor that
         # waits for it would wait for ever.
         self.addCleanup(self._await_conductor)
-
-    def have_hosts_report(self):
-        """As those with libvirt do that have the package."""
-        get = fake.FakeDriver.get_available_resource
-
-        def report(driver, nodename):
-            resources = get(driver, nodename)
-            capabilities.report(resources)
-            return resources
-
-        return self.patch(
-            'nova.virt.fake.FakeDriver.get_available_resource', report)
 
     def _await_conductor(self):
         for _retry in range(100):

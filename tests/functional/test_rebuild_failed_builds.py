@@ -14,6 +14,7 @@
 """Servers that failed in a real cell (hazard: what-failures-leave)."""
 
 import itertools
+from unittest import mock
 
 from nova.compute import utils as compute_utils
 from nova import context as nova_context
@@ -21,6 +22,8 @@ from nova.db.main import api as main_db_api
 from nova import exception
 from oslo_db import exception as db_exc
 
+from nova_rescue_ext import capabilities
+from nova_rescue_ext import microversion
 from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import rebuild_base
 from tests.functional import test_rebuild_parameters
@@ -385,25 +388,39 @@ class AbortedBuildsTest(FailedBuildsTest):
         self._wait_until_deleted(server)
         self.assertEqual([root['uuid']], deleted)
 
+    def have_hosts_report_nothing(self):
+        return self.patch('nova_rescue_ext.capabilities.report_builds',
+                          lambda resources: resources)
+
+    def test_statistics_of_other_drivers(self):
+        """Some report their own, as a text or as a dict."""
+        for stats in ('{"a": "b"}', {'a': 'b'}, None):
+            reported = capabilities.report_builds({'stats': stats})['stats']
+            self.assertEqual(stats and 'b', reported.get('a'))
+            self.assertTrue(capabilities.keeps_volumes(
+                mock.Mock(stats=reported)))
+            self.assertFalse(capabilities.host_can(
+                mock.Mock(stats=reported), microversion.RESCUE))
+
     def test_host_that_would_delete_the_volume(self):
         """As stock nova-compute, which reports nothing."""
         root = dict(test_rebuild_parameters.ROOT, delete_on_termination=True)
         server = self.create_failed(bdms=[root])
-        self.reports.stop()
+        stock = self.have_hosts_report_nothing()
         self.add_capacity()
         self.assert_refused(409, self.rebuild(server), root['uuid'],
                             'nova-compute')
         self.assert_untouched(server)
-        self.have_hosts_report()
+        stock.stop()
         self.computes['host1'].manager.update_available_resource(self.context)
         self.rebuilt(server)
 
     def test_host_that_is_not_chosen_would_delete_the_volume(self):
         root = dict(test_rebuild_parameters.ROOT, delete_on_termination=True)
         server = self.create_failed(bdms=[root])
-        self.reports.stop()
+        stock = self.have_hosts_report_nothing()
         self.add_capacity('stock')
-        self.have_hosts_report()
+        stock.stop()
         self.add_capacity()
         self.admin_api.put_service(self.service_id('stock'),
                                    {'status': 'disabled'})
@@ -411,7 +428,7 @@ class AbortedBuildsTest(FailedBuildsTest):
 
     def test_host_that_would_delete_no_volume(self):
         server = self.create_failed(bdms=[test_rebuild_parameters.ROOT])
-        self.reports.stop()
+        self.have_hosts_report_nothing()
         self.add_capacity()
         self.rebuilt(server)
 

@@ -81,6 +81,7 @@ RESULTS = {
 
 # Attributes of what has no known name, and is nothing of Nova.
 NOT_OF_NOVA = {
+    'disabled': 'a field of a CellMapping',
     'post': 'the end of a migration, which is an object of ours',
     'show_port': 'of neutronclient',
     'start': 'where a match of a regular expression begins; of a stop watch',
