@@ -193,7 +193,6 @@ CALLABLES = (
     'nova.api.validation.validators:_SchemaValidator.__init__',
     'nova.api.validation.validators:_SchemaValidator.validate',
     'nova.accelerator.cyborg:get_device_profile_request_groups',
-    'nova.compute.api:API.get',
     'nova.compute.api:API.placementclient',
     'nova.compute.api:API._check_auto_disk_config',
     'nova.compute.api:API._check_image_arch',

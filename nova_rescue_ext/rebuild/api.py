@@ -49,12 +49,44 @@ from nova_rescue_ext.rebuild import quota
 from nova_rescue_ext.rebuild import refusals
 from nova_rescue_ext.rebuild import request as rebuild_request
 from nova_rescue_ext.rebuild import spec_extras
+from nova_rescue_ext.rebuild import unsaved_objects
 from nova_rescue_ext.rebuild import wsgi
 
 LOG = logging.getLogger(__name__)
 
 # Seconds after which somebody may take a rebuild for interrupted, and undo it.
 _QUICK = 10
+
+
+def get(original: nova_types.Original, self: compute_api.API,
+        context: nova_context.RequestContext, instance_id: str,
+        expected_attrs: list[str] | None = None,
+        cell_down_support: bool = False) -> objects.Instance:
+    """Look a server up, and in a rebuild request only once.
+
+    Nova's controller does so for the rebuild, which needs more than Nova
+    reads, and for the answer, which is what was made then.
+
+    :raises: ServiceFails
+    """
+    request = wsgi.BeyondSchema.of_this_thread(instance_id)
+    if request is None:
+        return original(context, instance_id, expected_attrs,
+                        cell_down_support)
+    if request.rebuilt is not None:
+        return request.rebuilt
+    try:
+        return original(
+            context, instance_id,
+            list({*(expected_attrs or ()), *unsaved_objects.ATTRIBUTES}),
+            cell_down_support)
+    except nova_exception.NotFound:
+        raise
+    except nova_exception.NovaException as error:
+        # Nova has no answer to a cell that does not respond.
+        LOG.warning('A rebuild is refused, as the server cannot be looked '
+                    'up: %s', error, instance_uuid=instance_id)
+        raise exception.ServiceFails(service='Nova')
 
 
 def rebuild(original: nova_types.Original, self: compute_api.API,
@@ -84,7 +116,8 @@ def rebuild(original: nova_types.Original, self: compute_api.API,
         files_to_inject or [], reimage_boot_volume, beyond_schema.networks,
         beyond_schema.security_groups, kwargs, beyond_schema.without)
     with refusals.in_novas_words():
-        _rebuild_never_booted(self, context, instance, request)
+        beyond_schema.rebuilt = _rebuild_never_booted(self, context, instance,
+                                                      request)
 
 
 # Nova's wrapper is outermost there, too: a locked server answers 409 whatever
@@ -95,8 +128,9 @@ def rebuild(original: nova_types.Original, self: compute_api.API,
 def _rebuild_never_booted(self: compute_api.API,
                           context: nova_context.RequestContext,
                           instance: objects.Instance,
-                          request: rebuild_request.RebuildRequest) -> None:
-    Rebuild(self, context, instance, request).run()
+                          request: rebuild_request.RebuildRequest
+                          ) -> objects.Instance:
+    return Rebuild(self, context, instance, request).run()
 
 
 class Rebuild:
@@ -120,14 +154,16 @@ class Rebuild:
         self._server: failed_server.FailedServer = None  # type: ignore
         self._build: new_build.NewBuild = None  # type: ignore
         self._build_request: objects.BuildRequest = None
+        self._spec_text: str | None = None
         self._attempt: dict[str, typing.Any] = {}
         self._since_begin = timeutils.StopWatch()
         self._not_reserved: list[objects.BlockDeviceMapping] = []
         self._found: set[str | None] = set()
 
-    def run(self) -> None:
+    def run(self) -> objects.Instance:
         """Rebuild the server.
 
+        :returns: the Instance of the BuildRequest
         :raises: RebuildRefused, or another exception of Nova
         """
         self.find_server()
@@ -147,6 +183,7 @@ class Rebuild:
                 self.roll_back()
         self.mark_sent()
         self.send_to_conductor()
+        return self._build_request.instance
 
     def find_server(self) -> None:
         """Read all that is known of the server."""
@@ -206,7 +243,7 @@ class Rebuild:
             [bdm.volume_id for bdm in build.bdms if bdm.volume_id])
         self._since_begin.start()
         try:
-            self._build_request = database.begin(
+            self._build_request, self._spec_text = database.begin(
                 self._context, build, server.cell, server.instance.created_at,
                 dict(server.extras, rebuild=attempt, sent=None,
                      before=build.spec_before,
@@ -377,7 +414,7 @@ class Rebuild:
             if not database.mark_sent(
                     self._context, self._uuid, self._attempt, build.networks,
                     spec_extras.named_ports(self._server.extras),
-                    block_devices.kept_of(build.bdms)):
+                    block_devices.kept_of(build.bdms), self._spec_text):
                 database.remove_traces(self._context, self._uuid)
                 raise nova_exception.InstanceNotFound(instance_id=self._uuid)
         except exception.Overtaken:

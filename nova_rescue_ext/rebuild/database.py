@@ -65,7 +65,7 @@ _retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
 @_retried
 def begin(context: nova_context.RequestContext, build: _Build,
           cell: objects.CellMapping, created_at: datetime.datetime,
-          extras: spec_extras.Extras) -> objects.BuildRequest:
+          extras: spec_extras.Extras) -> tuple[objects.BuildRequest, str]:
     """Let a BuildRequest stand for the server from now on. All or nothing.
 
     Only one caller can create the BuildRequest: it is the lock of a rebuild.
@@ -74,7 +74,7 @@ def begin(context: nova_context.RequestContext, build: _Build,
     :param cell: the CellMapping that the server is in
     :param created_at: when the server was created, kept
     :param extras: all that is kept beside the RequestSpec from now on
-    :returns: the BuildRequest
+    :returns: the BuildRequest, and the text of the RequestSpec from now on
     :raises: DBDuplicateEntry if another rebuild has it; AlreadyRebuilding
         if the server is no longer in the cell or is being deleted
     """
@@ -93,9 +93,9 @@ def begin(context: nova_context.RequestContext, build: _Build,
             {'cell_id': None}, synchronize_session=False)
         if changed != 1:
             raise exception.AlreadyRebuilding()
-        spec_extras.save_with_spec(context, build.spec, extras)
+        text = spec_extras.save_with_spec(context, build.spec, extras)
     build.spec.obj_reset_changes()
-    return build_request
+    return build_request, text
 
 
 def _mapping(context: nova_context.RequestContext,
@@ -178,6 +178,7 @@ def destroy_row(context: nova_context.RequestContext,
     """
     updated_at = instance.updated_at
     constraint = main_db_api.constraint(
+        id=main_db_api.equal_any(instance.id),
         updated_at=main_db_api.equal_any(
             updated_at and timeutils.normalize_time(updated_at)),
         locked=main_db_api.equal_any(
@@ -209,8 +210,8 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
               attempt: spec_extras.Extras,
               networks: objects.NetworkRequestList | None,
               named_ports: typing.Iterable[str] | None = None,
-              block_devices: typing.Iterable[spec_extras.Extras] = ()
-              ) -> bool:
+              block_devices: typing.Iterable[spec_extras.Extras] = (),
+              spec_text: str | None = None) -> bool:
     """Record that the message to nova-conductor is about to be sent.
 
     From now on a row of the server, in any cell, is not the old one, and its
@@ -220,11 +221,23 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
     :param networks: a NetworkRequestList, or None
     :param named_ports: ids of ports that were named for earlier attempts
     :param block_devices: what block_devices.kept_of() returned
+    :param spec_text: that begin() returned, if its answer was not lost
     :returns: False if the server was deleted since begin()
     :raises: Overtaken if the attempt has been undone
     """
     spec, build_request = api_models.RequestSpec, api_models.BuildRequest
+    kept = {'sent': True, 'before': None,
+            'requested': spec_extras.networks_to_primitive(networks),
+            'named_ports': sorted(named_ports or ()) or None,
+            'block_devices': list(block_devices) or None}
     with api_db_api.context_manager.writer.using(context):
+        # Nearly always all is as it was written.
+        if spec_text is not None and spec_extras.replace_text(
+                context, instance_uuid, spec_text,
+                spec_extras.text_with(spec_text, **kept),
+                sa.exists().where(
+                    build_request.instance_uuid == instance_uuid)):
+            return True
         row = context.session.query(spec).join(
             build_request,
             build_request.instance_uuid == spec.instance_uuid).filter(
@@ -234,11 +247,7 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
             spec_extras.is_unsent(context, instance_uuid, attempt)
             return False
         spec_extras.check_unsent(row, attempt)
-        spec_extras.keep_in(
-            context, row, sent=True, before=None,
-            requested=spec_extras.networks_to_primitive(networks),
-            named_ports=sorted(named_ports or ()) or None,
-            block_devices=list(block_devices) or None)
+        spec_extras.keep_in(context, row, **kept)
     return True
 
 

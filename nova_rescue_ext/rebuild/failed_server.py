@@ -60,23 +60,15 @@ class FailedServer:
                  without: typing.Collection[str] = ()) -> None:
         """Read the server.
 
-        :param instance: the Instance as the request has looked it up: its
-            metadata are taken, and the rest is read once more
+        :param instance: the Instance as the request has looked it up. What
+            is not found as it says is found when the row is removed.
         :param without: ids of the block devices that are left out
         :raises: RebuildRefused; InstanceMappingNotFound; InstanceNotFound
         """
         uuid = instance.uuid
-        metadata = dict(instance.metadata)
-        system_metadata = dict(instance.system_metadata)
-        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
-        if mapping.cell_mapping is None:
-            raise exception.ServerIsBeingBuilt()
-        self.cell = mapping.cell_mapping
+        self.cell = _cell_of(context, uuid)
         with nova_context.target_cell(context, self.cell) as cctxt:
-            self.instance = objects.Instance.get_by_uuid(
-                cctxt, uuid, expected_attrs=unsaved_objects.ATTRIBUTES)
-            self.instance.metadata = metadata
-            self.instance.system_metadata = system_metadata
+            self.instance = _complete(cctxt, instance)
             self.bdms, self.left_out = block_devices.leave_out(
                 block_devices.read(cctxt, uuid), without)
             self.history = database.read_history(cctxt, uuid)
@@ -152,3 +144,39 @@ class FailedServer:
         if placement.get_allocations_for_consumer(  # type: ignore
                 context, self.instance.uuid):
             raise exception.AllocationLeft()
+
+
+def _cell_of(context: nova_context.RequestContext,
+             uuid: str) -> objects.CellMapping:
+    """The cell in which the request has found a server.
+
+    That it is still there is seen when the rebuild begins.
+
+    :param context: the RequestContext, which Nova has targeted at the cell
+    :raises: ServerIsBeingBuilt; InstanceMappingNotFound
+    """
+    for cell in nova_context.CELLS:
+        if cell.uuid == context.cell_uuid:
+            return cell
+    mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+    if mapping.cell_mapping is None:
+        raise exception.ServerIsBeingBuilt()
+    return mapping.cell_mapping
+
+
+def _complete(context: nova_context.RequestContext,
+              looked_up: objects.Instance) -> objects.Instance:
+    """An Instance with all that a rebuild needs of it.
+
+    :param context: a RequestContext that is targeted at the server's cell
+    :param looked_up: the Instance, with its metadata
+    :raises: InstanceNotFound
+    """
+    if all(looked_up.obj_attr_is_set(attribute)
+           for attribute in unsaved_objects.ATTRIBUTES):
+        return looked_up
+    instance = objects.Instance.get_by_uuid(
+        context, looked_up.uuid, expected_attrs=unsaved_objects.ATTRIBUTES)
+    instance.metadata = dict(looked_up.metadata)
+    instance.system_metadata = dict(looked_up.system_metadata)
+    return instance

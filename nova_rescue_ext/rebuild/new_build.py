@@ -19,6 +19,7 @@ rebuild request. Nova's own checks of a create are made on the way.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 
@@ -80,7 +81,7 @@ class NewBuild:
         self._context = context
         self._server = server
         self._request = request
-        self._min_version: dict[str, int] = {}
+        self._min_version = _MinVersion(context)
         self.spec = server.spec
         self.instance = unsaved_objects.instance(
             context, server.instance, server.spec.availability_zone)
@@ -382,8 +383,29 @@ class NewBuild:
         """Call a method of Nova that takes min_comp_ver since Nova 31."""
         if 'min_comp_ver' not in inspect.signature(method).parameters:
             return method(self._context, *args)
-        if not self._min_version:
-            self._min_version['min_comp_ver'] = (
-                objects.service.get_minimum_version_all_cells(
-                    self._context, ['nova-compute']))
-        return method(self._context, *args, **self._min_version)
+        return method(self._context, *args, min_comp_ver=self._min_version)
+
+
+@functools.total_ordering
+class _MinVersion:
+    """The lowest version of all nova-computes, read if it is looked at.
+
+    Few requests have anything that depends on it.
+    """
+
+    def __init__(self, context: nova_context.RequestContext) -> None:
+        self._context = context
+
+    @functools.cached_property
+    def _version(self) -> int:
+        return objects.service.get_minimum_version_all_cells(
+            self._context, ['nova-compute']) or 0
+
+    def __eq__(self, other: object) -> bool:
+        return self._version == other
+
+    def __lt__(self, other: int) -> bool:
+        return self._version < other
+
+    def __hash__(self) -> int:
+        return hash(self._version)

@@ -180,26 +180,64 @@ def security_groups_to_primitive(request_spec: objects.RequestSpec) -> Extras:
 
 
 def save_with_spec(context: nova_context.RequestContext,
-                   request_spec: objects.RequestSpec, extras: Extras) -> None:
+                   request_spec: objects.RequestSpec, extras: Extras) -> str:
     """Save a RequestSpec and what is kept, in one statement.
 
     Its changes are not reset, as the transaction may be repeated.
 
     :param request_spec: a RequestSpec that was changed
     :param extras: all that is to be kept; None removes a key
+    :returns: the text that has both
     :raises: RequestSpecNotFound
     """
     uuid = request_spec.instance_uuid
-    text = request_spec._get_update_primitives()['spec']
+    text = _text(request_spec._get_update_primitives()['spec'], extras)
     with api_db_api.context_manager.writer.using(context):
         if not context.session.query(models.RequestSpec).filter_by(
-                instance_uuid=uuid).update({'spec': _text(text, extras)},
+                instance_uuid=uuid).update({'spec': text},
                                            synchronize_session=False):
             raise exception.RequestSpecNotFound(instance_uuid=uuid)
+    return text
+
+
+def text_with(text: str, **values: typing.Any) -> str:
+    """A text in which these are kept as well.
+
+    :param text: of a RequestSpec
+    :param values: plain data; None removes a key
+    """
+    return _text(text, {**_of(text), **values})
+
+
+def replace_text(context: nova_context.RequestContext, instance_uuid: str,
+                 old: str, new: str, *conditions: typing.Any) -> bool:
+    """Replace the text of a RequestSpec if it is as it was read or written.
+
+    :param conditions: of SQLAlchemy, that have to be met, too
+    :returns: whether it was replaced
+    """
+    with api_db_api.context_manager.writer.using(context):
+        return bool(context.session.query(models.RequestSpec).filter(
+            models.RequestSpec.instance_uuid == instance_uuid,
+            models.RequestSpec.spec == old, *conditions).update(
+                {'spec': new}, synchronize_session=False))
+
+
+def is_text(context: nova_context.RequestContext, instance_uuid: str,
+            text: str) -> bool:
+    """Whether a RequestSpec is as it was written, until a transaction ends.
+
+    :param text: what was written
+    """
+    with api_db_api.context_manager.writer.using(context):
+        try:
+            return _row(context, instance_uuid, lock=True).spec == text
+        except exception.RequestSpecNotFound:
+            return False
 
 
 def keep_in(context: nova_context.RequestContext, row: models.RequestSpec,
-            **values: typing.Any) -> None:
+            **values: typing.Any) -> Extras:
     """Keep these as well, in a row that is locked.
 
     :param row: of the RequestSpec
@@ -216,10 +254,11 @@ def _write(context: nova_context.RequestContext, row: models.RequestSpec,
     :returns: what is kept
     """
     text = _text(row.spec, extras)
-    if _of(text) != _of(row.spec):
+    kept = _of(text)
+    if kept != _of(row.spec):
         row.spec = text
         context.session.add(row)
-    return _of(text)
+    return kept
 
 
 def _text(text: str, extras: Extras) -> str:

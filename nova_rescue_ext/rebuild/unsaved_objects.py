@@ -27,8 +27,7 @@ from nova import context as nova_context
 from nova.network import model as network_model
 from nova import objects
 
-# What is read with an instance to clone it, in one statement. Its metadata
-# would take another two.
+# What is read with an instance to clone it, beside its metadata.
 ATTRIBUTES = ['flavor', 'numa_topology', 'pci_requests', 'keypairs',
               'trusted_certs', 'vcpu_model', 'tags']
 

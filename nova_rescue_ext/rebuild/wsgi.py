@@ -57,6 +57,8 @@ class BeyondSchema(operation.Operation):
         those that the server has
     :param without: ids of what the block devices that are left out are, or
         are made from
+    :ivar rebuilt: the Instance of the BuildRequest, once the message to build
+        it was sent
     """
 
     def __init__(self, instance_uuid: str, has_image: bool = True,
@@ -68,6 +70,7 @@ class BeyondSchema(operation.Operation):
         self.networks = networks
         self.security_groups = security_groups
         self.without = without or []
+        self.rebuilt: objects.Instance | None = None
 
     def says_nothing(self) -> bool:
         """Whether Nova can serve the request as it is."""

@@ -13,9 +13,13 @@
 
 """Rebuild in clouds with more cells, and with another default database."""
 
+from unittest import mock
+
+from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
+from oslo_db import exception as db_exc
 
 from nova_rescue_ext.rebuild import recovery
 from tests.functional import rebuild_base
@@ -80,6 +84,96 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         self.assertEqual(allocations, self.allocations(server))
         self.assertEqual('ACTIVE', self.api.get_server(server['id'])[
             'status'])
+
+
+class CellAwayTest(rebuild_base.RebuildTestCase):
+    """One of two cells is disabled, or its database is down."""
+
+    NUMBER_OF_CELLS = 2
+
+    def disable(self, name):
+        cell = self.cell_mappings[name]
+        cell.disabled = True
+        cell.save()
+        self.scheduler.manager.host_manager.refresh_cells_caches()
+
+    def create_failed_in_cell1(self):
+        self.add_capacity('host1', cell_name='cell1')
+        spawn = self.patch('nova.virt.fake.FakeDriver.spawn', mock.Mock(
+            side_effect=exception.BuildAbortException(
+                instance_uuid='x', reason='broken')))
+        server = self.create()
+        spawn.stop()
+        self.assertEqual('cell1', self.cell_of(server))
+        return server
+
+    def away(self):
+        return nova_fixtures.DownCellFixture([self.cell_mappings['cell1']])
+
+    def test_disabled_cell_of_the_hosts(self):
+        server = self.create_failed()
+        self.add_capacity('host1', cell_name='cell1')
+        self.disable('cell1')
+        self.failed_again(server)
+        self.assertEqual('cell0', self.cell_of(server))
+        self.add_capacity('host2', cell_name='cell2')
+        self.rebuilt(server)
+        self.assertEqual('cell2', self.cell_of(server))
+
+    def test_disabled_cell_of_the_server(self):
+        server = self.create_failed_in_cell1()
+        self.disable('cell1')
+        self.add_capacity('host2', cell_name='cell2')
+        self.rebuilt(server)
+        self.assertEqual('cell2', self.cell_of(server))
+
+    def test_database_of_the_server(self):
+        server = self.create_failed_in_cell1()
+        with self.away():
+            self.assert_refused(409, self.rebuild(server), '(Nova)',
+                                'was not changed')
+        self.assert_untouched(server)
+        self.rebuilt(server)
+
+    def test_database_of_the_server_without_opt_in(self):
+        """As in stock Nova."""
+        server = self.create_failed_in_cell1()
+        self.opt_out()
+        with self.away():
+            response = self.rebuild(server, imageRef=self.IMAGE)
+        self.assert_refused(500, response, 'Unexpected API Error')
+
+    def test_database_of_another_cell(self):
+        """Whether the scheduler finds a host then is Nova's."""
+        server = self.create_failed()
+        self.add_capacity('host2', cell_name='cell2')
+        with self.away():
+            self.assertEqual(202, self.rebuild(server).status_code)
+            server = self.await_end(server)
+        self.assertEqual(1, self.count_rows(server))
+        if server['status'] == 'ERROR':
+            self.rebuilt(server)
+        self.assertEqual('cell2', self.cell_of(server))
+
+    def test_database_of_another_cell_and_a_volume_in_danger(self):
+        """Its hosts may be chosen, and nobody knows what they would do."""
+        server = self.create_failed(bdms=[{
+            'boot_index': 0, 'uuid': self.VOLUME, 'source_type': 'volume',
+            'destination_type': 'volume', 'delete_on_termination': True}])
+        self.add_capacity('host2', cell_name='cell2')
+        target_cell = nova_context.target_cell
+
+        def fail(context, cell):
+            if cell.name == 'cell1':
+                raise db_exc.DBConnectionError()
+            return target_cell(context, cell)
+
+        patch = self.patch('nova.context.target_cell', fail)
+        self.assert_refused(409, self.rebuild(server), '(Nova)',
+                            'was not changed')
+        patch.stop()
+        self.assert_untouched(server)
+        self.rebuilt(server)
 
 
 class DefaultIsCell0:

@@ -81,7 +81,7 @@ class RacesTest(_TestCase):
             return find_server(*args)
 
         patch = self.patch_step('find_server', be_overtaken)
-        self.assert_refused(409, self.rebuild(server), 'being built')
+        self.assert_refused(409, self.rebuild(server), 'already being rebuilt')
         self.api.delete_server(server['id'])
 
     def test_delete_just_before(self):
@@ -233,7 +233,7 @@ class RacesTest(_TestCase):
         self.assert_nothing_is_left(server)
 
     def test_delete_that_begins_meanwhile(self):
-        """The row is read once more, and nothing is begun."""
+        """The row is not as it was found: all is undone."""
         server = self.create_failed()
         find_server = rebuild_api.Rebuild.find_server
 
@@ -241,11 +241,42 @@ class RacesTest(_TestCase):
             self.change_row(server, task_state='deleting')
             return find_server(*args)
 
-        begun = []
-        self.patch_step('find_server', change_and_find)
-        self.patch_step('make_build_request', lambda *args: begun.append(args))
-        self.assert_refused(409, self.rebuild(server), 'deleting')
-        self.assertEqual([], begun)
+        patch = self.patch_step('find_server', change_and_find)
+        self.assert_refused(409, self.rebuild(server), 'is being deleted')
+        patch.stop()
+        self.assertEqual([], objects.BuildRequestList.get_all(
+            self.context).objects)
+        self.assertEqual((1, 'cell0'), (
+            self.count_rows(server), self.cell_of(server)))
+        self.change_row(server, task_state=None)
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def test_row_of_another_rebuild(self):
+        """Which has come and gone since the server was looked up."""
+        server = self.create_failed()
+        self.create_failed()  # or SQLite gives the id of the row again
+        find_server = rebuild_api.Rebuild.find_server
+
+        def be_overtaken(*args):
+            patch.stop()
+            updated_at = self.find_row(server).updated_at
+            self.failed_again(server)
+            self.change_row(server, updated_at=updated_at)
+            return find_server(*args)
+
+        patch = self.patch_step('find_server', be_overtaken)
+        self.assert_refused(409, self.rebuild(server), 'was changed')
+        self.assertEqual(('ERROR', 1, 'cell0'), (
+            self.api.get_server(server['id'])['status'],
+            self.count_rows(server), self.cell_of(server)))
+        self.add_capacity()
+        self.rebuilt(server)
+
+    def find_row(self, server):
+        with nova_context.target_cell(
+                self.context, self.cell_mappings['cell0']) as context:
+            return objects.Instance.get_by_uuid(context, server['id'])
 
     def test_answer_of_the_hard_delete_is_lost(self):
         """The row is gone: the rebuild goes on."""
