@@ -46,10 +46,11 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
                                             nova-compute
 ``existing_volume_`` and    nova-api        nova-compute    next rebuild
 the id of the volume
-``guest_left_on``           nova-compute    nova-api        guest is gone, next
-                                                            rebuild
-``no_guest_on``             nova-compute    ``nova-rescue-  guest is back, next
-                                            ext-manage``    rebuild
+``guest_left_on``           nova-compute,   nova-api        guest is gone, next
+                            nova-api                        rebuild
+``no_guest_on``             nova-compute,   nova-api,       guest is back, next
+                            ``nova-rescue-  ``nova-rescue-  rebuild
+                            ext-manage``    ext-manage``
 =========================== =============== =============== ==================
 """
 

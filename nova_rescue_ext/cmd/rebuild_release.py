@@ -32,6 +32,10 @@ def add_parser(
         '--host-is-gone', action='store_true',
         help='the host runs no guest of it and never will; needed if its '
              'nova-compute is down')
+    parser.add_argument(
+        '--no-guest', action='store_true',
+        help='you have checked that the host has no guest of it; only for a '
+             'host where the package is not active')
     parser.add_argument('--config-file', action='append', help='of Nova')
     parser.set_defaults(action=run, local=True)
     return parser
@@ -50,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         host = release.release(nova_context.get_admin_context(),
-                               arguments.server, arguments.host_is_gone)
+                               arguments.server, arguments.host_is_gone,
+                               arguments.no_guest)
     except exception.NovaException as exc:
         raise compute_api.Refused('Nothing was done: %s' % exc)
     print('The server is off host %s. Its owner can rebuild it.' % host)

@@ -139,14 +139,21 @@ def shutdown_instance(original: nova_types.Original,
         return original(context, instance, *args, **kwargs)
     except Exception:
         with excutils.save_and_reraise_exception():
-            if (_is_being_built(instance)
-                    and _may_have_guest(self.driver, instance)):
-                instance_metadata.record_left_guest(instance, self.host)
-                LOG.error('The guest of a failed build may be left on this '
-                          'host. The server cannot be rebuilt until you '
-                          'remove it; nova-compute notices that within %d '
-                          'minutes, or when it is restarted.',
-                          INTERVAL // 60, instance=instance)
+            if _is_being_built(instance):
+                _record_failed_clean_up(self, instance)
+
+
+def _record_failed_clean_up(manager: compute_manager.ComputeManager,
+                            instance: objects.Instance) -> None:
+    if not _may_have_guest(manager.driver, instance):
+        # The fault will tell that the clean-up has failed.
+        instance_metadata.record_no_guest(instance, manager.host)
+        return
+    instance_metadata.record_left_guest(instance, manager.host)
+    LOG.error('The guest of a failed build may be left on this host. The '
+              'server cannot be rebuilt until you remove it; nova-compute '
+              'notices that within %d minutes, or when it is restarted.',
+              INTERVAL // 60, instance=instance)
 
 
 def _is_being_built(instance: objects.Instance) -> bool:
@@ -243,6 +250,7 @@ def _record_whether_there_is_a_guest(instance: objects.Instance, host: str,
             if has_guest:
                 return
             instance_metadata.forget_left_guest(instance)
+            instance_metadata.record_no_guest(instance, host)
         elif not instance_metadata.record_no_guest(
                 instance, None if has_guest else host):
             return

@@ -18,6 +18,7 @@ from __future__ import annotations
 import typing
 
 from nova.compute import utils as compute_utils
+from nova.compute import vm_states
 import nova.conf
 from nova import context as nova_context
 from nova import exception as nova_exception
@@ -31,6 +32,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import fault
 from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.rebuild import unsaved_objects
 
@@ -119,6 +121,7 @@ class FailedServer:
             raise exception.GuestMayBeLeft()
         if self.cell.is_cell0():
             return
+        self._check_clean_up(context)
         # nova-conductor and nova-compute set ERROR before they clean up.
         quiet = CONF.rescue_ext.rebuild_quiet_period
         if instance.system_metadata.get('network_allocated') == 'True':
@@ -127,6 +130,35 @@ class FailedServer:
         since = instance.updated_at or instance.created_at
         if not timeutils.is_older_than(since, quiet):
             raise exception.CleanUpGoesOn(seconds=quiet)
+
+    def _check_clean_up(self, context: nova_context.RequestContext) -> None:
+        """Refuse if a host without the package could not clean up.
+
+        It has recorded nothing. From now on it is as if it had.
+
+        :raises: GuestMayBeLeft
+        """
+        instance = self.instance
+        with nova_context.target_cell(context, self.cell) as cctxt:
+            host = fault.host_that_may_have_guest(
+                objects.InstanceFault.get_latest_for_instance(
+                    cctxt, instance.uuid))
+        if host is None or instance_metadata.has_no_guest_on(instance, host):
+            return
+        LOG.warning('The rebuild is refused, as host %s could not clean up '
+                    'after the failed build, and may have a guest of the '
+                    'server. If nova-rescue-ext is not active there, remove '
+                    'the guest if there is one, and run '
+                    '"nova-rescue-ext-manage rebuild-release --no-guest".',
+                    host, instance=instance)
+        instance_metadata.record_left_guest(instance, host)
+        try:
+            instance.save(expected_vm_state=[vm_states.ERROR],
+                          expected_task_state=[None])
+        except (nova_exception.InstanceNotFound,
+                nova_exception.InstanceUpdateConflict):
+            pass  # it is being deleted, or rebuilt
+        raise exception.GuestMayBeLeft()
 
     def check_asked_of_no_host(self, context: nova_context.RequestContext,
                                placement: object) -> None:

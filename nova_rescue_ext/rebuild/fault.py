@@ -70,6 +70,8 @@ _TRACEBACK = 'Traceback (most recent call last):\n'
 # oslo.messaging changes the name of the class, and of the module.
 _EXCEPTION = re.compile(r'^([A-Za-z_][\w.]*)', re.M)
 _REMOTE = '_Remote'
+# Nova raises the exception of the fault while it handles one from there.
+_IN_CLEAN_UP = ', in _shutdown_instance\n'
 
 # In the environment of a WSGI request: UUID -> reason.
 _ENVIRON = 'nova_rescue_ext.fault_reasons'
@@ -90,6 +92,19 @@ def exception_of(fault: objects.InstanceFault) -> str | None:
         return _exception_without_traceback(fault)
     return next(itertools.dropwhile(_WRAPPERS.__contains__, reversed(names)),
                 names[-1])
+
+
+def host_that_may_have_guest(
+        fault: objects.InstanceFault | None) -> str | None:
+    """The host that could not clean up after it had failed to build a server.
+
+    A nova-compute without the package tells it nowhere else.
+
+    :param fault: the newest of a server that never booted, if there is one
+    """
+    if fault is None or _IN_CLEAN_UP not in (fault.details or ''):
+        return None
+    return fault.host
 
 
 def _exception_without_traceback(fault: objects.InstanceFault) -> str | None:

@@ -25,19 +25,22 @@ from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
 
+from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import rebuild
 
 
 def release(context: nova_context.RequestContext, uuid: str,
-            host_is_gone: bool) -> str:
+            host_is_gone: bool, no_guest: bool = False) -> str:
     """Take a never-booted server off its host.
 
     :param context: an admin RequestContext
     :param uuid: of the server
     :param host_is_gone: whether the caller says that the host runs nothing
         and never will
+    :param no_guest: whether the caller says that the host has no guest of the
+        server; only for a host whose nova-compute does not look by itself
     :returns: the name of the host
     :raises: CannotRelease; InstanceMappingNotFound, InstanceNotFound; another
         exception of Nova if the server is changed meanwhile
@@ -51,11 +54,12 @@ def release(context: nova_context.RequestContext, uuid: str,
             cctxt, uuid, expected_attrs=['system_metadata'])
         host = _host_of(instance)
         _check_host(instance, host, _is_up(task_manager, cctxt, host),
-                    host_is_gone)
+                    host_is_gone, no_guest and not _looks(cctxt, host))
         # First: without a host the command could not be repeated.
         task_manager.report_client.delete_allocation_for_instance(
             context, uuid, force=True)
         instance_metadata.forget_left_guest(instance)
+        instance_metadata.record_no_guest(instance, host)
         # What it has allocated is released by the next rebuild.
         instance.system_metadata['network_allocated'] = 'False'
         instance.host = instance.node = None
@@ -91,9 +95,18 @@ def _is_up(task_manager: manager.ComputeTaskManager,
         return False
 
 
+def _looks(context: nova_context.RequestContext, host: str) -> bool:
+    """Whether the nova-compute of a host looks for guests by itself."""
+    return any(capabilities.keeps_volumes(node)
+               for node in objects.ComputeNodeList.get_all(context)
+               if node.host == host)
+
+
 def _check_host(instance: objects.Instance, host: str, is_up: bool,
-                host_is_gone: bool) -> None:
+                host_is_gone: bool, no_guest: bool) -> None:
     """Check that the host has no guest, or that the operator says so."""
+    if no_guest:
+        return
     if host_is_gone:
         if is_up:
             raise exception.CannotRelease(
@@ -109,4 +122,5 @@ def _check_host(instance: objects.Instance, host: str, is_up: bool,
             reason='Host %s has a guest of it, or has not looked yet, which '
                    'it does when nova-compute starts, and every ten minutes. '
                    'Check "virsh list --all" there, remove the guest, and '
-                   'restart nova-compute.' % host)
+                   'restart nova-compute. If nova-rescue-ext is not active '
+                   'there, use --no-guest.' % host)

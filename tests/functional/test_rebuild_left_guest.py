@@ -111,6 +111,37 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
         destroy.stop()
         self.rebuilt(server)
 
+    def create_on_stock_host(self):
+        """The host records nothing but the fault."""
+        stock = self.patch('nova_rescue_ext.rebuild.compute._is_being_built',
+                           lambda instance: False)
+        server = self.create_with_left_guest()
+        stock.stop()
+        return server
+
+    def test_stock_host(self):
+        server = self.create_on_stock_host()
+        self.assert_refused(409, self.rebuild(server),
+                            'may still have its guest')
+        self.assertIn('rebuild-release --no-guest', self.stdlog.logger.output)
+        # By now the package is active there.
+        self.look()
+        self.assert_refused(409, self.rebuild(server),
+                            'may still have its guest')
+        self.remove_guest(server)
+        self.look()
+        self.rebuilt(server)
+
+    def test_stock_host_that_has_cleaned_up(self):
+        self.add_capacity()
+        spawn = self.patch('nova.virt.fake.FakeDriver.spawn', mock.Mock(
+            side_effect=exception.BuildAbortException(
+                instance_uuid='x', reason='broken')))
+        server = self.create()
+        self.assertEqual('cell1', self.cell_of(server))
+        spawn.stop()
+        self.rebuilt(server)
+
     def test_looks_now_and_then(self):
         self.add_capacity()
         manager = self.computes['host1'].manager
@@ -204,6 +235,27 @@ class ReleaseTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.assertIn('is off host', self.release('--host-is-gone'))
         self.add_capacity('host2')
         self.rebuilt(self.server)
+
+    def test_operator_has_looked(self):
+        self.assertIn('--no-guest', self.release())
+        self.assertIn('has not looked yet', self.release('--no-guest'))
+        self.patch('nova_rescue_ext.capabilities.report_builds',
+                   lambda resources: resources)
+        self.look()
+        self.change_row(self.server, host='host1')
+        self.assertIn('is off host host1', self.release('--no-guest'))
+        self.rebuilt(self.server)
+
+    def test_operator_has_looked_where_a_host_could_not_clean_up(self):
+        self.api.delete_server(self.server['id'])
+        self.server = LeftGuestTest.create_on_stock_host(self)
+        self.assert_refused(409, self.rebuild(self.server), 'guest')
+        self.patch('nova_rescue_ext.capabilities.keeps_volumes',
+                   lambda node: False)
+        self.assertIn('is off host host1', self.release('--no-guest'))
+        self.rebuilt(self.server)
+
+    create_with_left_guest = LeftGuestTest.create_with_left_guest
 
     def test_others_are_left_alone(self):
         booted = self.create()
