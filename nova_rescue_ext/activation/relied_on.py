@@ -250,8 +250,6 @@ CALLABLES = (
     'nova.conductor.manager:ComputeTaskManager.__init__',
     'nova.conductor.manager:ComputeTaskManager.report_client',
     'nova.conductor.manager:ComputeTaskManager._bury_in_cell0',
-    'nova.conductor.manager:ComputeTaskManager._delete_build_request',
-    'nova.conductor.manager:ComputeTaskManager._map_instance_to_cell',
     'nova.conductor.manager:ComputeTaskManager._cleanup_when_reschedule_fails',
     'nova.conductor.manager:ComputeTaskManager._create_block_device_mapping',
     # ... what a failed build has left, and what create checks.
@@ -281,7 +279,6 @@ CALLABLES = (
     'nova.objects.request_spec:RequestSpec'
     '.generate_request_groups_from_pci_requests',
     'nova.objects.build_request:BuildRequest.create',
-    'nova.objects.build_request:BuildRequest.get_new_instance',
     'nova.objects.build_request:BuildRequest._load_instance',
     'nova.objects.instance:Instance.create',
     'nova.db.main.api:constraint',

@@ -95,6 +95,13 @@ def do_build_and_run_instance(
         block_device_mapping: objects.BlockDeviceMappingList,
         *args: typing.Any, **kwargs: typing.Any) -> str:
     """Build a server, and notify of the result if that was a rebuild."""
+    if (instance_metadata.is_rebuilt(instance)
+            and _is_late(context, instance)):
+        LOG.warning('A late message to build this server is dropped, as the '
+                    'build was given up, or the server was rebuilt since. '
+                    'Nothing needs to be done.', instance=instance)
+        # With this Nova leaves the allocation alone, which may be another's.
+        return build_results.RESCHEDULED_BY_POLICY
     try:
         result = original(context, instance, image, request_spec,
                           filter_properties, admin_password, injected_files,
@@ -117,6 +124,26 @@ def do_build_and_run_instance(
             notifications.failed(context, instance,
                                  fields.NotificationSource.COMPUTE)
     return result
+
+
+def _is_late(context: nova_context.RequestContext,
+             instance: objects.Instance) -> bool:
+    """Whether a rebuild was given up while its message waited for this host.
+
+    :param instance: the Instance of the message
+    """
+    try:
+        found = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=['system_metadata'])
+    except exception.InstanceNotFound:
+        return False  # Nova says so, and frees what was claimed
+    except Exception:
+        LOG.exception('Whether the rebuild of the server was given up cannot '
+                      'be told. It is built.', instance=instance)
+        return False
+    return (found.vm_state == vm_states.ERROR
+            or instance_metadata.rebuild_attempt(found)
+            != instance_metadata.rebuild_attempt(instance))
 
 
 def _was_rebuilt(instance: objects.Instance) -> bool:

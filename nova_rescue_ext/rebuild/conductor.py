@@ -15,19 +15,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import typing
 
 from nova import context as nova_context
+from nova.db.api import api as api_db_api
 from nova import exception
 from nova import objects
 from nova.objects import fields
 from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
+from oslo_utils import excutils
 
+from nova_rescue_ext import exception as our_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import nova_types
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
+from nova_rescue_ext.rebuild import building
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import notifications
 from nova_rescue_ext.rebuild import spec_extras
@@ -54,33 +60,49 @@ def schedule_and_build_instances(
     Here, as every build begins here and later failures are handled by
     conductors that have no API database (hazard: networks-not-kept).
     """
-    outdated = _outdated(context, build_requests)
+    taken = _take(context, build_requests, request_specs, requested_networks,
+                  block_device_mapping)
+    outdated = {spec.instance_uuid for spec in request_specs} - set(taken)
     if outdated:
         # Nova would find no BuildRequest and take the mapping and the
         # allocation away from a server that runs, or build what a rebuild
         # asked for that was undone.
         LOG.warning('A doubled or late message to build these servers is '
-                    'dropped, as they are in a cell already, or another '
-                    'rebuild has begun since: %s. Nothing needs to be done.',
-                    ', '.join(sorted(outdated)))
+                    'dropped, as they are in a cell already, another rebuild '
+                    'has begun since, or the build was begun already: %s. '
+                    'Nothing needs to be done.', ', '.join(sorted(outdated)))
         build_requests = [request for request in build_requests
-                          if request.instance_uuid not in outdated]
+                          if request.instance_uuid in taken]
         request_specs = [spec for spec in request_specs
-                         if spec.instance_uuid not in outdated]
+                         if spec.instance_uuid in taken]
         if not request_specs:
             return
-    extras_of = {
-        spec.instance_uuid: _keep_extras(context, spec, requested_networks,
-                                         block_device_mapping)
-        for spec in request_specs}
-    try:
-        original(context, build_requests, request_specs, image,
-                 admin_password, injected_files, requested_networks,
-                 block_device_mapping, tags)
-    finally:
-        for uuid, extras in extras_of.items():
-            if 'rebuild' in extras:
-                _try_to_finish(self.report_client, context, uuid, extras)
+    builds = [building.Build(uuid, of.extras['rebuild'], of.text)
+              for uuid, of in taken.items() if 'rebuild' in of.extras]
+    with contextlib.ExitStack() as stack:
+        for build in builds:
+            stack.enter_context(build)
+        try:
+            original(context, build_requests, request_specs, image,
+                     admin_password, injected_files, requested_networks,
+                     block_device_mapping, tags)
+        except our_exception.Overtaken:
+            for build in builds:
+                _try_to_free_claim(self.report_client, context, build)
+            return
+        except Exception:
+            with excutils.save_and_reraise_exception():
+                _finish_all(self.report_client, context, builds, taken)
+    _finish_all(self.report_client, context, builds, taken)
+
+
+def _finish_all(report_client: report.SchedulerReportClient,
+                context: nova_context.RequestContext,
+                builds: list[building.Build],
+                taken: dict[str, database.Taken]) -> None:
+    for build in builds:
+        _try_to_finish(report_client, context, build,
+                       taken[build.instance_uuid].extras)
 
 
 def build_instances(original: nova_types.Original,
@@ -136,75 +158,115 @@ def _cannot_tell(instance: objects.Instance) -> bool:
     return False
 
 
-def _outdated(context: nova_context.RequestContext,
-              build_requests: list[objects.BuildRequest]) -> set[str]:
-    """The UUIDs of servers whose message is a doubled or late one.
+def _take(context: nova_context.RequestContext,
+          build_requests: list[objects.BuildRequest],
+          request_specs: list[objects.RequestSpec],
+          requested_networks: objects.NetworkRequestList | None,
+          block_device_mapping: objects.BlockDeviceMappingList
+          ) -> dict[str, database.Taken]:
+    """Take the servers of a message, and keep what Nova forgets of them.
 
-    Every build comes by here: if it cannot be told, Nova goes on as ever.
+    Every build comes by here: if the API database fails, Nova goes on as ever.
+
+    :returns: UUID -> Taken, without those whose message is doubled or late
     """
     try:
-        return database.find_outdated(context, {
+        attempts = {
             request.instance_uuid: instance_metadata.rebuild_attempt(
-                request.instance) for request in build_requests})
+                request.instance) for request in build_requests}
+        return database.take(context, attempts, {
+            spec.instance_uuid: _to_be_kept(spec, requested_networks,
+                                            block_device_mapping)
+            for spec in request_specs})
     except Exception:
+        uuids = [spec.instance_uuid for spec in request_specs]
         LOG.exception('The API database did not answer whether these servers '
-                      'are already in a cell. They are built.')
-        return set()
+                      'are already in a cell, and their requested networks '
+                      'are not kept. They are built. If this build fails, a '
+                      'rebuild will have to name the networks: %s',
+                      ', '.join(uuids))
+        return {uuid: database.Taken({}, '') for uuid in uuids}
 
 
-def _keep_extras(
-        context: nova_context.RequestContext,
+def _to_be_kept(
         request_spec: objects.RequestSpec,
         requested_networks: objects.NetworkRequestList | None,
         block_device_mapping: objects.BlockDeviceMappingList
 ) -> spec_extras.Extras:
-    """Keep what Nova forgets.
-
-    :returns: all that is kept for the server
-    """
+    """What Nova forgets of a request."""
     destination = ('requested_destination' in request_spec
                    and request_spec.requested_destination)
+    return {
+        'requested': spec_extras.networks_to_primitive(requested_networks),
+        'block_devices': block_devices.kept_of(block_device_mapping) or None,
+        'devices': block_devices.asked_of(block_device_mapping),
+        'destination': destination and destination.obj_to_primitive() or None}
+
+
+def _try_to_free_claim(report_client: report.SchedulerReportClient,
+                       context: nova_context.RequestContext,
+                       build: building.Build) -> None:
+    """Free what the scheduler has claimed for a build that was reclaimed."""
+    LOG.warning('The build of this server was reclaimed while this '
+                'nova-conductor worked on it. It is given up here. Nothing '
+                'needs to be done.', instance_uuid=build.instance_uuid)
     try:
-        return spec_extras.keep(
-            context, request_spec.instance_uuid,
-            requested=spec_extras.networks_to_primitive(requested_networks),
-            block_devices=block_devices.kept_of(block_device_mapping) or None,
-            devices=block_devices.asked_of(block_device_mapping),
-            destination=destination and destination.obj_to_primitive() or None)
-    except exception.RequestSpecNotFound:
-        return {}  # deleted already
+        _free_claim(report_client, context, build.instance_uuid)
+    except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
+            exception.RequestSpecNotFound):
+        pass  # deleted in the meantime
     except Exception:
-        # No reason not to build the server.
-        LOG.exception('The requested networks are not kept. If this build '
-                      'fails, a rebuild will have to name them.',
-                      instance_uuid=request_spec.instance_uuid)
-        return {}
+        LOG.exception('An allocation may be left in placement for a server '
+                      'that is not built. The next rebuild, or its deletion, '
+                      'removes it.', instance_uuid=build.instance_uuid)
+
+
+def _free_claim(report_client: report.SchedulerReportClient,
+                context: nova_context.RequestContext, uuid: str) -> None:
+    with api_db_api.context_manager.writer.using(context):
+        if spec_extras.is_under_way(context, uuid):
+            return  # whoever has it frees it, or has claimed for itself
+        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+        if mapping.cell_mapping is None:
+            return
+        with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
+            instance = objects.Instance.get_by_uuid(cctxt, uuid,
+                                                    expected_attrs=[])
+        if rebuild.is_on_no_host(instance):
+            report_client.delete_allocation_for_instance(context, uuid)
 
 
 def _try_to_finish(report_client: report.SchedulerReportClient,
-                   context: nova_context.RequestContext, uuid: str,
-                   extras: spec_extras.Extras) -> None:
+                   context: nova_context.RequestContext,
+                   build: building.Build, extras: spec_extras.Extras) -> None:
     """Finish, but never raise, which would hide why a build failed."""
+    uuid = build.instance_uuid
     try:
-        finish_attempt(report_client, context, uuid, extras)
+        finish_attempt(report_client, context, uuid, extras, build.has_failed)
     except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
             exception.RequestSpecNotFound):
         pass  # deleted in the meantime
     except Exception:
         LOG.exception('The server was built or buried, but its old instance '
                       'actions were not restored, or an allocation was not '
-                      'removed. Run "nova-rescue-ext-manage '
-                      'rebuild-interrupted".', instance_uuid=uuid)
+                      'removed. Unless it is being rebuilt again, run '
+                      '"nova-rescue-ext-manage rebuild-interrupted".',
+                      instance_uuid=uuid)
 
 
 def finish_attempt(report_client: report.SchedulerReportClient,
                    context: nova_context.RequestContext, uuid: str,
-                   extras: spec_extras.Extras, notify: bool = True) -> None:
+                   extras: spec_extras.Extras,
+                   has_set_error: bool | None = None) -> None:
     """After an attempt to rebuild: history, and no leaked allocation.
+
+    Whoever sets a server to ERROR tells so. In the cell of a host that is
+    usually nova-compute, and may be quick.
 
     :param report_client: a client for placement
     :param extras: what is kept for the server
-    :param notify: whether nobody has told yet that the server was not built
+    :param has_set_error: whether the caller has set the server to ERROR, if
+        it is not in cell0, where it was buried; None if that was told
     :raises: InstanceMappingNotFound, InstanceNotFound, RequestSpecNotFound
     """
     mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
@@ -214,16 +276,17 @@ def finish_attempt(report_client: report.SchedulerReportClient,
         database.write_history(cctxt, uuid, extras.get('history', []))
         instance = objects.Instance.get_by_uuid(cctxt, uuid,
                                                 expected_attrs=[])
-    attempt = extras['rebuild']
     has_failed = rebuild.is_on_no_host(instance)
-    if has_failed and notify:
+    if has_failed and has_set_error is not None and (
+            has_set_error or mapping.cell_mapping.is_cell0()):
         with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
             notifications.failed(cctxt, instance,
                                  fields.NotificationSource.CONDUCTOR)
     # The owner may be rebuilding it again since it was buried.
-    if has_failed and spec_extras.is_attempt(context, uuid, attempt):
-        report_client.delete_allocation_for_instance(context, uuid)
-    spec_extras.end_attempt(context, uuid, attempt)
+    spec_extras.end_attempt(
+        context, uuid, extras['rebuild'],
+        free=functools.partial(report_client.delete_allocation_for_instance,
+                               context, uuid) if has_failed else None)
 
 
 def cleanup_when_reschedule_fails(
@@ -264,6 +327,10 @@ def cleanup_build_artifacts(
     allocations, where no host can be building one.
     """
     texts = _read_texts(context, request_specs)
+    for spec in request_specs:
+        build = building.Build.of_this_thread(spec.instance_uuid)
+        if build is not None:
+            build.has_failed = True
     try:
         original(context, exc, instances, build_requests, request_specs,
                  block_device_mappings, tags, cell_mapping_cache)

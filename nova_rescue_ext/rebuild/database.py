@@ -251,23 +251,53 @@ def mark_sent(context: nova_context.RequestContext, instance_uuid: str,
     return True
 
 
-def find_outdated(context: nova_context.RequestContext,
-                  attempts: dict[str, str | None]) -> set[str]:
-    """Find the servers whose message to build them is duplicated or late.
+class Taken(typing.NamedTuple):
+    """A build that a message has brought to a conductor.
+
+    :ivar extras: all that is kept beside the RequestSpec; empty if the server
+        was deleted
+    :ivar text: of the RequestSpec
+    """
+
+    extras: spec_extras.Extras
+    text: str
+
+
+@_retried
+def take(context: nova_context.RequestContext,
+         attempts: dict[str, str | None],
+         keep: dict[str, spec_extras.Extras]) -> dict[str, Taken]:
+    """Take the servers of a message to build, and keep what Nova forgets.
+
+    Not those whose message is doubled or late: they are in a cell, another
+    rebuild has begun, or another conductor or the operator has the build.
 
     :param attempts: UUID of a server -> the attempt that the message belongs
         to, None if it belongs to a create
-    :returns: a set of UUIDs
+    :param keep: UUID of a server -> what is to be kept as well
+    :returns: UUID of a server -> Taken
     """
     mapping, spec = api_models.InstanceMapping, api_models.RequestSpec
-    with api_db_api.context_manager.reader.using(context):
-        rows = context.session.query(
-            mapping.instance_uuid, mapping.cell_id, spec.spec).join(
-                spec, spec.instance_uuid == mapping.instance_uuid).filter(
-                    mapping.instance_uuid.in_(list(attempts)))
-        return {uuid for uuid, cell, text in rows
-                if cell is not None
-                or spec_extras.attempt_in(text) != attempts[uuid]}
+    taken = {uuid: Taken({}, '') for uuid in attempts}
+    with api_db_api.context_manager.writer.using(context):
+        rows = context.session.query(spec, mapping.cell_id).join(
+            mapping, mapping.instance_uuid == spec.instance_uuid).filter(
+                spec.instance_uuid.in_(list(attempts))).with_for_update()
+        for row, cell in rows.all():
+            uuid = row.instance_uuid
+            attempt = attempts[uuid]
+            if _is_doubled_or_late(row, cell, attempt):
+                del taken[uuid]
+                continue
+            mark = {} if attempt is None else {'sent': spec_extras.TAKEN}
+            extras = spec_extras.keep_in(context, row, **keep[uuid], **mark)
+            taken[uuid] = Taken(extras, row.spec)
+    return taken
+
+
+def _is_doubled_or_late(row: api_models.RequestSpec, cell: int | None,
+                        attempt: str | None) -> bool:
+    return cell is not None or not spec_extras.is_message_of(row, attempt)
 
 
 @_retried
@@ -275,31 +305,39 @@ def reclaim_from_conductor(context: nova_context.RequestContext,
                            instance_uuid: str) -> bool:
     """Let the BuildRequest of an unfinished build stand for the server again.
 
-    A host is only asked once the BuildRequest is gone, so none was.
+    A host is only asked once the BuildRequest is gone, so none was, and no
+    conductor that has the message, or gets it now, asks one.
 
     :returns: False if it was built, buried or deleted in the meantime; then
         nothing is changed
+    :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
+        # First: a conductor that is only slow looks there, too.
+        row = spec_extras.locked_row(context, instance_uuid)
         if not (is_wanted(context, instance_uuid) and _mapping(
                 context, instance_uuid).update(
                     {'cell_id': None}, synchronize_session=False)):
             return False
-        spec_extras.keep(context, instance_uuid, sent=True)
+        spec_extras.keep_in(context, row, sent=spec_extras.RECLAIMED)
     return True
 
 
 @_retried
 def destroy_unfinished_row(context: nova_context.RequestContext,
-                           instance_uuid: str) -> None:
+                           instance_uuid: str,
+                           row_id: int | None = None) -> None:
     """Remove the row of a server that no host was asked to build, if any.
 
     :param context: a RequestContext that is targeted at the row's cell
-    :raises: ConstraintNotMet if a host has it
+    :param row_id: the id of the row, if no other is meant
+    :raises: ConstraintNotMet if a host has it, or the id is another
     """
-    constraint = main_db_api.constraint(
-        host=main_db_api.equal_any(None),
-        launched_at=main_db_api.equal_any(None))
+    conditions = {'host': main_db_api.equal_any(None),
+                  'launched_at': main_db_api.equal_any(None)}
+    if row_id is not None:
+        conditions['id'] = main_db_api.equal_any(row_id)
+    constraint = main_db_api.constraint(**conditions)
     try:
         main_db_api.instance_destroy(context, instance_uuid,
                                      constraint=constraint, hard_delete=True)

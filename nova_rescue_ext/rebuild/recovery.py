@@ -219,7 +219,7 @@ def _bury(context: nova_context.RequestContext, uuid: str) -> None:
         task_manager._bury_in_cell0(
             context, spec, reason, build_requests=[build_request],
             block_device_mapping=bdms, tags=build_request.tags)
-    _finish(context, uuid)
+    _finish(context, uuid, has_set_error=True)
 
 
 def _fail(context: nova_context.RequestContext, uuid: str) -> None:
@@ -237,7 +237,7 @@ def _fail(context: nova_context.RequestContext, uuid: str) -> None:
         except our_exception.RebuildInterrupted as reason:
             compute_utils.add_instance_fault_from_exc(
                 cctxt, instance, reason, sys.exc_info())
-    _finish(context, uuid)
+    _finish(context, uuid, has_set_error=True)
 
 
 def _check_hosts(context: nova_context.RequestContext,
@@ -261,18 +261,14 @@ def _check_hosts(context: nova_context.RequestContext,
 
 
 def _finish(context: nova_context.RequestContext, uuid: str,
-            notify: bool = True) -> None:
+            has_set_error: bool | None = None) -> None:
     extras = spec_extras.read(context, uuid)
     if 'rebuild' in extras:
         conductor.finish_attempt(
             manager.ComputeTaskManager().report_client, context, uuid, extras,
-            notify)
+            has_set_error)
     elif 'sent' in extras:
         spec_extras.keep(context, uuid, sent=None)
-
-
-def _restore(context: nova_context.RequestContext, uuid: str) -> None:
-    _finish(context, uuid, notify=False)
 
 
 def _delete(context: nova_context.RequestContext, uuid: str) -> None:
@@ -284,7 +280,7 @@ def _delete(context: nova_context.RequestContext, uuid: str) -> None:
 
 
 _REMEDIES: dict[str | None, typing.Callable[..., None]] = {
-    UNDO: _undo, BURY: _bury, FAIL: _fail, DELETE: _delete, FINISH: _restore}
+    UNDO: _undo, BURY: _bury, FAIL: _fail, DELETE: _delete, FINISH: _finish}
 
 
 def _free_volumes(context: nova_context.RequestContext, uuid: str) -> None:

@@ -40,6 +40,11 @@ KEY = 'nova_rescue_ext'
 # What is kept of one server: plain data.
 Extras = dict[str, typing.Any]
 
+# Who has the build whose message was sent: True at first, then a conductor,
+# or an operator who has found that it does not go on.
+TAKEN = 'taken'
+RECLAIMED = 'reclaimed'
+
 # What is kept only while a server is rebuilt, in order not to be kept.
 _ENDED = {'rebuild': None, 'sent': None, 'history': None, 'before': None}
 # How the text of a RequestSpec shows, to SQL, that its server is rebuilt.
@@ -93,9 +98,17 @@ def new_attempt(cell: objects.CellMapping,
             'attempt': uuidutils.generate_uuid()}
 
 
-def attempt_in(text: str) -> str | None:
-    """The UUID of the rebuild that the text of a RequestSpec tells of."""
-    return _of(text).get('rebuild', {}).get('attempt')
+def is_message_of(row: models.RequestSpec, attempt: str | None) -> bool:
+    """Whether a message to build a server is that which was sent for it.
+
+    And no conductor has taken it.
+
+    :param row: of the RequestSpec
+    :param attempt: the UUID of the rebuild, None for a create
+    """
+    extras = _of(row.spec)
+    return (extras.get('rebuild', {}).get('attempt') == attempt
+            and (attempt is None or extras.get('sent') is True))
 
 
 def is_attempt(context: nova_context.RequestContext, instance_uuid: str,
@@ -141,16 +154,31 @@ def check_unsent(row: models.RequestSpec, attempt: Extras) -> None:
 
 
 def end_attempt(context: nova_context.RequestContext, instance_uuid: str,
-                attempt: dict[str, typing.Any]) -> None:
+                attempt: dict[str, typing.Any],
+                free: typing.Callable[[], object] | None = None) -> None:
     """An attempt has come to its end, unless there is another already.
 
+    :param free: frees what the attempt may have left. No other can begin
+        meanwhile, whose resources they would be.
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
         extras = _of(row.spec)
         if extras.get('rebuild') == attempt:
+            if free is not None:
+                free()
             _write(context, row, {**extras, **_ENDED})
+
+
+def is_under_way(context: nova_context.RequestContext,
+                 instance_uuid: str) -> bool:
+    """Whether a server is rebuilt; none begins until a transaction ends.
+
+    :raises: RequestSpecNotFound
+    """
+    with api_db_api.context_manager.writer.using(context):
+        return 'rebuild' in _of(_row(context, instance_uuid, lock=True).spec)
 
 
 def cancel_attempt(context: nova_context.RequestContext,
@@ -242,8 +270,18 @@ def keep_in(context: nova_context.RequestContext, row: models.RequestSpec,
 
     :param row: of the RequestSpec
     :param values: plain data; None removes a key
+    :returns: all that is kept now
     """
-    _write(context, row, {**_of(row.spec), **values})
+    return _write(context, row, {**_of(row.spec), **values})
+
+
+def locked_row(context: nova_context.RequestContext,
+               instance_uuid: str) -> models.RequestSpec:
+    """The row of a RequestSpec, in a transaction that writes.
+
+    :raises: RequestSpecNotFound
+    """
+    return _row(context, instance_uuid, lock=True)
 
 
 def _write(context: nova_context.RequestContext, row: models.RequestSpec,

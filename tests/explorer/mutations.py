@@ -214,7 +214,7 @@ ALL = {
     'doubled-build': Mutation(
         'a message to build that comes twice costs the server its mapping '
         '(duplicate-cast)',
-        'nova_rescue_ext.rebuild.conductor:_outdated', _no_names,
+        'nova_rescue_ext.rebuild.database:_is_doubled_or_late', _no_names,
         'rebuild-cell0', (failures.DOUBLED,), '.'),
     'delete-of-the-old-row': Mutation(
         'a DELETE that holds the old row is answered, and the server is '

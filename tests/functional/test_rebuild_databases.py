@@ -38,6 +38,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.rebuild import building
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import recovery
 from nova_rescue_ext.rebuild import spec_extras as extras
@@ -132,8 +133,10 @@ class _DatabaseTests:
         self.spec.num_instances += 1
         self.attempt = extras.new_attempt(self.cell, older)
         build = self.build(self.context, self.spec)
-        return database.begin(self.context, build, self.cell, CREATED_AT,
-                              dict(keep, rebuild=self.attempt))
+        _build_request, text = database.begin(
+            self.context, build, self.cell, CREATED_AT,
+            dict(keep, rebuild=self.attempt))
+        return text
 
     def build(self, context, spec):
         """A NewBuild, as far as it is written."""
@@ -324,6 +327,156 @@ class _DatabaseTests:
              'requested': {'networks': None}},
             extras.read(self.context, uuids.server))
 
+    def test_mark_sent_of_a_text_that_is_known(self):
+        text = self.begin(before={'security_groups': None})
+        self.assertTrue(self.mark_sent(text))
+        self.assertEqual(
+            {'rebuild': self.attempt, 'sent': True,
+             'requested': {'networks': None}},
+            extras.read(self.context, uuids.server))
+        self.assertRaises(ext_exception.Overtaken, self.mark_sent, text)
+
+    def mark_sent(self, text=None):
+        return database.mark_sent(self.context, uuids.server, self.attempt,
+                                  None, spec_text=text)
+
+    def test_mark_sent_of_a_text_that_changed(self):
+        text = self.begin()
+        extras.keep(self.context, uuids.server, devices=[])
+        self.assertTrue(self.mark_sent(text))
+        self.assertEqual([], extras.read(self.context, uuids.server)[
+            'devices'])
+
+    def test_mark_sent_of_a_known_text_whose_server_is_deleted(self):
+        text = self.begin()
+        self.delete_build_request()
+        self.assertFalse(self.mark_sent(text))
+        self.assertNotIn('sent', extras.read(self.context, uuids.server))
+
+    def take(self, attempt, **keep):
+        return database.take(self.context, {uuids.server: attempt},
+                             {uuids.server: keep}).get(uuids.server)
+
+    def test_take(self):
+        self.begin()
+        attempt = self.attempt['attempt']
+        self.assertIsNone(self.take(attempt))  # it was not sent
+        self.mark_sent()
+        self.assertIsNone(self.take(None))
+        self.assertIsNone(self.take(uuids.another))
+        taken = self.take(attempt, devices=['one'])
+        self.assertEqual(
+            {'rebuild': self.attempt, 'sent': extras.TAKEN,
+             'requested': {'networks': None}, 'devices': ['one']},
+            taken.extras)
+        self.assertEqual(taken.extras, extras.read(
+            self.context, uuids.server))
+        self.assertIsNone(self.take(attempt))
+        self.assertIsNone(self.take(None))
+
+    def test_take_a_create(self):
+        self.assertIsNone(self.take(None))  # it is in a cell
+        self.change_mapping(cell_id=None)
+        for _twice in range(2):
+            self.assertEqual({'devices': ['one']}, self.take(
+                None, devices=['one']).extras)
+        self.spec.destroy()
+        self.assertEqual({}, self.take(None).extras)
+
+    def test_build_that_was_reclaimed(self):
+        self.begin()
+        self.mark_sent()
+        taken = self.take(self.attempt['attempt'])
+        build = building.Build(uuids.server, self.attempt, taken.text)
+        for _twice in range(2):
+            build.go_on(self.context)
+            build.check(self.context)
+        self.assertTrue(database.reclaim_from_conductor(
+            self.context, uuids.server))
+        self.assertRaises(ext_exception.Overtaken, build.go_on, self.context)
+        self.assertRaises(ext_exception.Overtaken, build.check, self.context)
+        self.assertIsNone(self.take(self.attempt['attempt']))
+
+    def test_message_that_was_reclaimed(self):
+        self.begin()
+        self.mark_sent()
+        self.assertTrue(database.reclaim_from_conductor(
+            self.context, uuids.server))
+        self.assertIsNone(self.take(self.attempt['attempt']))
+
+    def test_build_that_goes_on_is_young(self):
+        """The operator's command leaves it alone again."""
+        self.begin()
+        self.mark_sent()
+        taken = self.take(self.attempt['attempt'])
+        with api_db_api.context_manager.writer.using(self.context):
+            self.context.session.query(api_models.RequestSpec).update(
+                {'updated_at': CREATED_AT.replace(tzinfo=None)})
+        self.assertEqual(1, len(recovery.find(self.context, 3600)))
+        building.Build(uuids.server, self.attempt, taken.text).go_on(
+            self.context)
+        self.assertEqual([], recovery.find(self.context, 3600))
+
+    def test_two_conductors_at_once(self):
+        if not self.IS_CONCURRENT:
+            self.skipTest('SQLite has one writer at a time')
+        self.begin()
+        self.mark_sent()
+        barrier, taken = threading.Barrier(2), []
+
+        def take():
+            context = nova_context.get_admin_context()
+            barrier.wait()
+            taken.append(bool(database.take(
+                context, {uuids.server: self.attempt['attempt']},
+                {uuids.server: {}})))
+
+        threads = [threading.Thread(target=take) for _thread in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([False, True], sorted(taken))
+
+    def test_nothing_begins_while_an_attempt_ends(self):
+        """What is freed would be that of the next."""
+        if not self.IS_CONCURRENT:
+            self.skipTest('SQLite has one writer at a time')
+        self.begin()
+        self.mark_sent()
+        self.delete_build_request()
+        self.change_mapping(cell_id=self.cell.id)
+        done = []
+
+        def begin():
+            context = nova_context.get_admin_context()
+            spec = objects.RequestSpec.get_by_instance_uuid(
+                context, uuids.server)
+            spec.num_instances = 1
+            database.begin(context, self.build(context, spec), self.cell,
+                           CREATED_AT, {'rebuild': {}})
+            done.append('begun')
+
+        thread = threading.Thread(target=begin)
+
+        def free():
+            thread.start()
+            thread.join(1)  # long enough for one that does not wait
+            done.append('freed')
+
+        extras.end_attempt(self.context, uuids.server, self.attempt, free)
+        thread.join()
+        self.assertEqual(['freed', 'begun'], done)
+
+    def test_what_is_freed_at_the_end(self):
+        self.begin()
+        freed = []
+        another = extras.new_attempt(self.cell, ())
+        for attempt in (another, self.attempt, self.attempt):
+            extras.end_attempt(self.context, uuids.server, attempt,
+                               lambda: freed.append(attempt))
+        self.assertEqual([self.attempt], freed)
+
     def test_mark_sent_of_a_server_that_is_deleted(self):
         self.begin()
         self.delete_build_request()
@@ -465,6 +618,10 @@ class _DatabaseTests:
                               uuids.server)
             self.change_row(host=None, launched_at=None)
         self.change_row(vm_state='building', task_state='scheduling')
+        row_id = self.find().id
+        self.assertRaises(exception.ConstraintNotMet,
+                          database.destroy_unfinished_row, self.context,
+                          uuids.server, row_id + 1)
         for _twice in range(2):
             database.destroy_unfinished_row(self.context, uuids.server)
             self.assertEqual(0, self.count(main_models.Instance))

@@ -40,9 +40,7 @@ class DatabaseFailsTest(unittest.TestCase):
         return patch.start()
 
     def test_build_goes_on(self):
-        self.patch('database').find_outdated.side_effect = \
-            db_exc.DBConnectionError()
-        self.extras.keep.side_effect = db_exc.DBConnectionError()
+        self.patch('database').take.side_effect = db_exc.DBConnectionError()
         conductor.schedule_and_build_instances(
             self.original, mock.Mock(), 'context', [mock.Mock()], [self.spec],
             {}, None, [], None, None)

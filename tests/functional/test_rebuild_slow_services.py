@@ -1,0 +1,319 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Services that are slow, not dead (hazard: slow-conductor)."""
+
+import contextvars
+from unittest import mock
+
+from nova import availability_zones
+from nova.compute import rpcapi as compute_rpcapi
+from nova.conductor import manager as conductor_manager
+from nova import exception
+
+from nova_rescue_ext.rebuild import compute
+from nova_rescue_ext.rebuild import conductor
+from nova_rescue_ext.rebuild import recovery
+from tests.functional import rebuild_base
+
+_MANAGER = 'nova.conductor.manager.ComputeTaskManager.'
+_CONDUCTOR = 'nova_rescue_ext.rebuild.conductor.'
+
+
+def elsewhere(function, *args):
+    """Call a function as in another thread, which runs no operation."""
+    return contextvars.Context().run(function, *args)
+
+
+class _TestCase(rebuild_base.RebuildTestCase):
+
+    def remedy(self, remedy):
+        found, = recovery.find(self.context, 0)
+        self.assertEqual(remedy, found.remedy)
+        recovery.remedy(self.context, found)
+        self.assertEqual([], recovery.find(self.context, 0))
+
+    def types(self):
+        return [notification['event_type'].rpartition('.')[2]
+                for notification in self.notifier.versioned_notifications
+                if '.rebuild.' in notification['event_type']]
+
+    def around(self, name, function):
+        """Call a function in the place of one of a module.
+
+        :param function: gets the original and its arguments
+        """
+        module, _dot, attribute = name.rpartition('.')
+        original = getattr({'conductor': conductor, 'compute': compute,
+                            'recovery': recovery}[module.rpartition('.')[2]],
+                           attribute)
+        return self.patch(name, lambda *args: function(original, *args))
+
+    def once(self, method, function, first=False):
+        """Have something happen once, after a method of the conductor.
+
+        :param first: whether it happens before it
+        """
+        original = getattr(conductor_manager.ComputeTaskManager, method)
+
+        def act(*args, **kwargs):
+            patch.stop()
+            if first:
+                elsewhere(function)
+                return original(*args, **kwargs)
+            result = original(*args, **kwargs)
+            elsewhere(function)
+            return result
+
+        is_static = method == '_map_instance_to_cell'
+        patch = self.patch(_MANAGER + method,
+                           staticmethod(act) if is_static else act)
+
+    def rebuild_and_hold(self, server):
+        """Rebuild a server, and have the message to the conductor wait.
+
+        :returns: a function that delivers it
+        """
+        messages = []
+        patch = self.patch('nova.conductor.rpcapi.ComputeTaskAPI.'
+                           'schedule_and_build_instances',
+                           lambda itself, *args, **kwargs: messages.append(
+                               (args, kwargs)))
+        self.assertEqual(202, self.rebuild(server).status_code)
+        patch.stop()
+        args, kwargs = messages[0]
+        return lambda: self.conductor.manager.compute_task_mgr. \
+            schedule_and_build_instances(*args, **kwargs)
+
+    def guests(self, host):
+        return list(self.computes[host].manager.driver.instances)
+
+    def assert_runs(self, server):
+        self.assertEqual(('ACTIVE', 1, 1, 1), (
+            self.api.get_server(server['id'])['status'],
+            self.count_rows(server), len(self.allocations(server)),
+            sum(self.guests(host).count(server['id'])
+                for host in self.computes)))
+
+    def assert_failed(self, server):
+        """Once, with nothing left, and it can be rebuilt."""
+        self.assertEqual(('ERROR', 'cell0', 1, {}), (
+            self.api.get_server(server['id'])['status'],
+            self.cell_of(server), self.count_rows(server),
+            self.allocations(server)))
+        self.assertEqual(['start', 'error'], self.types())
+        self.rebuilt(server)
+        self.assert_runs(server)
+
+
+class ConductorTest(_TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.create_failed()
+        self.add_capacity('host1')
+        self.add_capacity('host2')
+
+    def test_message_that_two_conductors_have(self):
+        """It is delivered again while the first waits for the scheduler."""
+        deliver = self.rebuild_and_hold(self.server)
+        again = []
+        self.once('_schedule_instances', lambda: again.append(deliver()))
+        deliver()
+        self.assertEqual([None], again)
+        self.await_end(self.server)
+        self.await_true(lambda: len(self.types()) == 2)
+        self.assert_runs(self.server)
+        self.assertEqual(['start', 'end'], self.types())
+
+    def test_message_that_comes_while_the_server_is_buried(self):
+        """By the operator, who has waited long enough."""
+        deliver = self.rebuild_and_hold(self.server)
+        patch = self.around(
+            'nova_rescue_ext.rebuild.recovery._destroy_rows',
+            lambda original, *args: (deliver(), original(*args)))
+        self.remedy(recovery.BURY)
+        patch.stop()
+        self.assert_failed(self.server)
+
+    def test_message_that_comes_when_the_server_is_buried(self):
+        deliver = self.rebuild_and_hold(self.server)
+        self.remedy(recovery.BURY)
+        deliver()
+        self.assert_failed(self.server)
+
+    def slow_down(self, method, *then, first=False):
+        """The operator has the server buried before the conductor goes on."""
+        ended = []
+
+        def bury():
+            self.remedy(recovery.BURY)
+            for function in then:
+                function()
+            for name in ('_try_to_finish', '_try_to_free_claim'):
+                self.around(_CONDUCTOR + name, end)
+
+        def end(original, *args):
+            original(*args)
+            ended.append(args)
+
+        self.once(method, bury, first)
+        self.assertEqual(202, self.rebuild(self.server).status_code)
+        self.await_true(lambda: ended)
+
+    def test_slow_scheduler(self):
+        """Nova would find no BuildRequest, and delete the mapping."""
+        self.slow_down('_schedule_instances')
+        self.assert_failed(self.server)
+
+    def test_slow_scheduler_that_claims_afterwards(self):
+        self.slow_down('_schedule_instances', first=True)
+        self.assert_failed(self.server)
+
+    def test_slow_scheduler_that_finds_no_host(self):
+        for host in self.computes:
+            self.set_down(host, True)
+        self.slow_down('_schedule_instances', first=True)
+        for host in self.computes:
+            self.set_down(host, False)
+        self.assert_failed(self.server)
+
+    def test_rebuilt_while_the_scheduler_is_slow(self):
+        self.slow_down('_schedule_instances',
+                       lambda: self.rebuilt(self.server), first=True)
+        self.await_true(lambda: len(self.types()) == 4)
+        self.assertEqual(['start', 'error', 'start', 'end'], self.types())
+        self.assertEqual('ACTIVE', self.api.get_server(self.server['id'])[
+            'status'])
+        self.assertEqual(1, self.count_rows(self.server))
+        self.assertEqual(1, len(self.guests('host1') + self.guests('host2')))
+        self.assertNotEqual({}, self.allocations(self.server))
+
+    def test_slow_after_the_row(self):
+        """Nova would overwrite the mapping."""
+        self.slow_down('_map_instance_to_cell', first=True)
+        self.assert_failed(self.server)
+
+    def test_slow_before_the_row(self):
+        """It is made when the operator's command has removed all others."""
+        get_zone = availability_zones.get_host_availability_zone
+
+        def bury_and_get_zone(*args):
+            patch.stop()
+            found, = recovery.find(self.context, 0)
+            interrupted = self.around(
+                'nova_rescue_ext.rebuild.recovery._destroy_rows',
+                lambda original, *args: (original(*args), stop()))
+            self.assertRaises(exception.CellTimeout, elsewhere,
+                              recovery.remedy, self.context, found)
+            interrupted.stop()
+            return get_zone(*args)
+
+        def stop():
+            raise exception.CellTimeout()
+
+        ended = []
+        self.around(_CONDUCTOR + '_try_to_free_claim',
+                    lambda original, *args: ended.append(original(*args)))
+        patch = self.patch('nova.availability_zones.'
+                           'get_host_availability_zone', bury_and_get_zone)
+        self.assertEqual(202, self.rebuild(self.server).status_code)
+        self.await_true(lambda: ended)
+        self.assertEqual(0, self.count_rows(self.server))
+        self.remedy(recovery.BURY)
+        self.assert_failed(self.server)
+
+    def test_slow_after_the_mapping(self):
+        """Nova would ask a host to build what is buried."""
+        self.slow_down('_delete_build_request', first=True)
+        self.assert_failed(self.server)
+
+
+class HostTest(_TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.create_failed()
+        self.add_capacity('host1')
+
+    def give_up(self):
+        """The conductor dies when it has asked a host, which is busy.
+
+        :returns: a function that has the host get the message
+        """
+        messages = []
+        ask = compute_rpcapi.ComputeAPI.build_and_run_instance
+
+        def ask_and_die(*args, **kwargs):
+            messages.append((args, kwargs))
+            raise rebuild_base.Killed()
+
+        patch = self.patch('nova.compute.rpcapi.ComputeAPI.'
+                           'build_and_run_instance', ask_and_die)
+        self.assertEqual(202, self.rebuild(self.server).status_code)
+        self.await_true(lambda: messages)
+        patch.stop()
+        self.remedy(recovery.FAIL)
+        ended = []
+        is_late = self.around(
+            'nova_rescue_ext.rebuild.compute._is_late',
+            lambda original, *args: ended.append(args) or original(*args))
+
+        def deliver():
+            args, kwargs = messages[0]
+            del ended[:]
+            ask(*args, **kwargs)
+            self.await_true(lambda: ended)
+            is_late.stop()
+
+        return deliver
+
+    def test_build_that_was_given_up(self):
+        deliver = self.give_up()
+        deliver()
+        self.assertEqual([], self.guests('host1'))
+        self.assertEqual('ERROR', self.api.get_server(self.server['id'])[
+            'status'])
+        self.assertEqual(['start', 'error'], self.types())
+        self.rebuilt(self.server)
+        self.assert_runs(self.server)
+
+    def test_server_that_was_rebuilt_since(self):
+        deliver = self.give_up()
+        self.set_down('host1', True)
+        self.add_capacity('host2')
+        self.rebuilt(self.server)
+        deliver()
+        self.assertEqual([], self.guests('host1'))
+        self.assert_runs(self.server)
+
+
+class NotificationsTest(_TestCase):
+
+    def test_host_that_fails_at_once(self):
+        """Before the conductor looks what has become of the server."""
+        server = self.create_failed()
+        self.add_capacity()
+        self.patch('nova.virt.fake.FakeDriver.spawn', mock.Mock(
+            side_effect=exception.BuildAbortException(
+                instance_uuid='x', reason='broken')))
+        ended = []
+
+        def wait_and_finish(original, *args):
+            self.await_true(lambda: 'error' in self.types())
+            ended.append(original(*args))
+
+        self.around(_CONDUCTOR + '_try_to_finish', wait_and_finish)
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.await_true(lambda: ended)
+        self.assertEqual(['start', 'error'], self.types())
