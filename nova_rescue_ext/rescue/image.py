@@ -324,7 +324,7 @@ def _hardware_objections(
         properties: objects.ImageMetaProps,
         compute_node: objects.ComputeNode) -> typing.Iterator[str]:
     architecture = properties.get('hw_architecture')
-    known = {spec.arch for spec in compute_node.supported_hv_specs or []}
+    known = {spec.arch for spec in compute_node.supported_hv_specs}
     if architecture and known and architecture not in known:
         yield (_('is for %(arch)s, but the host of the server supports '
                  '%(known)s')

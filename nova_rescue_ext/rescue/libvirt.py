@@ -146,7 +146,7 @@ def _choose_bus(instance: objects.Instance,
             and not properties.obj_attr_is_set('hw_rescue_bus')):
         properties.hw_rescue_bus = blockinfo.get_disk_bus_for_device_type(
             instance, CONF.libvirt.virt_type, instance.image_meta,
-            properties.get('hw_rescue_device', 'disk'))
+            properties.hw_rescue_device)
 
 
 def _refuse_unfit_bus(instance: objects.Instance,
@@ -213,9 +213,8 @@ def create_image(original: nova_types.Original,
                  **kwargs: typing.Any) -> bool:
     """Download the operator's rescue image with the operator's rights."""
     if operation.Rescue.in_driver_of_this_thread(instance.uuid) is not None:
-        images = kwargs.get('disk_images') or {}
         if instance_metadata.is_offered_image(
-                instance, images.get('image_id')):
+                instance, kwargs['disk_images']['image_id']):
             context = image.operator_context(instance)
     return original(context, instance, *args, **kwargs)
 
