@@ -32,6 +32,27 @@ from nova_rescue_ext.activation import verification
 STOCK = 'nova.compute.api:API.rescue'
 
 
+class MissingTest(testtools.TestCase):
+
+    def test_told_once(self):
+        """What is missing need not fit, too."""
+        findings = [verification.Finding(
+            override.target, verification.MISSING
+            if override.target == STOCK else verification.VERIFIED, 'detail')
+            for override in overrides.declared()]
+        checked = []
+        for name, new in (
+                ('verification.verify', lambda release: findings),
+                ('overrides.check_fit', lambda override: checked.append(
+                    override.target))):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova_rescue_ext.activation.' + name, new))
+        self.assertEqual(([STOCK + ' is missing (detail)'], []),
+                         activation.examine().objections())
+        self.assertEqual(len(findings) - 1, len(checked))
+        self.assertNotIn(STOCK, checked)
+
+
 class DistributionTest(testtools.TestCase):
     """Metadata of another version, left over on the path."""
 

@@ -16,6 +16,7 @@
 import sys
 import threading
 import types
+from unittest import mock
 
 import fixtures
 import testtools
@@ -106,10 +107,11 @@ class ImportTest(testtools.TestCase):
 
         class Due(list):
             def __bool__(self):
-                if not len(self) and other.ident is None:
+                found = len(self) > 0
+                if not found and other.ident is None:
                     other.start()
                     other.join(0.2)  # it cannot come in between
-                return len(self) > 0
+                return found
 
         activation._due._modules = Due()
         activation._on_import(first)
@@ -168,3 +170,46 @@ class ImportTest(testtools.TestCase):
             activation._on_import(module)
         self.assertFalse(activation.active)
         self.assertIn('broken', activation.summary())
+
+    def test_after_a_failure(self):
+        """It may be activated again, and applies what is imported then."""
+        first, second = imported = modules(2)
+        activation = self.activation(imported)
+
+        class Broken(Applied):
+            def __init__(self, override, module):
+                raise RuntimeError('broken')
+
+        self.patch(Broken)
+        activation._on_import(first)
+        self.patch(Applied)
+        activation._waiting = self.activation(imported)._waiting
+        activation._on_import(first)
+        activation._on_import(second)
+        self.assert_all_applied(imported, activation)
+
+
+class ActivateTest(testtools.TestCase):
+
+    def test_two_threads(self):
+        """The second one finds what the first one has done."""
+        activation = process.Activation()
+        prepared, results = [], []
+        second = threading.Thread(
+            target=lambda: results.append(activation.activate(mock.Mock())))
+
+        def prepare(conf):
+            prepared.append(conf)
+            if len(prepared) == 1:
+                second.start()
+                second.join(0.2)  # it cannot come in between
+            return ''
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_rescue_ext.conf.find_names_of_images', lambda conf: []))
+        activation._prepare = prepare
+        first = mock.Mock()
+        self.assertTrue(activation.activate(first))
+        second.join(60)
+        self.assertEqual([first], prepared)
+        self.assertEqual([True], results)
