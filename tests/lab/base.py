@@ -182,7 +182,12 @@ class Server:
     # -- waiting
 
     def wait_for(self, status, host=None, patience=PATIENCE):
-        """Wait until the server is in a state and at rest there."""
+        """Wait until the server is in a state and at rest there.
+
+        :param status: the status, or several
+        :param host: where it is to be then
+        """
+        wanted = [status] if isinstance(status, str) else status
         seen = []
         for _ in process.wait_steps(patience, self.story.step):
             server = self.show_as_admin()
@@ -190,13 +195,13 @@ class Server:
                    server['OS-EXT-SRV-ATTR:host'])
             if seen[-1:] != [now]:
                 seen.append(now)
-            if (now[:2] == (status, None) and
+            if (now[0] in wanted and now[1] is None and
                     (host is None or now[2] == host)):
                 return server
-            if now[:2] == ('ERROR', None) and status != 'ERROR':
+            if now[:2] == ('ERROR', None) and 'ERROR' not in wanted:
                 raise WentWrong(f'{self.id} went to ERROR: '
                                 f'{server.get("fault")} after {seen}')
-        raise WentWrong(f'{self.id} never became {status}'
+        raise WentWrong(f'{self.id} never became {" or ".join(wanted)}'
                         f'{" on " + host if host else ""}: {seen}')
 
     def wait_for_guest(self, role, after=None):

@@ -180,7 +180,7 @@ class Subject(base.LabTest):
         if not shown['OS-SRV-USG:launched_at']:
             return self._leave_unbuilt()
         if shown['status'] == 'RESCUE':
-            return self._leave_by('unrescue', None)
+            return self._unrescue()
         if shown['status'] == 'SHUTOFF':
             return self._leave_by('os-start', None)
         if shown['status'] == 'ACTIVE' and hypervisor.guests(self.server.id):
@@ -190,6 +190,17 @@ class Subject(base.LabTest):
     def reboot_hard(self):
         """The way out of everything; returns what it is called."""
         return self._leave_by('reboot', {'type': 'HARD'})
+
+    def _unrescue(self):
+        """One that was off before its rescue is off after it, too."""
+        before = self.server.last_boot()
+        self.server.action('unrescue', None, calls.VERSION)
+        after = self.server.wait_for(('ACTIVE', 'SHUTOFF'))
+        if after['status'] == 'SHUTOFF':
+            self._leave_by('os-start', None)
+            return 'unrescue, os-start'
+        self.server.wait_for_guest('base', after=before)
+        return 'unrescue'
 
     def _leave_by(self, action, arguments):
         before = self.server.last_boot()
