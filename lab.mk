@@ -6,6 +6,7 @@
 # make lab-up       bring the lab up; make lab-down ends it without a trace
 # make lab-test     the core stories in the lab that is up
 # make lab-tempest  Tempest with and without the package, and the difference
+# make lab-suites   suites of others on three clouds, and the page with results
 # make lab-faults   all faults, and the page with their outcomes
 # make lab-soak     random operations and faults, and what must stay true
 # make lab-bench     what rescue and migration cost here, with a plot
@@ -22,12 +23,15 @@
 #   ROUND=           one round of "make lab-soak" only
 #   STAGE=           for "make lab-faults": rescue, unrescue, migration, rebuild
 #   TEMPEST=         for "make lab-tempest": a regular expression
+#   SUITES=          for "make lab-suites": tempest, plugin, rally,
+#                    openstackclient; all if empty
 
 LAB ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nova-rescue-ext-lab
 PROFILE ?= qcow2
 EXT ?= 1
 NET ?= none
 TEMPEST ?=
+SUITES ?=
 export LAB PROFILE EXT NET TEMPEST
 
 # The first needs nothing installed, the second the lab's environment.
@@ -62,8 +66,8 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
 
 .PHONY: lab lab-all lab-install lab-up lab-down lab-status lab-test \
-	lab-test-all lab-faults lab-soak lab-tempest lab-bench lab-clean \
-	lab-shell
+	lab-test-all lab-faults lab-soak lab-tempest lab-suites lab-bench \
+	lab-clean lab-shell
 
 # Down also after a failure, and the failure told all the same.
 lab:
@@ -121,6 +125,14 @@ lab-tempest: lab-install
 		$(MAKE) lab-down && test $$result = 0 || exit 1; \
 	done
 	@$(lab_cloud) tempest compare
+
+# With Open vSwitch, as some of the suites want networks.
+lab-suites: lab-install
+	@PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.suites \
+		--install $(SUITES)
+	@$(MAKE) lab-up NET=ovs && $(lab_cloud) run $(LAB)/venv/bin/python \
+		-m tests.lab.suites $(SUITES); result=$$?; \
+	$(MAKE) lab-down && exit $$result
 
 lab-clean:
 	@$(lab_boot) clean

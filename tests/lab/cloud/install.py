@@ -135,10 +135,12 @@ def _link_ceph(venv):
             target.symlink_to(source)
 
 
-def install_package():
+def install_package(venv=settings.VENV):
     """Install the checkout as a deployer would: pip, into Nova's venv.
 
     Its wheel stays for install_wheel().
+
+    :param venv: another environment, for the tools of deployers
     """
     copy = settings.ROOT / 'package'
     shutil.rmtree(settings.WHEELS, ignore_errors=True)
@@ -148,19 +150,19 @@ def install_package():
                     ignore=shutil.ignore_patterns(
                         '.tox', '.stestr', '.venv', 'build', '*.egg-info',
                         '__pycache__'))
-    pip = settings.VENV / 'bin/pip'
+    pip = venv / 'bin/pip'
     try:
         _call(pip, 'wheel', '-q', '--no-deps', '-w', settings.WHEELS, copy)
     finally:
         shutil.rmtree(copy)
     _call(pip, 'install', '-q', '-c', _CONSTRAINTS, _wheel())
-    install_wheel(settings.VENV)
+    install_wheel(venv)
 
 
 def install_wheel(venv):
     """Put the package, as the lab has it, into an environment; needs no net.
 
-    :param venv: the path of the environment, which has Nova
+    :param venv: the path of the environment
     """
     # pip keeps a package whose version is the same.
     process.run(venv / 'bin/pip', 'install', '-q', '--no-index', '--no-deps',

@@ -41,29 +41,46 @@ def results_path(ext):
 
 def run():
     """Run the suites inside the lab; keep {test: result}."""
+    found = results(os.environ.get('TEMPEST') or f'({_SUITES})')
+    path = results_path(settings.Shape.current().ext)
+    path.write_text(json.dumps(found, indent=1, sort_keys=True))
+    print(f'{len(found)} results in {path}')
+
+
+def results(regex=f'({_SUITES})'):
+    """Run tests inside the lab.
+
+    :returns: {test: result}
+    """
     shutil.rmtree(_WORK, ignore_errors=True)
     _WORK.mkdir()
     process.run(VENV / 'bin/tempest', 'init', '--workspace-path',
                 _WORK / 'workspaces.yaml', _WORK / 'space')
     config.write(_WORK / 'space/etc/tempest.conf', _sections())
-    argv = [VENV / 'bin/tempest', 'run', '--serial', '--regex',
-            os.environ.get('TEMPEST') or f'({_SUITES})']
     # A failed test is a result here, not an error.
-    subprocess.run([str(arg) for arg in argv], cwd=_WORK / 'space',
-                   env=process.environment())
+    subprocess.run([str(VENV / 'bin/tempest'), 'run', '--serial', '--regex',
+                    regex], cwd=_WORK / 'space', env=process.environment())
     stream = subprocess.run(
         [VENV / 'bin/stestr', 'last', '--subunit'], cwd=_WORK / 'space',
         env=process.environment(), stdout=subprocess.PIPE, check=False)
+    return read(stream.stdout, VENV)
+
+
+def read(stream, venv):
+    """What became of each test in a stream of subunit.
+
+    :param venv: an environment that has subunit
+    :returns: {test: result}
+    :raises: LabError if there is none
+    """
     table = subprocess.run(
-        [VENV / 'bin/subunit2csv', '--no-passthrough'], input=stream.stdout,
+        [venv / 'bin/subunit2csv', '--no-passthrough'], input=stream,
         stdout=subprocess.PIPE, check=False)
-    results = {row['test']: row['status'] for row in
-               csv.DictReader(io.StringIO(table.stdout.decode()))}
-    if not results:
-        raise process.LabError('Tempest ran no test')
-    path = results_path(settings.Shape.current().ext)
-    path.write_text(json.dumps(results, indent=1, sort_keys=True))
-    print(f'{len(results)} results in {path}')
+    found = {row['test']: row['status'] for row in
+             csv.DictReader(io.StringIO(table.stdout.decode()))}
+    if not found:
+        raise process.LabError('no test was run')
+    return found
 
 
 def compare():
@@ -93,6 +110,7 @@ def _sections():
              for name in ('base', 'base-scsi')}
     flavor = cloud.compute.find_flavor('lab').id
     other = cloud.compute.find_flavor('lab-uefi').id
+    network = next(cloud.network.networks(), None)  # NET=ovs
     return {
         'DEFAULT': {'log_file': settings.LOG / 'tempest.log'},
         'auth': {
@@ -118,6 +136,7 @@ def _sections():
             'flavor_ref': flavor,
             'flavor_ref_alt': other,
             'min_compute_nodes': 2,
+            **({'fixed_network_name': network.name} if network else {}),
             'max_microversion': 'latest',
             'build_timeout': 600,
         },

@@ -1,0 +1,81 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The page with the results of each suite on each cloud."""
+
+from tests.lab.cloud import process
+from tests.lab.cloud import settings
+
+WITHOUT = 'without the package'
+WITH = 'with the package'
+LATEST = 'default_api_version = latest'
+_CLOUDS = (WITHOUT, WITH, LATEST)
+
+_PAGE = settings.CHECKOUT / 'doc/source/contributor/lab-suites.rst'
+_NOT_RUN = '-'
+_ABSENT = 'absent'
+
+
+def write(results):
+    """Write the page.
+
+    :param results: {suite: {cloud: {test: result}}}
+    :raises: LabError if the package makes a difference
+    """
+    lines = ['Suites of others on real hypervisors', '=' * 36, '',
+             f'Written by ``make lab-suites`` with '
+             f'``{settings.Shape.current()}``. Results that are',
+             'not the same in all three columns are in bold.', '']
+    different = []
+    for suite, clouds in results.items():
+        lines += [suite, '-' * len(suite), '']
+        rows = _rows(clouds)
+        different += [(suite, *row) for row in rows if _differs(row)]
+        lines += _summary(clouds, rows) + _table(rows)
+    _PAGE.write_text('\n'.join(lines))
+    if different:
+        raise process.LabError('The package makes a difference:\n' + '\n'.join(
+            ': '.join((suite, test, ', '.join(found)))
+            for suite, test, *found in different))
+
+
+def _rows(clouds):
+    """(test, result on each of _CLOUDS) for each test."""
+    tests = sorted(set().union(*clouds.values()))
+    return [(test, *(clouds[cloud].get(test, _ABSENT) if cloud in clouds
+                     else _NOT_RUN for cloud in _CLOUDS)) for test in tests]
+
+
+def _differs(row):
+    return len(set(row[1:]) - {_NOT_RUN}) > 1
+
+
+def _summary(clouds, rows):
+    passed = ', '.join(
+        '%d %s' % (list(clouds[cloud].values()).count('success'), cloud)
+        for cloud in _CLOUDS if cloud in clouds)
+    return [f'{len(rows)} tests, of which pass: {passed}.', '']
+
+
+def _table(rows):
+    lines = ['.. list-table::', '   :header-rows: 1', '']
+    for row in [('Test', *_CLOUDS), *(_marked(row) for row in rows)]:
+        lines.append(f'   * - {row[0]}')
+        lines += [f'     - {cell}' for cell in row[1:]]
+    return lines + ['']
+
+
+def _marked(row):
+    test, *found = row
+    if _differs(row):
+        found = [f'**{result}**' for result in found]
+    return test, *found
