@@ -4,13 +4,15 @@
 # make explore            look for what is lost, for SECONDS
 # make explore-all        everything; writes the page of what was explored
 # make explore-sequences  operations one after the other
-# make explore-mutations  the proof that it finds what is there to be found
+# make explore-mutations  the proof that it finds what is there to be found;
+#                         goes on with those that were not found yet
 #
 #   SECONDS=600       how long "make explore" looks
 #   SEED=             what it chooses; by default that of the day
 #   SCHEDULE=         one schedule, or some, to be replayed
 #   OPERATIONS=       names of operations; all if empty
 #   SEQUENCES=100     how many
+#   MUTATIONS=        names of mutations, all, or 1/4 for a part
 #   JOBS=             how many of them at once; by default one for each CPU
 
 SECONDS ?= 600
@@ -18,6 +20,7 @@ SEED ?= $(shell date +%Y%m%d)
 SCHEDULE ?=
 OPERATIONS ?=
 SEQUENCES ?= 100
+MUTATIONS ?=
 JOBS ?= $(shell nproc)
 
 .PHONY: explore explore-all explore-sequences explore-mutations
@@ -36,4 +39,5 @@ explore-sequences: venv
 	@python -m tests.explorer sequences --seed $(SEED) --several $(SEQUENCES)
 
 explore-mutations: venv
-	@python -m tests.explorer mutations
+	@python -m tests.explorer mutations $(MUTATIONS) \
+		--seconds $(or $(SECONDS),600)

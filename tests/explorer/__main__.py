@@ -211,9 +211,9 @@ def main(argv=None):
                         sequences=arguments.several or 100)
     if arguments.what == 'page':
         return _write_page()
-    from tests.explorer import mutations
+    from tests.explorer import proof
 
-    return mutations.main(_work, arguments)
+    return proof.main(_work, arguments)
 
 
 if __name__ == '__main__':

@@ -10,19 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The proof that the explorer works: without a remedy it finds the fault.
+"""The remedies that are taken out, one at a time, to see the fault found.
 
-A mutation takes one remedy of the package out. The explorer is told the
-operation and what may happen in it, but neither where nor when; it has to come
-upon a violation that the mutation is known for.
+The explorer is told the operation and what may happen in it, but neither where
+nor when; it has to come upon a violation that the mutation is known for.
 """
 
 import contextlib
 import importlib
-import json
 import os
-import re
-import sys
 import typing
 
 from nova.compute import vm_states
@@ -30,21 +26,6 @@ from nova.compute import vm_states
 from tests.explorer import failures
 
 VARIABLE = 'EXPLORER_MUTATION'
-_DIRECTORY = '.explorer/mutations'
-_PAGE = 'doc/source/contributor/explorer-mutations.inc'
-_HEAD = '''..
-    Made by the explorer ("make explore-mutations"); do not edit.
-
-{found} of {all} were found.
-
-.. list-table::
-   :header-rows: 1
-   :widths: 45 15 40
-
-   * - The fault that comes back
-     - After schedules
-     - Found by
-'''
 
 
 class Mutation(typing.NamedTuple):
@@ -58,6 +39,7 @@ class Mutation(typing.NamedTuple):
     :ivar happenings: what may happen in it
     :ivar violation: a regular expression that a violation must match
     :ivar several: whether it takes more than one happening
+    :ivar missed: why it is not found, if it is not
     """
 
     words: str
@@ -67,6 +49,7 @@ class Mutation(typing.NamedTuple):
     happenings: tuple
     violation: str
     several: bool = False
+    missed: str = ''
 
 
 def _stock(original, itself, *args, **kwargs):
@@ -277,69 +260,3 @@ def apply_from_environment():
     """Take out what ``EXPLORER_MUTATION`` says, if it is there."""
     if os.environ.get(VARIABLE):
         apply(os.environ[VARIABLE])
-
-
-def main(work, arguments):
-    """Run all mutations, or those that are named, and write the page.
-
-    :param work: lets a worker do something
-    :param arguments: those of the command line
-    :returns: the exit code
-    """
-    names = arguments.schedules or list(ALL)
-    missed = [name for name in names if not _is_found(work, name, arguments)]
-    print('%d of %d mutations were found.' % (len(names) - len(missed),
-                                              len(names)))
-    if all(os.path.exists(_answer_path(name)) for name in ALL):
-        _write_page()
-    return 1 if missed else 0
-
-
-def _answer_path(name):
-    return os.path.join(_DIRECTORY, name, 'answer.json')
-
-
-def _is_found(work, name, arguments):
-    mutation = ALL[name]
-    results, _, seconds = work(
-        mutation.operation, directory=os.path.join(_DIRECTORY, name),
-        limit=arguments.seconds, environ={VARIABLE: name},
-        seconds=arguments.seconds,
-        seed=arguments.seed or '1', only=mutation.happenings,
-        several=2000 if mutation.several else 0,
-        stop_at=mutation.violation)
-    found = [(result.schedule, each) for result in results
-             for each in result.violations
-             if re.search(mutation.violation, each)
-             and not each.startswith('harness')]
-    answer = dict(number=len(results), seconds=round(seconds),
-                  schedule=found[0][0] if found else None,
-                  violation=found[0][1][:150] if found else None)
-    with open(_answer_path(name), 'w') as file:
-        json.dump(answer, file)
-    print('%-24s %s: %s' % (
-        name, 'found' if found else 'NOT FOUND', mutation.words), flush=True)
-    if found:
-        print('    after %(number)d schedules and %(seconds)d s, by '
-              '%(schedule)s\n    %(violation)s' % answer, flush=True)
-    elif not results:
-        print('    see %s' % os.path.join(_DIRECTORY, name,
-                                          mutation.operation + '.out'),
-              file=sys.stderr)
-    return bool(found)
-
-
-def _write_page():
-    text = _HEAD
-    found = 0
-    for name, mutation in ALL.items():
-        with open(_answer_path(name)) as file:
-            answer = json.load(file)
-        found += answer['schedule'] is not None
-        text += '   * - %s\n     - %d\n     - %s\n' % (
-            mutation.words, answer['number'],
-            '``%s``' % answer['schedule'] if answer['schedule']
-            else '**not found**')
-    with open(_PAGE, 'w') as file:
-        file.write(text.format(found=found, all=len(ALL)))
-    print('%s is written.' % _PAGE)

@@ -14,6 +14,7 @@
 
 import collections
 import contextlib
+import types
 import unittest
 
 from oslo_messaging.rpc import client as rpc_client
@@ -26,6 +27,7 @@ from tests.explorer import actors
 from tests.explorer import boundaries
 from tests.explorer import failures
 from tests.explorer import mutations
+from tests.explorer import proof
 from tests.explorer import schedules
 
 
@@ -39,6 +41,51 @@ class MutationsTest(unittest.TestCase):
                     for place in mutations.places_of(name)))
 
 
+class ProofTest(unittest.TestCase):
+
+    FOUND = 'rescue-legacy@compute1/Domain.destroy#1=delete'
+
+    def answer(self, name, **changes):
+        return dict(dict(
+            schedule=self.FOUND, number=7, seconds=9, violation='lost',
+            date='2026-11-28', commit='abcdef0',
+            definition=proof.definition(name)), **changes)
+
+    def test_the_table_is_that_of_the_results(self):
+        with open(proof.TABLE) as file:
+            self.assertEqual(proof.table(proof.read()), file.read())
+
+    def test_it_goes_on_with_what_was_not_found(self):
+        never, missed, changed, *found = mutations.ALL
+        answers = {name: self.answer(name) for name in found}
+        answers[missed] = self.answer(missed, schedule=None)
+        answers[changed] = self.answer(changed, definition='another')
+        self.assertEqual([never, missed, changed],
+                         proof.chosen([], answers))
+        self.assertEqual(list(mutations.ALL), proof.chosen(['all'], answers))
+        self.assertEqual([found[0]], proof.chosen([found[0]], answers))
+
+    def test_parts_are_disjoint_and_all(self):
+        parts = [proof.chosen(['%d/3' % part], {}) for part in (1, 2, 3)]
+        self.assertEqual(sorted(mutations.ALL), sorted(sum(parts, [])))
+
+    def test_violated_with_the_remedy_is_not_found(self):
+        name = next(iter(mutations.ALL))
+        mutation = mutations.ALL[name]._replace(violation='lost')
+        result = types.SimpleNamespace(schedule=self.FOUND,
+                                       violations=['it is lost'])
+        for with_remedy, expected in (
+                ([], (self.FOUND, 'it is lost')),
+                ([result], (None, None))):
+            self.assertEqual(expected, proof.confirmed(
+                lambda *args, **kwargs: (with_remedy, True, 1), mutation,
+                [result]))
+
+    def test_another_definition_for_another_remedy(self):
+        definitions = {proof.definition(name) for name in mutations.ALL}
+        self.assertEqual(len(mutations.ALL), len(definitions))
+
+
 class SchedulesTest(unittest.TestCase):
 
     def test_text_is_read_as_it_is_written(self):
@@ -47,6 +94,28 @@ class SchedulesTest(unittest.TestCase):
 
     def test_text_without_a_happening_is_refused(self):
         self.assertRaises(ValueError, schedules.parse, 'rescue@api/x#1')
+
+    def several(self, only=(), number=400):
+        often = [boundaries.Boundary('compute1', 'db.save', 'database',
+                                     number, False) for number in range(99)]
+        once = boundaries.Boundary('compute1', 'Domain.destroy', 'libvirt', 1,
+                                   False)
+        return schedules.several('rescue', often + [once], ('delete',), '1',
+                                 number, only)
+
+    def test_one_seed_one_choice(self):
+        self.assertEqual(self.several(), self.several())
+
+    def test_what_is_called_often_is_not_chosen_more_often(self):
+        labels = collections.Counter(each.key.partition('#')[0]
+                                     for each in self.several())
+        self.assertLess(100, labels['compute1/Domain.destroy'])
+
+    def test_after_a_failure_nobody_is_waited_for(self):
+        """Nobody else is there."""
+        for each in self.several(only=(failures.FAIL,)):
+            self.assertEqual({failures.FAIL},
+                             {step.happening for step in each.steps})
 
 
 class ActorsTest(unittest.TestCase):
