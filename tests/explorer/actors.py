@@ -34,14 +34,16 @@ from oslo_messaging.rpc import dispatcher
 from nova_rescue_ext.live_migration import source
 
 OPERATION = 'operation'
+# Of what is done for a message that was late, or came twice.
+LATE = 'late'
 API = 'api'
 
 Actor = collections.namedtuple('Actor', 'service life lineage')
 Actor.__doc__ = """What a green thread is.
 
 ``service`` is a host's name, ``conductor``, ``scheduler`` or ``api``; ``life``
-counts the starts of that service; ``lineage`` is ``operation`` or the name of
-an intruder.
+counts the starts of that service; ``lineage`` is ``operation``, ``late`` or
+the name of an intruder.
 """
 
 
@@ -51,7 +53,7 @@ class Actors:
     def __init__(self):
         self._of = {}  # greenlet -> Actor
         self._lives = collections.Counter()
-        self._lineages = {}  # id of a request -> lineage
+        self._lineages = {}  # (id of a request, method) -> lineage
         self._at_work = collections.Counter()  # Actor -> how many threads
         self._readers = {}  # (lock, thread) -> Actor
         self._awake = eventlet.event.Event()
@@ -137,9 +139,17 @@ class Actors:
             for queues in (exchange._topic_queues, exchange._server_queues)
             for (topic, _), queue in queues.items()
             if 'notifications' not in str(topic)
-            for context, *_ in queue
+            for context, message, *_ in queue
             if not lineages
-            or self._lineages.get(context.get('request_id')) in lineages)
+            or self._lineage_of(context, message.get('method')) in lineages)
+
+    def _lineage_of(self, context, method):
+        """The lineage of who has sent a message, or None.
+
+        :param context: as it is sent
+        :param method: what is called
+        """
+        return self._lineages.get((context.get('request_id'), method))
 
     def awaited(self):
         """Who is at work, and which queues have messages, as texts."""
@@ -165,7 +175,7 @@ class Actors:
         dispatch = dispatcher.RPCDispatcher._do_dispatch
 
         def do_dispatch(itself, endpoint, method, context, args):
-            lineage = self._lineages.get(context.get('request_id'))
+            lineage = self._lineage_of(context, method)
             if lineage is None:
                 return dispatch(itself, endpoint, method, context, args)
             actor = self.actor(_service_of(endpoint), lineage)
@@ -180,7 +190,7 @@ class Actors:
         def follow(itself, context, method, **kwargs):
             actor = self.current()
             if actor is not None:
-                self._lineages[context.request_id] = actor.lineage
+                self._lineages[context.request_id, method] = actor.lineage
             return send(itself, context, method, **kwargs)
 
         setattr(rpc_client._BaseCallContext, name, follow)
@@ -214,7 +224,8 @@ class Actors:
 
     def _separate_processes(self):
         """What each process of a cloud has for itself."""
-        source._at_work = _ListPerService(self)
+        source._at_work = _CollectionPerService(list, self)
+        source._run = _CollectionPerService(set, self)
         lockutils._semaphores = _PerService(lockutils.Semaphores, self)
         lockutils._fair_locks = _PerService(lockutils.FairLocks, self)
 
@@ -259,25 +270,25 @@ def _fulfil(future, function):
         future.set_result(result)
 
 
-class _ListPerService:
-    """A list that each process has, and loses when it is killed."""
+class _CollectionPerService:
+    """A list or a set that each process has, and loses when it is killed."""
 
-    def __init__(self, actors):
+    def __init__(self, kind, actors):
         self._actors = actors
-        self._of = collections.defaultdict(list)
+        self._of = collections.defaultdict(kind)
 
     def _own(self):
         actor = self._actors.current()
         return self._of[actor and (actor.service, actor.life)]
 
-    def append(self, item):
-        self._own().append(item)
-
-    def remove(self, item):
-        self._own().remove(item)
+    def __getattr__(self, name):
+        return getattr(self._own(), name)
 
     def __iter__(self):
         return iter(self._own())
+
+    def __contains__(self, item):
+        return item in self._own()
 
 
 class _PerService:

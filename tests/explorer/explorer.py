@@ -185,6 +185,7 @@ class Explorer:
         self._inside.add(current)
         try:
             outcome = self._reach(actor, kind, label, error, only_reads)
+            self._stop_if_dead(actor)  # an intruder may have cut its power
             outcome.before()
             yield outcome
             self._stop_if_dead(actor)
@@ -207,7 +208,8 @@ class Explorer:
         return failures.Outcome(
             self._let_happen(happening, actor, label), lambda: error(label),
             lambda function, args, kwargs: self.actors.spawn(
-                actor, lambda: function(*args, **kwargs)))
+                actor._replace(lineage=actors.LATE),
+                lambda: function(*args, **kwargs)))
 
     def _reached_by_operation(self, actor, kind, label, only_reads):
         self._counts[actor.service, label] += 1
@@ -272,7 +274,7 @@ class Explorer:
             waited += _POLL
 
     def _lineages(self):
-        return {actors.OPERATION, 'restart'} | set(intruders.ALL)
+        return {actors.OPERATION, actors.LATE, 'restart', *intruders.ALL}
 
     def _intrude(self, name):
         self.actors.spawn(self.actors.actor(actors.API, name), self.call,

@@ -57,6 +57,14 @@ def possible(boundary):
     return found
 
 
+def is_alone(happenings):
+    """Whether nobody but the operation is at work after these.
+
+    :param happenings: their names
+    """
+    return set(happenings) <= {NONE, FAIL, LOST, CRASH}
+
+
 class Outcome:
     """What becomes of one call."""
 
@@ -65,7 +73,7 @@ class Outcome:
 
         :param name: FAIL, LOST, LATE, DELAYED, DOUBLED or anything else
         :param error: makes the exception of a call of this kind
-        :param spawn: runs a function in a green thread of the same Actor
+        :param spawn: runs a function in a green thread of the same service
         """
         self.name = name
         self._error = error
