@@ -30,6 +30,7 @@ _PATTERN = re.compile(r'(?P<operation>[\w-]+)@(?P<key>.+#\d+)'
                       r'=(?P<first>[\w-]+)(?P<rest>(\+\d+=[\w-]+)*)$')
 # How far apart two points are at most.
 _FARTHEST = 80
+_WAY_BACK = 20
 
 
 class Step(typing.NamedTuple):
@@ -106,15 +107,35 @@ def several(operation, boundaries, names, seed, number, only=()):
     """
     chance = random.Random('%s %s several' % (seed, operation))
     names = [name for name in names if not only or name in only]
-    found = []
+    found = _Tree()
     for boundary in boundaries:
         failing = [name for name in failures.possible(boundary)
                    if name != failures.NONE and (not only or name in only)]
         if not boundary.only_reads and (failing or names):
-            found.append((boundary, failing))
-    return [_random_schedule(chance, operation, *chance.choice(found),
+            found.add(boundary, failing)
+    return [_random_schedule(chance, operation, *found.choose(chance),
                              names, only)
-            for _ in range(number)] if found else []
+            for _ in range(number)] if found.by_kind else []
+
+
+class _Tree:
+    """Boundaries by kind and label.
+
+    What an operation calls often is not more dangerous for that.
+    """
+
+    def __init__(self):
+        self.by_kind = {}
+
+    def add(self, boundary, failing):
+        self.by_kind.setdefault(boundary.kind, {}).setdefault(
+            (boundary.service, boundary.label), []).append(
+                (boundary, failing))
+
+    def choose(self, chance):
+        """A boundary and the names of what can become of its call."""
+        by_label = chance.choice(list(self.by_kind.values()))
+        return chance.choice(chance.choice(list(by_label.values())))
 
 
 def _random_schedule(chance, operation, boundary, failing, names, only):
@@ -124,12 +145,22 @@ def _random_schedule(chance, operation, boundary, failing, names, only):
                 if not only or name in only]
     steps = []
     for _ in range(chance.choice((1, 1, 1, 2))):
-        # Near moments are more dangerous than far ones.
-        after = max(1, int(chance.triangular(0, _FARTHEST, 0)))
-        steps.append(Step(after, failures.SWITCH if chance.random() < .5
-                          else _choose(chance, anywhere, names)
-                          or failures.SWITCH))
+        if failures.is_alone({happening, *(each for _, each in steps)}):
+            # On the way back from the first failure, which is short.
+            steps.append(Step(_near(chance, _WAY_BACK),
+                              _choose(chance, anywhere, names)
+                              or failures.SWITCH))
+        else:
+            steps.append(Step(_near(chance, _FARTHEST),
+                              failures.SWITCH if chance.random() < .5
+                              else _choose(chance, anywhere, names)
+                              or failures.SWITCH))
     return Schedule(operation, boundary.key, happening, tuple(steps))
+
+
+def _near(chance, farthest):
+    """How far to go: near moments are more dangerous than far ones."""
+    return max(1, int(chance.triangular(0, farthest, 0)))
 
 
 def _choose(chance, failing, names):
