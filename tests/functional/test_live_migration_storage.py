@@ -18,7 +18,6 @@ all of config drive, ephemeral disk, swap, volume and kernel at once.
 """
 
 import os
-import subprocess
 import sys
 from unittest import mock
 
@@ -36,6 +35,7 @@ from nova_rescue_ext.live_migration import checks
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import staging
 from tests.functional import migration_base
+from tests.functional import qcow2
 from tests.functional import test_live_migration
 
 # nova.virt.libvirt's own: Nova's fixture replaces it.
@@ -155,13 +155,11 @@ class SharedTest(StorageTestCase):
 
 
 @ddt.ddt
-class BlockQcow2Test(StorageTestCase):
+class BlockQcow2Test(qcow2.Qcow2Mixin, StorageTestCase):
     """Real qcow2 files, on bases in the image cache."""
 
     def setUp(self):
-        self.patch('nova.tests.fixtures.libvirt_imagebackend.'
-                   'LibvirtImageBackendFixture._fake_libvirt_info',
-                   self._libvirt_info())
+        self.show_qcow2_to_libvirt()
         super().setUp()
         self.flags(images_type='qcow2', group='libvirt')
         self.fetched = {}
@@ -171,71 +169,8 @@ class BlockQcow2Test(StorageTestCase):
         self.patch('nova.virt.libvirt.driver.LibvirtDriver._create_swap',
                    lambda *args, **kwargs: None)
 
-    def _libvirt_info(self):
-        from nova.tests.fixtures import libvirt_imagebackend
-
-        original = (libvirt_imagebackend.LibvirtImageBackendFixture.
-                    _fake_libvirt_info)
-
-        def libvirt_info(*args, **kwargs):
-            info = original(*args, **kwargs)
-            if 'config' not in info.source_path:
-                info.driver_format = 'qcow2'
-            return info
-
-        return libvirt_info
-
     def _fetch(self, context, target, image_id, *args, **kwargs):
         self.fetched[os.path.basename(target)] = image_id
-
-    def put_qcow2(self, name, base):
-        """A qcow2 file on a base, with bytes of its own."""
-        cache = os.path.join(test_live_migration.migration_base.base.CONF
-                             .instances_path, '_base')
-        os.makedirs(cache, exist_ok=True)
-        base = os.path.join(cache, base)
-        with open(base, 'wb') as file:
-            file.write(self.content(name))
-        path = self.path(self.server['id'], 'compute1', name)
-        self.qemu_img('create', '-f', 'qcow2', '-F', 'raw', '-b', base, path)
-
-    def copy_disk(self, source, target):
-        """As QEMU does: what is above the base on the source.
-
-        A base that the destination fetched from Glance is the source's, as
-        the hosts of these tests have one image cache.
-        """
-        if os.path.basename(source).startswith('disk.config'):
-            super().copy_disk(source, target)
-            return
-        raw = source + '.content'
-        self.qemu_img('convert', '-O', 'raw', source, raw)
-        if not os.path.exists(target):
-            self.qemu_img('create', '-f', 'qcow2', '-F', 'raw', '-b',
-                          self.base_of(source), target)
-        for extent in jsonutils.loads(self.qemu_img(
-                'map', '--output', 'json', source)):
-            if extent['depth'] == 0 and extent['data']:
-                self.write(target, raw, extent['start'], extent['length'])
-        os.unlink(raw)
-
-    def base_of(self, path):
-        return jsonutils.loads(self.qemu_img(
-            'info', '--output', 'json', path)).get('full-backing-filename')
-
-    @staticmethod
-    def write(target, content, start, length):
-        """Write a part of a file into a qcow2 disk."""
-        with open(content, 'rb') as file:
-            file.seek(start)
-            part = file.read(length)
-        with open(content + '.part', 'wb') as file:
-            file.write(part)
-        subprocess.run(
-            ('qemu-io', '-f', 'qcow2', '-c', 'write -q -s %s %d %d' % (
-                content + '.part', start, length), target),
-            check=True, capture_output=True)
-        os.unlink(content + '.part')
 
     def put_disks(self, *ephemeral):
         path = self.path(self.server['id'], 'compute1')
@@ -252,10 +187,6 @@ class BlockQcow2Test(StorageTestCase):
                 os.path.join(path, name): 'qcow2' for name in (
                     'disk', 'disk.rescue', 'disk.swap', *ephemeral)}))
 
-    @staticmethod
-    def content(name):
-        return name.encode().ljust(65536)
-
     def assert_content(self, *names, host='compute2'):
         for name in names:
             path = self.path(self.server['id'], host, name)
@@ -263,10 +194,6 @@ class BlockQcow2Test(StorageTestCase):
             with open(path + '.raw', 'rb') as file:
                 self.assertEqual(self.content(name), file.read(), name)
             os.unlink(path + '.raw')
-
-    def qemu_img(self, *args):
-        return subprocess.run(('qemu-img', *args), check=True,
-                              capture_output=True, text=True).stdout
 
     def assert_images(self):
         """Each base was fetched as the image that it is of.
