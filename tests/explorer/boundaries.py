@@ -21,20 +21,28 @@ import builtins
 import contextlib
 import dataclasses
 import functools
+import importlib
 import inspect
 import os
+import pkgutil
 import shutil
 import sys
 
+from castellan.common import exception as key_exception
 from nova import conf
 from nova import exception
+import nova.privsep
 from nova.tests.fixtures import glance
 from nova.tests.fixtures import libvirt
 from nova.tests.fixtures import neutron
+from nova.virt.libvirt import host
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
 import oslo_messaging
 from oslo_messaging.rpc import client as rpc_client
+from oslo_privsep import daemon
+
+from tests.explorer import doubles
 
 CONF = conf.CONF
 
@@ -86,6 +94,7 @@ _NEUTRON = ('create_port', 'update_port', 'delete_port',
 _GLANCE = ('show', 'download', 'detail')
 _PLACEMENT = ('get', 'put', 'post', 'delete')
 _READS = ('get', 'show', 'list', 'detail')
+_READS_TOO = ('attachment_get', 'exists')
 
 
 def _libvirt_error(label):
@@ -129,6 +138,14 @@ def _placement_error(label):
     return exceptions.ConnectFailure('Injected at %s' % label)
 
 
+def _privsep_error(label):
+    return daemon.FailedToDropPrivileges('Injected at %s' % label)
+
+
+def _key_error(label):
+    return key_exception.KeyManagerError('Injected at %s' % label)
+
+
 def _driver_error(label):
     return exception.NovaException('Injected at %s' % label)
 
@@ -161,6 +178,7 @@ def install(explorer):
     _install_databases(explorer)
     _install_rpc(explorer)
     _install_services(explorer)
+    _install_privsep(explorer)
     _install_files(explorer)
     _install_fake_driver(explorer)
 
@@ -191,6 +209,8 @@ def _install_libvirt(explorer):
                     and name not in _QUIET):
                 _wrap(explorer, owner, name, 'libvirt', _libvirt_error,
                       name in _LIBVIRT_READS)
+    for name in ('create_secret', 'delete_secret'):
+        _wrap(explorer, host.Host, name, 'libvirt', _libvirt_error)
 
 
 def _install_databases(explorer):
@@ -245,11 +265,25 @@ def _install_services(explorer):
             (neutron.NeutronFixture, _NEUTRON, 'neutron', _neutron_error),
             (glance.GlanceFixture, _GLANCE, 'glance', _glance_error),
             (report.SchedulerReportClient, _PLACEMENT, 'placement',
-             _placement_error)):
+             _placement_error),
+            (doubles.RbdDriver, ('exists', 'cleanup_volumes'), 'rbd',
+             _driver_error),
+            (doubles.KeyManager, ('get',), 'barbican', _key_error)):
         for name in names:
             _wrap(explorer, owner, name, kind, error,
-                  name.startswith(_READS) or name == 'attachment_get',
+                  name.startswith(_READS) or name in _READS_TOO,
                   '%s.%s' % (kind, name))
+
+
+def _install_privsep(explorer):
+    """What is done as root, by a daemon that may be gone."""
+    for found in pkgutil.iter_modules(nova.privsep.__path__,
+                                      'nova.privsep.'):
+        module = importlib.import_module(found.name)
+        for name, value in list(vars(module).items()):
+            if nova.privsep.sys_admin_pctxt.is_entrypoint(value):
+                _wrap(explorer, module, name, 'privsep', _privsep_error,
+                      label='privsep.%s' % name)
 
 
 def _install_files(explorer):

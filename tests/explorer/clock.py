@@ -31,6 +31,20 @@ _TICK = 1e-6
 _LONGEST_REAL_WAIT = 0.05
 
 
+_clocks = []
+
+
+def pass_time(seconds):
+    """Let time pass for all, whatever they are at.
+
+    What they wait for has come, or timed out, when they run again.
+
+    :param seconds: of the virtual clock
+    """
+    for clock in _clocks:
+        clock.passed += seconds
+
+
 def real_time():
     """Seconds that have really passed, for budgets of CPU and reports."""
     return _native.monotonic()
@@ -40,14 +54,17 @@ class VirtualClock:
     """Replace the clocks of the hub, of ``time`` and of oslo.utils.
 
     There is no way back: use it in a process of its own.
+
+    :ivar passed: how many seconds it has moved
     """
 
     def __init__(self):
         self._began = _native.time()
-        self._passed = 0.0
+        self.passed = 0.0
         hub = eventlet.hubs.get_hub()
         self._hub = hub
         self._really_wait = hub.wait
+        _clocks.append(self)
         hub.clock = self._read
         hub.wait = self._wait
         time.time = lambda: self._began + self._read()
@@ -60,8 +77,8 @@ class VirtualClock:
                               for when, timer in hub.next_timers]
 
     def _read(self):
-        self._passed += _TICK
-        return self._passed
+        self.passed += _TICK
+        return self.passed
 
     def _utcnow(self, with_timezone=False):
         now = datetime.datetime.fromtimestamp(
@@ -72,6 +89,6 @@ class VirtualClock:
         if self._hub.listeners['read'] or self._hub.listeners['write']:
             began = real_time()
             self._really_wait(min(seconds or 0, _LONGEST_REAL_WAIT))
-            self._passed += min(real_time() - began, seconds or 0)
+            self.passed += min(real_time() - began, seconds or 0)
         elif seconds and seconds > 0:
-            self._passed += seconds
+            self.passed += seconds

@@ -33,6 +33,7 @@ from oslo_serialization import jsonutils
 from nova_rescue_ext.cmd import manage
 from nova_rescue_ext.live_migration import periodic
 from tests.explorer import doubles
+from tests.explorer import operators
 from tests.functional import base
 from tests.functional import migration_base
 from tests.functional import rebuild_base
@@ -43,6 +44,7 @@ LOG = logging.getLogger(__name__)
 _TEMPDIR = tempfile.gettempdir()
 # Seconds of the virtual clock.
 _LONG = 3700
+_PATIENCE = 300
 
 
 class Cloud:
@@ -51,10 +53,13 @@ class Cloud:
     :ivar server: the server that all is about
     :ivar answers: (status, method, URI, text, lineage) of each request
     :ivar looks: what the intruder ``look`` has seen
+    :ivar said: what the commands of operators have printed
     """
 
     CAST_AS_CALL = False
     STOCK = False
+    # Those in which the package is not active.
+    STOCK_SERVICES = ()
     # In most deployments it is 60 s; DELETE of a server whose compute
     # service is down would be a local one.
     SERVICE_DOWN_TIME = 10 ** 7
@@ -63,7 +68,9 @@ class Cloud:
         raise NotImplementedError  # the runner puts itself here
 
     def follow_answers(self):
-        self.answers, self.looks, self.provider_names = [], [], {}
+        self.answers, self.looks, self.said = [], [], []
+        self.provider_names = {}
+        self.useFixture(operators.Commands(self))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.functional.api.client.TestOpenStackClient.'
             'microversion', _Microversion()))
@@ -97,7 +104,16 @@ class Cloud:
             raise RuntimeError('The tests have no temporary directory')
         return {base.CONF.instances_path, os.path.join(_TEMPDIR, first)}
 
-    def on_host(self, host):
+    def is_stock(self):
+        """Whether who calls this is in a service without the package."""
+        return self.service() in self.STOCK_SERVICES
+
+    def service(self):
+        """The name of the service that is at work, or None."""
+        actor = getattr(self, 'actors', None) and self.actors.current()
+        return actor and actor.service
+
+    def as_host(self, host):
         """In here, nova-compute of a host is at work, with its locks."""
         current = self.actors.current()
         return self.actors.acting(self.actors.actor(
@@ -106,6 +122,10 @@ class Cloud:
     def kill_and_restart(self, service):
         """End what runs in a service, and start it again."""
         self.actors.crash(service)
+        self.start_again(service)
+
+    def start_again(self, service):
+        """Start a service that was killed."""
         self.actors.spawn(self.actors.actor(service, 'restart'),
                           self._try_to_restart, service)
 
@@ -137,6 +157,30 @@ class Cloud:
             return self.admin_api.get_server(self.server['id'])
         except api_client.OpenStackApiNotFoundException:
             return None
+
+    def host(self):
+        """The host that the server is on, or None."""
+        server = self.show()
+        return server and server['OS-EXT-SRV-ATTR:host']
+
+    @contextlib.contextmanager
+    def marked_down(self, host):
+        """In here, Nova takes the nova-compute of a host for down."""
+        service, = self.admin_api.get_services(host=host,
+                                               binary='nova-compute')
+        self.admin_api.put_service_force_down(service['id'], True)
+        try:
+            yield
+        finally:
+            self.admin_api.put_service_force_down(service['id'], False)
+
+    def wait_for_task(self):
+        """Wait until the server has no task, but not for ever."""
+        for _ in range(_PATIENCE):
+            server = self.show()
+            if server is None or server['OS-EXT-STS:task_state'] is None:
+                return
+            eventlet.sleep(1)
 
     def ask_rebuild(self):
         return self.act({'rebuild': {'imageRef': self.image_to_rebuild}})
@@ -204,15 +248,25 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     BFV = False
     STOPPED = False
     CONFIG_DRIVE = False
+    CEPH = False
+    ENCRYPTED = False
     # Seconds; longer than any schedule takes, and shorter ago than age().
     RESCUE_TIMEOUT = 10 ** 6
 
     PORT = nova_fixtures.NeutronFixture.port_1['id']
 
     def setUp(self):
+        self.useFixture(doubles.StockServices(self.is_stock))
+        self.ceph = self.use_ceph() if self.CEPH else None
+        self.secrets = self.use_secrets() if self.ENCRYPTED else None
         super().setUp()
-        self.useFixture(doubles.HonestLibvirt())
-        self.useFixture(doubles.Disks(self.glance))
+        images = self.ceph.images if self.ceph else None
+        if self.ceph:
+            self.ceph.use_backend()
+        self.useFixture(doubles.HonestLibvirt(
+            () if images is None else images))
+        self.useFixture(doubles.Disks(self.glance, self.is_stock, images))
+        self.boots = self.useFixture(doubles.Boots(self.service))
         self.volumes = self.useFixture(doubles.Volumes())
         self.patch('nova.virt.libvirt.driver.LibvirtDriver.get_host_uptime',
                    lambda *args: 'up')
@@ -232,6 +286,27 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         if self.STOPPED:
             self.act({'os-stop': None})
             self._wait_for_state_change(self.server, 'SHUTOFF')
+
+    def use_ceph(self):
+        self.flags(images_type='rbd', rbd_secret_uuid='secret',
+                   group='libvirt')
+        return self.useFixture(doubles.Ceph(self.is_open))
+
+    def is_open(self, name):
+        """Whether a guest has an image in Ceph open."""
+        return any(name in doubles.images_of(domain)
+                   for _, domain in self.domains_of_server()
+                   if domain.isActive())
+
+    def use_secrets(self):
+        """The volume is encrypted, and QEMU decrypts it."""
+        self.patch('os_brick.encryptors.get_encryption_metadata',
+                   lambda *args: {'provider': 'luks', 'cipher': 'aes',
+                                  'encryption_key_id': 'key',
+                                  'control_location': 'front-end',
+                                  'key_size': 256})
+        self.patch('castellan.key_manager.API', doubles.KeyManager)
+        return self.useFixture(doubles.Secrets())
 
     def rescue_properties(self):
         return {}
@@ -266,9 +341,39 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
                 'host': None, 'block_migration': 'auto'}}, self.admin_api)
         return self.ask_migration(self.server, api=self.admin_api)
 
+    def ask_evacuation(self):
+        return self.act({'evacuate': {}}, self.admin_api)
+
     def _copy_and_start(self, domain, params):
         super()._copy_and_start(domain, params)
         doubles.leave_source(domain)
+
+    def _make_instance_path(self, instance, relative=False):
+        """The path on the host that asks, which makes it when it needs it."""
+        service = self.service()
+        if relative or service not in getattr(self, 'hosts', ()):
+            return super()._make_instance_path(instance, relative)
+        return self.path(instance.uuid, service)
+
+    def switch_off(self, host):
+        """Cut the power of a host; start_again() boots it."""
+        self.actors.crash(host)
+        self._stop_listening(self.hosts[host])
+        for domain in list(self._connection(host)._vms.values()):
+            doubles.switch_off(domain)
+        self.volumes.connected.difference_update(
+            [each for each in self.volumes.connected if each[1] == host])
+        self.boots.boot(host)
+
+    def _connection(self, host):
+        return self.hosts[host].driver._host.get_connection()
+
+    @staticmethod
+    def _stop_listening(compute):
+        for server in (compute.rpcserver,
+                       getattr(compute, 'rpcserver_alt', None)):
+            if server is not None:
+                server.stop()
 
     def restart(self, service):
         """Start a service again after it was killed."""
@@ -278,10 +383,7 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         compute = self.computes.setdefault(service, self.hosts[service])
         self.hosts[service] = compute
         self.compute_rp_uuids.setdefault(service, None)
-        for server in (compute.rpcserver,
-                       getattr(compute, 'rpcserver_alt', None)):
-            if server is not None:
-                server.stop()
+        self._stop_listening(compute)
         compute.stop = lambda *args, **kwargs: None
         self.restart_compute_service(service)
         self._tell_driver_its_host(self.computes[service].driver, service)
@@ -289,18 +391,23 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     def let_an_hour_pass(self):
         """What nova-compute ends when nobody has worked on it for long."""
         eventlet.sleep(_LONG)
+        self.attend()
+
+    def attend(self):
+        """Look for abandoned migrations, as each host does each minute."""
         for host, compute in list(self.computes.items()):
-            with self.on_host(host):
-                periodic.look(compute.manager, self.context)
+            with self.as_host(host):
+                if not self.is_stock():
+                    periodic.look(compute.manager, self.context)
 
     # --- what there is ---------------------------------------------------
 
     def domains_of_server(self):
         """[(host, domain)] over all hosts."""
         self.hosts.update(self.computes)
-        return [(host, domain) for host, compute in self.hosts.items()
-                for domain in compute.driver._host.get_connection()
-                ._vms.values() if domain.UUIDString() == self.server['id']]
+        return [(host, domain) for host in self.hosts
+                for domain in self._connection(host)._vms.values()
+                if domain.UUIDString() == self.server['id']]
 
     def guests(self):
         """[(host, whether it boots the rescue disk)] of those that run."""
@@ -319,6 +426,13 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
                     with open(path, 'rb') as file:
                         found.setdefault(host, {})[os.path.relpath(
                             path, directory)] = file.read()
+        if self.ceph:
+            # Each host reaches them: they are wherever the server is.
+            images = {name.partition('_')[2]: content for name, content
+                      in self.ceph.images.items()
+                      if name.startswith(self.server['id'])}
+            if images:
+                found.setdefault(self.host() or 'Ceph', {}).update(images)
         return found
 
     def state(self):
@@ -333,7 +447,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
 
 def has_rescue_disk(domain):
     """Whether a guest runs on a rescue disk."""
-    return any(path.endswith('.rescue') for path in doubles.files_of(domain))
+    return any(disk.endswith('.rescue') for disk in (
+        *doubles.files_of(domain), *doubles.images_of(domain)))
 
 
 class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
@@ -342,6 +457,7 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
     BFV = False
 
     def setUp(self):
+        self.useFixture(doubles.StockServices(self.is_stock))
         super().setUp()
         self.follow_answers_with_mock()
         self.flags(service_down_time=self.SERVICE_DOWN_TIME)

@@ -17,6 +17,9 @@ disks and twice, and goes on running on the source of a migration.
 """
 
 import os
+import time
+import types
+import uuid
 
 import fixtures
 from lxml import etree
@@ -24,14 +27,28 @@ from nova import exception
 from nova.tests.fixtures import libvirt
 from nova.virt import configdrive
 from nova.virt.libvirt import driver
+from nova.virt.libvirt import host as libvirt_host
+from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import utils as libvirt_utils
+
+from nova_rescue_ext.activation import overrides
+
+# Nova's own, which its fixture replaces.
+_backend = imagebackend.Backend.backend
 
 # What the tests' doubles write into a disk.
 CONTENT = '%s of %s, which nobody may change\n'
 
 
 class HonestLibvirt(fixtures.Fixture):
-    """A domain needs its disks, and is defined and started as in libvirt."""
+    """A domain needs its disks, and is defined and started as in libvirt.
+
+    :param images: the names of those that are in Ceph
+    """
+
+    def __init__(self, images=()):
+        super().__init__()
+        self._images = images
 
     def _setUp(self):
         for name, replacement in (
@@ -43,8 +60,7 @@ class HonestLibvirt(fixtures.Fixture):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.tests.fixtures.libvirt.' + name, replacement))
 
-    @staticmethod
-    def _create(original):
+    def _create(self, original):
         def create(domain, flags):
             if domain.isActive():
                 raise _error('domain is already running',
@@ -52,6 +68,11 @@ class HonestLibvirt(fixtures.Fixture):
             for path in files_of(domain):
                 if not os.path.exists(path):
                     raise _error("Cannot access storage file '%s'" % path,
+                                 libvirt.VIR_ERR_INTERNAL_ERROR)
+            for name in images_of(domain):
+                if name not in self._images:
+                    raise _error('error reading header from %s: No such file '
+                                 'or directory' % name,
                                  libvirt.VIR_ERR_INTERNAL_ERROR)
             original(domain, flags)
             # Another one with each start: Nova tells by it whether a guest
@@ -100,6 +121,15 @@ def leave_source(domain):
         domain._connection._undefine(domain)
 
 
+def switch_off(domain):
+    """The power of its host is cut: what is defined stays, nothing runs."""
+    if domain.isActive():
+        domain._state = libvirt.VIR_DOMAIN_SHUTOFF
+        domain._connection._mark_not_running(domain)
+    if domain._transient and domain.name() in domain._connection._vms:
+        domain._connection._undefine(domain)
+
+
 def files_of(domain):
     """The paths of the disk files of a domain."""
     return [disk.find('source').get('file') for disk in etree.fromstring(
@@ -108,12 +138,26 @@ def files_of(domain):
         and disk.find('source').get('file')]
 
 
-class Disks(fixtures.Fixture):
-    """``_create_image`` downloads, and makes small files with contents."""
+def images_of(domain):
+    """The names of the disks of a domain that are in Ceph."""
+    return [source.get('name').rpartition('/')[2] for source
+            in etree.fromstring(domain.XMLDesc(0)).findall(
+                "devices/disk/source[@protocol='rbd']")]
 
-    def __init__(self, glance):
+
+class Disks(fixtures.Fixture):
+    """``_create_image`` downloads, and makes small files with contents.
+
+    :param glance: Nova's GlanceFixture
+    :param is_stock: tells whether who calls it is without the package
+    :param images: where disks are made, if that is Ceph
+    """
+
+    def __init__(self, glance, is_stock, images=None):
         super().__init__()
         self._glance = glance
+        self._is_stock = is_stock
+        self._images = images
 
     def _setUp(self):
         self.useFixture(fixtures.MonkeyPatch(
@@ -121,13 +165,14 @@ class Disks(fixtures.Fixture):
             self._create_image()))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.driver.LibvirtDriver._create_configdrive',
-            self._create_configdrive))
+            lambda *args, **kwargs: self._create_configdrive(*args,
+                                                             **kwargs)))
 
     def _create_image(self):
         make = self._make
 
         def create_image(itself, context, instance, *args, **kwargs):
-            override = _override()
+            override = None if self._is_stock() else _override()
             if override is None:
                 return make(context, instance, *args, **kwargs)
             return override(make, itself, context, instance, *args, **kwargs)
@@ -147,22 +192,44 @@ class Disks(fixtures.Fixture):
         for name, image_id in names.items():
             path = os.path.join(directory, name + suffix)
             # As Nova does: what is there is not made again.
-            if image_id and not os.path.exists(path):
+            if image_id and not self._exists(path):
                 self._glance.download(context, image_id, dst_path=path)
-                with open(path, 'w') as file:
-                    file.write(CONTENT % (name + suffix, instance.uuid))
+                self._write(path, CONTENT % (name + suffix, instance.uuid))
         return False, False
 
-    @staticmethod
-    def _create_configdrive(itself, context, instance, injection_info,
+    def _image(self, path):
+        """The name that a disk has in Ceph, or None if it is a file."""
+        directory, name = os.path.split(path)
+        if self._images is None or not name.startswith('disk'):
+            return None
+        return '%s_%s' % (os.path.basename(directory), name)
+
+    def _exists(self, path):
+        name = self._image(path)
+        return os.path.exists(path) if name is None else name in self._images
+
+    def _write(self, path, content):
+        name = self._image(path)
+        if name is None:
+            _write(path, content)
+        else:
+            self._images[name] = content.encode()
+
+    def _create_configdrive(self, driver, context, instance, injection_info,
                             rescue=False):
         # Nova's needs a program that makes ISO images.
         if configdrive.required_by(instance):
             name = 'disk.config.rescue' if rescue else 'disk.config'
-            path = os.path.join(libvirt_utils.get_instance_path(instance),
-                                name)
-            with open(path, 'w') as file:
-                file.write(CONTENT % (name, instance.uuid))
+            self._write(os.path.join(
+                libvirt_utils.get_instance_path(instance), name),
+                CONTENT % (name, instance.uuid))
+
+
+def _write(path, content):
+    with open(path, 'w') as file:
+        file.write(content)
+    # That of the virtual clock: commands look how old a file is.
+    os.utime(path, (time.time(), time.time()))
 
 
 def _override():
@@ -210,3 +277,163 @@ class Volumes(fixtures.Fixture):
         if volume_id in self.deleted:
             raise exception.VolumeNotFound(volume_id=volume_id)
         self.deleted.append(volume_id)
+
+
+class StockServices(fixtures.Fixture):
+    """Services in which the package is not active, while others have it.
+
+    As while a cloud is upgraded, or when it is switched off on a host. What
+    the hosts said of themselves before stays until they say something else.
+
+    :param is_stock: tells whether who calls it is in such a service
+    """
+
+    def __init__(self, is_stock):
+        super().__init__()
+        self._is_stock = is_stock
+
+    def _setUp(self):
+        for name in ('_call_method', '_call_function'):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova_rescue_ext.activation.overrides.Applied.' + name,
+                self._leave_out(getattr(overrides.Applied, name))))
+
+    def _leave_out(self, original):
+        def call(applied, wrapped, instance, args, kwargs):
+            if self._is_stock():
+                return wrapped(*args, **kwargs)
+            return original(applied, wrapped, instance, args, kwargs)
+
+        return call
+
+
+class Boots(fixtures.Fixture):
+    """When the hosts were booted.
+
+    :param host: tells on which host the caller runs
+    """
+
+    def __init__(self, host):
+        super().__init__()
+        self._host = host
+        self._at = {}
+
+    def _setUp(self):
+        clock_gettime = time.clock_gettime
+
+        def get(clock):
+            if clock != time.CLOCK_BOOTTIME:
+                return clock_gettime(clock)
+            return time.time() - self._at.get(self._host(), 0)
+
+        self.useFixture(fixtures.MonkeyPatch('time.clock_gettime', get))
+
+    def boot(self, host):
+        """A host is booted now."""
+        self._at[host] = time.time()
+
+
+class Ceph(fixtures.Fixture):
+    """Disks in Ceph, which all hosts reach.
+
+    :param is_open: tells whether a guest has an image open, by its name
+    :ivar images: {name: bytes}
+    """
+
+    def __init__(self, is_open):
+        super().__init__()
+        self.images = {}
+        self.is_open = is_open
+
+    def _setUp(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.storage.rbd_utils.RBDDriver',
+            lambda *args, **kwargs: RbdDriver(self)))
+
+    def use_backend(self):
+        """Have Nova's own backend, which its fixtures replace."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.imagebackend.Backend.backend', _backend))
+
+
+class RbdDriver:
+    """What Nova calls of its RBDDriver, for a server whose disks exist.
+
+    :param ceph: a Ceph
+    """
+
+    pool, rbd_user, ceph_conf = 'vms', 'nova', ''
+
+    def __init__(self, ceph):
+        self._ceph = ceph
+
+    def get_mon_addrs(self, strip_brackets=True):
+        return ['10.0.0.1'], ['6789']
+
+    def get_pool_info(self):
+        return {'total': 2 ** 40, 'free': 2 ** 40, 'used': 0}
+
+    def exists(self, name, pool=None, snapshot=None):
+        return name in self._ceph.images
+
+    def size(self, name):
+        return 2 ** 30
+
+    def cleanup_volumes(self, filter_fn):
+        for name in list(filter(filter_fn, self._ceph.images)):
+            # It is retried, and then only logged.
+            if not self._ceph.is_open(name):
+                del self._ceph.images[name]
+
+
+class Secrets(fixtures.Fixture):
+    """The keys of volumes that the libvirts of the hosts know.
+
+    :ivar known: a set of (host, volume)
+    """
+
+    def _setUp(self):
+        self.known = set()
+        for name in ('find_secret', 'create_secret', 'delete_secret'):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.virt.libvirt.host.Host.' + name,
+                self._of_volumes(getattr(self, name),
+                                 getattr(libvirt_host.Host, name))))
+
+    @staticmethod
+    def _of_volumes(ours, theirs):
+        def call(host, usage_type, usage_id, *args, **kwargs):
+            if usage_type != 'volume':
+                return theirs(host, usage_type, usage_id, *args, **kwargs)
+            return ours((host.get_connection().hostname, usage_id))
+
+        return call
+
+    def find_secret(self, key):
+        return _Secret(*key) if key in self.known else None
+
+    def create_secret(self, key):
+        self.known.add(key)
+        return _Secret(*key)
+
+    def delete_secret(self, key):
+        self.known.discard(key)
+
+
+class _Secret:
+
+    def __init__(self, host, volume):
+        self._uuid = str(uuid.uuid5(uuid.UUID(volume), host))
+
+    def UUIDString(self):  # noqa: N802
+        return self._uuid
+
+
+class KeyManager:
+    """In place of Barbican."""
+
+    def __init__(self, *args):
+        pass
+
+    def get(self, context, managed_object_id, **kwargs):
+        return types.SimpleNamespace(get_encoded=lambda: b'key')

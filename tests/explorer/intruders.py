@@ -20,6 +20,12 @@ from nova.cmd import manage
 from nova import context as nova_context
 from nova import objects
 
+from tests.explorer import clock
+from tests.explorer import operators
+
+# Seconds of the virtual clock: more than commands wait by default.
+_HOUR = 3700
+
 
 class Intruder(typing.NamedTuple):
     """Somebody who acts.
@@ -156,10 +162,68 @@ def _image_cache(cloud):
 
 
 @_intruder('an operator archives deleted rows')
-def _archive(cloud):
+def _archive(cloud, **kwargs):
     with contextlib.redirect_stdout(io.StringIO()):
         manage.DbCommands().archive_deleted_rows(
-            all_cells=True, max_rows=1000, until_complete=True)
+            all_cells=True, max_rows=1000, until_complete=True, **kwargs)
+
+
+@_intruder('an operator archives deleted rows, and purges them')
+def _purge(cloud):
+    _archive(cloud, purge=True)
+
+
+@_intruder('its host loses power and is evacuated; then it is booted')
+def _evacuate(cloud):
+    host = cloud.host()
+    if host is None:
+        return
+    cloud.switch_off(host)
+    with cloud.marked_down(host):
+        if cloud.ask_evacuation().status_code == 409:
+            # It is in rescue, or has a task.
+            _reset_error(cloud)
+            cloud.ask_evacuation()
+        cloud.wait_for_task()
+    cloud.start_again(host)
+
+
+@_intruder('each host looks for abandoned migrations')
+def _attend(cloud):
+    cloud.attend()
+
+
+@_intruder('after an hour an operator runs settle-migration')
+def _settle(cloud):
+    clock.pass_time(_HOUR)
+    operators.run(cloud, 'settle-migration', cloud.server['id'])
+
+
+@_intruder('an operator drains its host with migrate-rescued')
+def _drain(cloud):
+    operators.run(cloud, 'migrate-rescued', cloud.host() or 'compute1')
+
+
+@_intruder('operators remove leftovers on all hosts with rescue-leftovers')
+def _leftovers(cloud):
+    for host in list(cloud.hosts):
+        operators.remove_leftovers(cloud, host)
+
+
+@_intruder('after an hour an operator runs rebuild-interrupted')
+def _interrupted(cloud):
+    clock.pass_time(_HOUR)
+    operators.run(cloud, 'rebuild-interrupted')
+
+
+@_intruder('an operator takes it off its host with rebuild-release')
+def _release(cloud):
+    operators.run(cloud, 'rebuild-release', cloud.server['id'])
+
+
+@_intruder('an operator runs rebuild-failed')
+def _rebuild_failed(cloud):
+    operators.run(cloud, 'rebuild-failed')
 
 
 @_intruder('the volume is transferred to another project, if it is free',
@@ -186,7 +250,7 @@ def _each(cloud, name):
     for host in list(cloud.computes):
         compute = cloud.computes.get(host)
         if compute is not None:
-            with cloud.on_host(host):
+            with cloud.as_host(host):
                 getattr(compute.manager, name)(
                     nova_context.get_admin_context())
 

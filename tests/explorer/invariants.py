@@ -33,10 +33,11 @@ _ALLOWED_METADATA = ('rescue_ext_version', 'rescue_ext_offered_image',
                      instance_metadata.ATTEMPT,
                      instance_metadata.TRANSFERRED)
 
-_FAILURES = {failures.FAIL, failures.LOST, failures.LATE, failures.CRASH}
+_FAILURES = {failures.FAIL, failures.LOST, failures.LATE, failures.CRASH,
+             'evacuate'}
 
 # Who is killed ends nothing, nor does Nova for a server that is gone.
-_TELLS_NOBODY = {failures.CRASH, 'delete', 'force_delete'}
+_TELLS_NOBODY = {failures.CRASH, 'delete', 'force_delete', 'evacuate'}
 
 # Seconds of the virtual clock.
 _UNTIL_AUDIT = 700
@@ -119,7 +120,7 @@ def _violations(cloud, state):
     return [text for check in (
         _one_in_lists, _no_task, _guest_is_what_api_says,
         _guest_is_on_its_host, _disks_are_there,
-        _nothing_of_rescue, _volumes, _placement, _ports, _migrations,
+        _nothing_of_rescue, _volumes, _keys, _placement, _ports, _migrations,
         _events) for text in check(cloud, state)]
 
 
@@ -143,6 +144,8 @@ def _left_of_deleted(cloud):
     if cloud.volumes.connected:
         found.append('deleted, but a volume is connected: %s' % [
             host for _, host in cloud.volumes.connected])
+    found += ['deleted, but ' + each
+              for each in _keys(cloud, {'host': None})]
     left = {host: sorted(names) for host, names in cloud.files().items()}
     if left:
         found.append('deleted, but there are files: %s' % left)
@@ -244,6 +247,13 @@ def _volumes(cloud, state):
     if connected - {state['host']}:
         yield 'a volume is connected to %s' % sorted(
             connected - {state['host']})
+
+
+def _keys(cloud, state):
+    known = {host for host, _ in cloud.secrets.known} if cloud.secrets else ()
+    if set(known) - {state['host']}:
+        yield 'the key of a volume is left on %s' % sorted(
+            set(known) - {state['host']})
 
 
 def _placement(cloud, state):
@@ -384,7 +394,8 @@ def check_rebuild(cloud, explorer):
         found.append('periodic tasks change it: %s, then %s' % (
             _short(before), _short(after)))
     found += _bad_answers(cloud, explorer) + _rights(cloud)
-    found += _notifications(cloud, explorer, 'rebuild')
+    if not cloud.STOCK_SERVICES:  # Nova has none
+        found += _notifications(cloud, explorer, 'rebuild')
     if after['status'] == 'BUILD' and _happened(explorer) & _FAILURES:
         # The documented way, after a crash or without an answer.
         cloud.finish_interrupted()

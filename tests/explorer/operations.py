@@ -16,20 +16,34 @@ Each is a class with the cloud that it runs in; ``ALL`` has them by name.
 """
 
 import os
+from unittest import mock
 
+from eventlet import patcher
+from nova.tests import fixtures as nova_fixtures
+from nova.virt.libvirt import imagecache
 from oslo_serialization import jsonutils
 
+from tests.explorer import clock
 from tests.explorer import clouds
 from tests.explorer import intruders
 from tests.explorer import invariants
+from tests.explorer import operators
+from tests.functional import qcow2
+from tests.functional import rebuild_base
 
 ALL = {}
 # Their names, but for those that are only there to be compared.
 EXPLORED = []
 
+_QCOW2 = b'QFI\xfb'
+
+# Seconds of the virtual clock: more than commands wait by default.
+_HOUR = 3700
+
 _ON_A_HOST = ('delete', 'force_delete', 'rescue', 'unrescue', 'reboot',
               'stop', 'rebuild', 'migrate', 'reset_active', 'reset_error',
-              'disable', 'archive') + intruders.PERIODIC
+              'disable', 'archive', 'purge', 'evacuate', 'leftovers',
+              'drain') + intruders.PERIODIC
 
 
 def _operation(name, words, beside=None, explored=True):
@@ -108,6 +122,20 @@ class RescueBfv(RescueStable):
     BFV = True
 
 
+@_operation('rescue-rbd', 'rescue of a server whose disks are in Ceph',
+            beside='rescue-rbd')
+class RescueRbd(RescueLegacy):
+
+    CEPH = True
+
+
+@_operation('rescue-encrypted', 'rescue of a server that boots from an '
+            'encrypted volume')
+class RescueEncrypted(RescueBfv):
+
+    ENCRYPTED = True
+
+
 @_operation('unrescue', 'unrescue of a server in a legacy rescue',
             beside='unrescue')
 class Unrescue(_OnLibvirt):
@@ -140,9 +168,23 @@ class UnrescueStopped(Unrescue):
             return self.act({'unrescue': None})
 
 
+@_operation('unrescue-rbd', 'unrescue of a server whose disks are in Ceph',
+            beside='unrescue-rbd')
+class UnrescueRbd(Unrescue):
+
+    CEPH = True
+
+
+@_operation('unrescue-encrypted', 'unrescue of a server that boots from an '
+            'encrypted volume')
+class UnrescueEncrypted(UnrescueBfv):
+
+    ENCRYPTED = True
+
+
 class _Migration(_OnLibvirt):
 
-    INTRUDERS = _ON_A_HOST + ('abort',)
+    INTRUDERS = _ON_A_HOST + ('abort', 'attend', 'settle')
 
     def prepare(self):
         self.rescue_it()
@@ -207,13 +249,154 @@ class MigrateBfv(_Migration):
         return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
 
 
+@_operation('migrate-qcow2', 'live migration in rescue, disks are on bases')
+class MigrateQcow2(qcow2.Qcow2Mixin, _Migration):
+
+    # The clock of green threads would run while they look for its end.
+    run_program = staticmethod(patcher.original('subprocess').run)
+
+    def setUp(self):
+        self.show_qcow2_to_libvirt()
+        # The image cache touches what is used.
+        self.useFixture(nova_fixtures.PrivsepFixture())
+        super().setUp()
+        self.flags(images_type='qcow2', group='libvirt')
+
+    def _make_raw(self):
+        """They are qcow2 in place of raw."""
+        for name, image in (('disk', self.IMAGE),
+                            ('disk.rescue', self.image)):
+            self.put_qcow2(name, imagecache.get_cache_fname(image))
+            self._write_as_guest(name)
+        directory = self.path(self.server['id'], 'compute1')
+        with open(os.path.join(directory, 'disk.info'), 'w') as file:
+            file.write(jsonutils.dumps({
+                os.path.join(directory, name): 'qcow2'
+                for name in ('disk', 'disk.rescue')}))
+
+    def _write_as_guest(self, name):
+        path = self.path(self.server['id'], 'compute1', name)
+        content = self.content('%s, as the guest has changed it' % name)
+        with open(path + '.new', 'wb') as file:
+            file.write(content)
+        self.write(path, path + '.new', 0, len(content))
+        os.unlink(path + '.new')
+
+    def files(self):
+        """With what a guest sees in place of the bytes of the file."""
+        found = super().files()
+        for host, names in found.items():
+            for name, content in names.items():
+                if content.startswith(_QCOW2):
+                    names[name] = self._seen_by_guest(self.path(
+                        self.server['id'], host, name))
+        return found
+
+    def _seen_by_guest(self, path):
+        self.qemu_img('convert', '-O', 'raw', path, path + '.seen')
+        try:
+            with open(path + '.seen', 'rb') as file:
+                return file.read()
+        finally:
+            os.unlink(path + '.seen')
+
+
+@_operation('migrate-rbd', 'live migration in rescue, disks are in Ceph')
+class MigrateRbd(_Migration):
+
+    CEPH = True
+
+    def _make_raw(self):
+        pass  # there are no files
+
+
+@_operation('migrate-encrypted', 'live migration in rescue, from an '
+            'encrypted volume')
+class MigrateEncrypted(MigrateBfv):
+
+    ENCRYPTED = True
+
+
+@_operation('migrate-to-stock', 'live migration in rescue to a host that '
+            'has the package no longer, and has not said so yet')
+class MigrateToStock(Migrate):
+
+    STOCK_SERVICES = ('compute2',)
+
+
+@_operation('migrate-by-stock', 'live migration in rescue with a '
+            'nova-conductor without the package')
+class MigrateByStock(Migrate):
+
+    STOCK_SERVICES = ('conductor',)
+
+
+@_operation('drain', 'an operator drains the host of a server in rescue')
+class Drain(Migrate):
+
+    def operate(self):
+        operators.run(self, 'migrate-rescued', 'compute1')
+
+
+class _Abandoned(_Migration):
+    """A server in rescue whose nova-compute died when its guest had moved.
+
+    On shared storage: the directory on the source is the operator's.
+    """
+
+    SHARED = True
+
+    def prepare(self):
+        super().prepare()
+        kill = mock.patch('nova.compute.manager.ComputeManager.'
+                          '_post_live_migration',
+                          side_effect=rebuild_base.Killed)
+        with kill as killed:
+            self.ask_live_migration()
+            self.wait_until(lambda: killed.called)
+        self.restart('compute1')
+
+    def operate(self):
+        clock.pass_time(_HOUR)
+        self.settle()
+
+    def settle(self):
+        raise NotImplementedError
+
+
+@_operation('settle', 'settle-migration of a server in rescue')
+class Settle(_Abandoned):
+
+    def settle(self):
+        operators.run(self, 'settle-migration', self.server['id'])
+
+
+@_operation('settle-in-doubt', 'the same when the source does not answer')
+class SettleInDoubt(_Abandoned):
+
+    def settle(self):
+        self.switch_off('compute1')
+        with self.marked_down('compute1'):
+            operators.run(self, 'settle-migration', self.server['id'],
+                          '--runs-on', 'compute2')
+        self.start_again('compute1')
+
+
+@_operation('attend', 'nova-compute ends a migration that was abandoned')
+class Attend(_Abandoned):
+
+    def settle(self):
+        self.attend()
+
+
 @_operation('rebuild-cell0', 'rebuild of a server that found no host',
             beside='create')
 class RebuildCell0(clouds.RebuildCloud):
 
     INTRUDERS = ('delete', 'force_delete', 'rebuild', 'reset_active',
                  'reset_error', 'look', 'sync_power_states',
-                 'cleanup_deleted', 'audit', 'archive')
+                 'cleanup_deleted', 'audit', 'archive', 'purge',
+                 'interrupted', 'release', 'rebuild_failed')
 
     def setUp(self):
         super().setUp()
@@ -232,6 +415,28 @@ class RebuildCell0(clouds.RebuildCloud):
 class RebuildBfv(RebuildCell0):
 
     BFV = True
+
+
+@_operation('rebuild-by-stock', 'the same, with a nova-conductor without the '
+            'package', beside='create')
+class RebuildByStock(RebuildCell0):
+
+    STOCK_SERVICES = ('conductor',)
+
+
+@_operation('rebuild-on-stock', 'the same, with hosts without the package',
+            beside='create')
+class RebuildOnStock(RebuildCell0):
+
+    STOCK_SERVICES = ('host1', 'host2')
+
+
+@_operation('rebuild-failed', 'an operator rebuilds all servers that failed',
+            beside='create')
+class RebuildFailed(RebuildCell0):
+
+    def operate(self):
+        operators.run(self, 'rebuild-failed')
 
 
 @_operation('create', 'a new server', explored=False)
@@ -285,3 +490,52 @@ class RebuildCell(RebuildCell0):
         patch.stop()
         self.assertEqual('ERROR', server['status'])
         return server
+
+
+@_operation('rebuild-interrupted', 'an operator ends a rebuild that was '
+            'interrupted before its message was sent')
+class RebuildInterrupted(RebuildCell0):
+
+    KILLED_AT = ('nova.conductor.rpcapi.ComputeTaskAPI.'
+                 'schedule_and_build_instances')
+
+    def setUp(self):
+        super().setUp()
+        with self.killed(self.KILLED_AT):
+            self.assertRaises(rebuild_base.Killed, self.ask_rebuild)
+
+    def operate(self):
+        clock.pass_time(_HOUR)
+        operators.run(self, 'rebuild-interrupted')
+
+
+@_operation('rebuild-interrupted-early', 'the same, before the row in the '
+            'cell was deleted')
+class RebuildInterruptedEarly(RebuildInterrupted):
+
+    KILLED_AT = 'nova_rescue_ext.rebuild.api.Rebuild.destroy_row'
+
+
+@_operation('rebuild-release', 'an operator takes a server off its host, '
+            'where its build was killed')
+class RebuildRelease(RebuildCell0):
+
+    def setUp(self):
+        clouds.RebuildCloud.setUp(self)
+
+    def fail_to_boot(self):
+        self.add_capacity()
+        with self.killed('nova.virt.fake.FakeDriver.spawn'):
+            server = self.api.post_server({'server': {
+                'name': 'web', 'flavorRef': '1', 'imageRef': self.IMAGE,
+                'networks': [{'port': self.PORT}]}})
+        self.admin_api.post_server_action(
+            server['id'], {'os-resetState': {'state': 'error'}})
+        self.change_row(server, host='host1', node='host1')
+        self.add_capacity('host2')
+        # As it starts it sees that it has no guest.
+        self.restart('host1')
+        return self.api.get_server(server['id'])
+
+    def operate(self):
+        operators.run(self, 'rebuild-release', self.server['id'])

@@ -38,7 +38,8 @@ def _by_owner(name):
 # Nothing here changes what the API says without changing what runs.
 STEPS = {name: _by_owner(name) for name in (
     'rescue', 'unrescue', 'reboot', 'stop', 'start', 'rebuild', 'migrate',
-    'delete', 'sync_power_states', 'poll_rescued', 'archive', 'image_cache')}
+    'delete', 'sync_power_states', 'poll_rescued', 'purge', 'image_cache',
+    'evacuate', 'drain', 'leftovers')}
 STEPS['crash of compute1'] = lambda cloud: cloud.kill_and_restart('compute1')
 STEPS['crash of compute2'] = lambda cloud: cloud.kill_and_restart('compute2')
 
