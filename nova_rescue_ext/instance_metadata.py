@@ -30,6 +30,8 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``vm_state``                as ``image_id``
 ``guest``                   as ``image_id``
 ``serials``                 as ``image_id``, and read by nova-api
+``key_name``, ``key_data``, nova-api        nova-compute,   as ``image_id``,
+``key_type``, ``user_data``                 metadata API    in pieces
 ``timeout``                 as ``serials``
 ``firmware_``: ``loader``,  as ``image_id``
 ``secure``, ``nvram``,
@@ -79,6 +81,11 @@ _REQUESTED_TIMEOUT = PREFIX + 'requested_timeout'
 # What a server was rescued with: the fields of RescueRecord.
 MODE = PREFIX + 'mode'  # no record is without it
 
+# What the rescue system of a server gets: the fields of RescueAccess.
+_ACCESS = PREFIX + 'access_'
+# The longest value of the database, and of a number of pieces.
+_PIECE = 255
+
 # The files of a server's own firmware: the fields of Firmware.
 _FIRMWARE = PREFIX + 'firmware_'
 
@@ -121,6 +128,21 @@ class RescueRecord(typing.NamedTuple):
     guest: typing.Optional[str] = None
     serials: typing.Optional[str] = None
     timeout: typing.Optional[str] = None
+
+
+class RescueAccess(typing.NamedTuple):
+    """What lets the user of a rescue system in, and what it runs at start.
+
+    :ivar key_name: the name of a key pair; None for the server's own
+    :ivar key_data: its public key
+    :ivar key_type: ssh or x509
+    :ivar user_data: base64 text, or None
+    """
+
+    key_name: typing.Optional[str] = None
+    key_data: typing.Optional[str] = None
+    key_type: typing.Optional[str] = None
+    user_data: typing.Optional[str] = None
 
 
 class Firmware(typing.NamedTuple):
@@ -171,7 +193,7 @@ def record_rescue(instance: 'objects.Instance', image_id: str | None,
     :param mode: LEGACY or STABLE
     :param was_running: whether the guest runs
     """
-    forget_rescue(instance)
+    _forget_record(instance)
     # Taken, so that a later request of a stock nova-api does not find it.
     timeout = instance.system_metadata.pop(_REQUESTED_TIMEOUT, None)
     serials = rescue_asks_for(instance, microversion.RESCUE_SESSION)
@@ -249,6 +271,11 @@ def forget_rescue(instance: 'objects.Instance') -> None:
 
     :param instance: the Instance
     """
+    _forget_record(instance)
+    _forget_access(instance)
+
+
+def _forget_record(instance: 'objects.Instance') -> None:
     for name in RescueRecord._fields:
         instance.system_metadata.pop(PREFIX + name, None)
     for name in Firmware._fields:
@@ -259,7 +286,8 @@ def forget_rescue(instance: 'objects.Instance') -> None:
 def request_rescue(instance: 'objects.Instance',
                    version: microversion_parse.Version,
                    offered_image: str | None = None,
-                   timeout: int | None = None) -> None:
+                   timeout: int | None = None,
+                   access: RescueAccess = RescueAccess()) -> None:
     """Tell nova-compute what was requested. Nova saves the instance.
 
     :param instance: the Instance
@@ -267,6 +295,7 @@ def request_rescue(instance: 'objects.Instance',
     :param offered_image: the id of the operator's image, if it is one that
         the caller cannot see
     :param timeout: after how many seconds to unrescue the server, or None
+    :param access: what the rescue system gets
     """
     forget_rescue_request(instance)
     instance.system_metadata[_VERSION] = str(version)
@@ -274,6 +303,10 @@ def request_rescue(instance: 'objects.Instance',
         instance.system_metadata[_OFFERED_IMAGE] = offered_image
     if timeout is not None:
         instance.system_metadata[_REQUESTED_TIMEOUT] = str(timeout)
+    for name, text in access._asdict().items():
+        for number, begin in enumerate(range(0, len(text or ''), _PIECE)):
+            instance.system_metadata['%s%s_%03d' % (_ACCESS, name, number)] = (
+                text[begin:begin + _PIECE])
 
 
 def has_record(instance: 'objects.Instance') -> bool:
@@ -295,6 +328,33 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
         metadata.pop(_REQUESTED_TIMEOUT, None)
+        _forget_access(instance)
+
+
+def _forget_access(instance: 'objects.Instance') -> None:
+    for key in [key for key in instance.system_metadata
+                if key.startswith(_ACCESS)]:
+        del instance.system_metadata[key]
+
+
+def access_to_rescue(instance: 'objects.Instance') -> RescueAccess | None:
+    """What the rescue system of a server gets.
+
+    :param instance: the Instance, which is in rescue or gets there
+    :returns: None if the rescue was requested below compute-rescue 1.4: then
+        it gets what the server itself has
+    """
+    if not rescue_asks_for(instance, microversion.RESCUE_SESSION):
+        return None
+    return RescueAccess(*(_joined(instance, _ACCESS + name + '_')
+                          for name in RescueAccess._fields))
+
+
+def _joined(instance: 'objects.Instance', prefix: str) -> str | None:
+    pieces = sorted((key, value) for key, value
+                    in instance.system_metadata.items()
+                    if key.startswith(prefix))
+    return ''.join(value for _, value in pieces) or None
 
 
 def rescue_asks_for(instance: 'objects.Instance',

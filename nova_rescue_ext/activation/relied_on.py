@@ -76,7 +76,6 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver.power_off',
     'nova.virt.libvirt.driver:LibvirtDriver._create_guest',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown',
-    'nova.virt.libvirt.driver:LibvirtDriver._create_configdrive',
     'nova.virt.libvirt.driver:LibvirtDriver.destroy',
     'nova.virt.libvirt.guest:Guest.get_xml_desc',
     'nova.virt.libvirt.guest:Guest.get_power_state',

@@ -88,10 +88,10 @@ class ShowRescue(command.ShowOne):
             raise exceptions.CommandError(
                 'Server %s is not in rescue. It is %s.'
                 % (server['id'], server['status']))
-        return (('since', 'until', 'image_id', 'layout', 'disks'),
-                (rescue['since'], rescue['until'], rescue['image_id'],
-                 rescue['layout'], format_columns.ListDictColumn(
-                     rescue['disks'])))
+        names = ('since', 'until', 'image_id', 'layout', 'key_name')
+        return ((*names, 'disks'),
+                (*(rescue[name] for name in names),
+                 format_columns.ListDictColumn(rescue['disks'])))
 
 
 class RebuildServer(command.ShowOne):

@@ -18,6 +18,8 @@ Hooks of cliff, which loads them by the name of the command.
 from __future__ import annotations
 
 import argparse
+import base64
+import pathlib
 import typing
 
 from cliff import hooks
@@ -114,6 +116,16 @@ class _WaitingHook(_Hook):
         raise NotImplementedError
 
 
+def _read_base64(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return base64.b64encode(pathlib.Path(path).read_bytes()).decode()
+    except OSError as exc:
+        raise exceptions.CommandError('%s cannot be read: %s'
+                                      % (path, exc.strerror))
+
+
 class Rescue(_WaitingHook):
     """``server rescue``: prints the password, and can wait or be limited."""
 
@@ -126,15 +138,27 @@ class Rescue(_WaitingHook):
             '--timeout', metavar='<seconds>', type=int,
             help='Unrescue the server after this time, to its state before '
                  '(needs --os-compute-rescue-api-version 1.4 or greater)')
+        parser.add_argument(
+            '--key-name', metavar='<key-name>',
+            help='Key pair of yours for the rescue system (likewise)')
+        parser.add_argument(
+            '--user-data', metavar='<file>',
+            help='File of user data for the rescue system (likewise)')
         return super().get_parser(parser)
 
     def _parameters(self,
                     parsed_args: argparse.Namespace) -> dict[str, typing.Any]:
-        if parsed_args.timeout is None:
-            return {}
-        plugin.needed_version(self.cmd.app, microversion.RESCUE_SESSION,
-                              'for --timeout', is_chosen=True)
-        return {'timeout': parsed_args.timeout}
+        parameters = {name: value for name, value in (
+            ('timeout', parsed_args.timeout),
+            ('key_name', parsed_args.key_name),
+            ('user_data', _read_base64(parsed_args.user_data)))
+            if value is not None}
+        if parameters:
+            options = ', '.join('--' + name.replace('_', '-')
+                                for name in parameters)
+            plugin.needed_version(self.cmd.app, microversion.RESCUE_SESSION,
+                                  'for %s' % options, is_chosen=True)
+        return parameters
 
     def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
         # Without a version the command prints nothing, as before.

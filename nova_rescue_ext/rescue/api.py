@@ -94,7 +94,8 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
             instance_metadata.request_rescue(
                 instance, context.compute_rescue,
                 chosen.id if chosen.is_offered else None,
-                wsgi.requested_timeout(instance.uuid))
+                wsgi.requested(instance.uuid).timeout,
+                _access(context, instance))
             original = _with_image(original, self, chosen)
     with race:
         original(context, instance, rescue_password=rescue_password,
@@ -170,7 +171,7 @@ def _choose(api: compute_api.API, context: nova_context.RequestContext,
         _check_host(context, instance, compute_node, _(
             'image %s does not have both hw_rescue_bus and '
             'hw_rescue_device') % chosen.id)
-    _check_host_ends_rescues(context, instance, compute_node)
+    _check_host_takes_parameters(context, instance, compute_node)
     if (chosen.id != instance.image_ref
             and capabilities.host_can(compute_node, microversion.RESCUE)):
         # Otherwise the rescue uses the server's own kernel and ramdisk.
@@ -281,16 +282,38 @@ def _check_host(context: nova_context.RequestContext,
             % {'node': host_names.after(context, instance.node), 'why': why})
 
 
-def _check_host_ends_rescues(context: nova_context.RequestContext,
-                             instance: objects.Instance,
-                             compute_node: objects.ComputeNode) -> None:
-    if (wsgi.requested_timeout(instance.uuid) is not None
-            and not capabilities.host_can(compute_node,
-                                          microversion.RESCUE_SESSION)):
+def _check_host_takes_parameters(context: nova_context.RequestContext,
+                                 instance: objects.Instance,
+                                 compute_node: objects.ComputeNode) -> None:
+    names = wsgi.requested(instance.uuid).names()
+    if names and not capabilities.host_can(compute_node,
+                                           microversion.RESCUE_SESSION):
         image.refuse(instance, _(
-            'its compute node%s does not serve compute-rescue 1.4, which '
-            'timeout needs. Leave out timeout, or ask the operator to upgrade '
-            'the node.') % host_names.after(context, instance.node))
+            'its compute node%(node)s does not serve compute-rescue 1.4, '
+            'which %(names)s needs. Leave that out, or ask the operator to '
+            'upgrade the node.') % {
+                'node': host_names.after(context, instance.node),
+                'names': ', '.join(names)})
+
+
+def _access(context: nova_context.RequestContext,
+            instance: objects.Instance) -> instance_metadata.RescueAccess:
+    """What the rescue system gets. The key pair is one of the caller's.
+
+    :raises: InstanceNotRescuable
+    """
+    request = wsgi.requested(instance.uuid)
+    if request.key_name is None:
+        return instance_metadata.RescueAccess(user_data=request.user_data)
+    try:
+        key = objects.KeyPair.get_by_name(context, context.user_id,
+                                          request.key_name)
+    except exception.KeypairNotFound:
+        image.refuse(instance, _(
+            'you have no key pair %s. "openstack keypair list" shows those '
+            'that you have.') % request.key_name)
+    return instance_metadata.RescueAccess(
+        key.name, key.public_key, key.type, request.user_data)
 
 
 def _with_image(original: typing.Callable[..., None], api: compute_api.API,

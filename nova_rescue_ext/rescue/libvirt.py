@@ -40,6 +40,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.rescue import image
+from nova_rescue_ext.rescue import metadata
 from nova_rescue_ext.rescue import operation
 
 if typing.TYPE_CHECKING:
@@ -199,11 +200,10 @@ def _kernel_and_ramdisk(driver: libvirt_driver.LibvirtDriver,
     if instance_metadata.is_offered_image(instance, image_id):
         origin = claims.Origin.OPERATOR
         context = image.operator_context(instance)
-    metadata = image.get(context, instance, driver._image_api, image_id,
-                         origin)
+    found = image.get(context, instance, driver._image_api, image_id, origin)
     # Its owner may have changed it since nova-api checked it.
     return image.get_kernel_and_ramdisk(
-        context, instance, driver._image_api, metadata, origin)
+        context, instance, driver._image_api, found, origin)
 
 
 def create_image(original: nova_types.Original,
@@ -254,8 +254,33 @@ def get_disk_info(
     """
     if rescue_image_meta is not None and _is_ours(instance):
         image_meta = instance.image_meta
-    return original(virt_type, instance, image_meta, block_device_info,
-                    rescue, rescue_image_meta)
+    with _as_in_rescue(instance, rescue):
+        return original(virt_type, instance, image_meta, block_device_info,
+                        rescue, rescue_image_meta)
+
+
+def create_configdrive(original: nova_types.Original,
+                       self: libvirt_driver.LibvirtDriver,
+                       context: nova_context.RequestContext,
+                       instance: objects.Instance, injection_info: typing.Any,
+                       rescue: bool = False) -> None:
+    """Make the config drive of a rescue with what was requested for it.
+
+    From compute-rescue 1.4, also of a server that has none itself.
+    """
+    with _as_in_rescue(instance, rescue):
+        original(context, instance, injection_info, rescue=rescue)
+
+
+def _as_in_rescue(
+        instance: objects.Instance,
+        rescue: bool) -> contextlib.AbstractContextManager[None]:
+    if (rescue and operation.Rescue.in_driver_of_this_thread(instance.uuid)
+            is not None):
+        access = instance_metadata.access_to_rescue(instance)
+        if access is not None:
+            return metadata.as_in_rescue(instance, access)
+    return contextlib.nullcontext()
 
 
 def _is_ours(instance: objects.Instance) -> bool:

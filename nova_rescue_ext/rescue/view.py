@@ -108,11 +108,13 @@ def _view(instance: objects.Instance,
     if not instance_metadata.is_in_rescue(instance):
         return None  # it was unrescued since
     record = instance_metadata.rescue_of(instance)
+    access = instance_metadata.access_to_rescue(instance)
     return {
         'since': _text(instance.launched_at),
         'until': _text(instance_metadata.end_of_rescue(instance)),
         'image_id': record.image_id if record else None,
         'layout': record.mode if record else None,
+        'key_name': access.key_name if record and access else None,
         'disks': _disks(record, bdms),
     }
 

@@ -12,8 +12,8 @@
 
 """``POST /servers/{id}/action {"rescue": ...}`` before Nova's schema sees it.
 
-``timeout`` is taken out and handed to the compute API by the thread that
-serves the request.
+``timeout``, ``key_name`` and ``user_data`` are taken out and handed to the
+compute API by the thread that serves the request.
 """
 
 from __future__ import annotations
@@ -40,21 +40,30 @@ class BeyondSchema(operation.Operation):
 
     :param instance_uuid: the UUID of the server
     :param timeout: after how many seconds to unrescue it, or None
+    :param key_name: the name of a key pair of the caller, or None
+    :param user_data: base64 text, or None
     """
 
-    def __init__(self, instance_uuid: str, timeout: int | None) -> None:
+    def __init__(self, instance_uuid: str, timeout: int | None = None,
+                 key_name: str | None = None,
+                 user_data: str | None = None) -> None:
         super().__init__(instance_uuid)
         self.timeout = timeout
+        self.key_name = key_name
+        self.user_data = user_data
+
+    def names(self) -> list[str]:
+        """The parameters that the request has."""
+        return [name for name in _schema() if getattr(self, name) is not None]
 
 
-def requested_timeout(instance_uuid: str) -> int | None:
-    """After how many seconds to unrescue a server; None for never.
+def requested(instance_uuid: str) -> BeyondSchema:
+    """What the request that this thread serves says beyond Nova's schema.
 
-    :param instance_uuid: the UUID of the server that this thread's request is
-        for
+    :param instance_uuid: the UUID of the server
     """
-    request = BeyondSchema.of_this_thread(instance_uuid)
-    return request.timeout if request else None
+    return (BeyondSchema.of_this_thread(instance_uuid)
+            or BeyondSchema(instance_uuid))
 
 
 @contextlib.contextmanager
@@ -68,14 +77,24 @@ def beyond_schema(
     :raises: ValidationError, answered with 400
     """
     wanted = parameters.of_action('rescue', microversion.RESCUE_SESSION,
-                                  method, request, action_args)
-    if not wanted or 'timeout' not in wanted:
+                                  method, request, action_args) or {}
+    schema = _schema()
+    ours = {name: wanted.pop(name) for name in schema if name in wanted}
+    if not ours:
         yield action_args
         return
-    timeout = wanted.pop('timeout')
-    parameters.validate({'timeout': {
-        'type': 'integer', 'minimum': _MIN_TIMEOUT,
-        'maximum': CONF.rescue_ext.max_rescue_timeout}}, {'timeout': timeout})
+    parameters.validate(schema, ours)
     body = dict(action_args['body'], rescue=wanted or None)
-    with BeyondSchema(action_args['id'].lower(), timeout):
+    with BeyondSchema(action_args['id'].lower(), **ours):
         yield dict(action_args, body=body)
+
+
+def _schema() -> dict[str, typing.Any]:
+    return {
+        'timeout': {'type': 'integer', 'minimum': _MIN_TIMEOUT,
+                    'maximum': CONF.rescue_ext.max_rescue_timeout},
+        # As in Nova's schema of a server create.
+        'key_name': {'type': 'string', 'minLength': 1, 'maxLength': 255},
+        'user_data': {'type': 'string', 'format': 'base64',
+                      'maxLength': 65535},
+    }

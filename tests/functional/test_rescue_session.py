@@ -12,12 +12,19 @@
 
 """What a rescue is like for its user: how long, on which disks (1.4)."""
 
+import base64
 import datetime
+import functools
+import pathlib
+from unittest import mock
 
 import ddt
 import fixtures
+from nova.api.metadata import base as metadata_base
 from nova import exception
 from nova import objects
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.unit import fake_crypto
 from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
@@ -43,8 +50,10 @@ class SessionTestCase(base.RescueTestCase):
             alone = self.api.get_server(server['id'])
             (listed,) = [each for each in self.api.get_servers()
                          if each['id'] == server['id']]
-        self.assertEqual(alone.get('rescue'), listed.get('rescue'))
-        self.assertEqual('rescue' in alone, 'rescue' in listed)
+        self.assertEqual(alone.get('rescue_session'),
+                         listed.get('rescue_session'))
+        self.assertEqual('rescue_session' in alone,
+                         'rescue_session' in listed)
         return alone
 
     def instance(self, server):
@@ -268,6 +277,164 @@ class DisksTest(SessionTestCase):
         self.assertEqual({self.VOLUME}, self.serials(server))
 
 
+@ddt.ddt
+class AccessTest(SessionTestCase):
+    """Key pair and user data, by config drive and by metadata API."""
+
+    OWN = b'#!/bin/sh\n# of the server'
+    USER_DATA = b'#!/bin/sh\n# of the rescue\n' * 900
+
+    def setUp(self):
+        # Nova makes no config drive where there is one.
+        self.patch('nova.tests.fixtures.LibvirtImageBackendFixture',
+                   functools.partial(
+                       nova_fixtures.LibvirtImageBackendFixture,
+                       exists=lambda name: 'config' not in name))
+        super().setUp()
+        self.drives = []
+        self.patch('nova.virt.configdrive.ConfigDriveBuilder',
+                   self.build_drive)
+        for name in ('of-server', 'of-rescue'):
+            self.api.post_keypair({'keypair': {
+                'name': name, 'public_key': self.public_key(name)}})
+        server = self.api.post_server({'server': {
+            **self._build_server(networks='none'), 'key_name': 'of-server',
+            'user_data': base64.b64encode(self.OWN).decode()}})
+        self.server = self._wait_for_state_change(server, 'ACTIVE')
+
+    @staticmethod
+    def public_key(name):
+        key = fake_crypto.get_ssh_public_key()
+        return '%s %s' % (key.rpartition(' ')[0], name)
+
+    def build_drive(self, instance_md):
+        self.drives.append(self.content(instance_md))
+        builder = mock.MagicMock()
+        builder.__enter__.return_value = builder
+        builder.make_drive = lambda path: pathlib.Path(path).write_bytes(b'')
+        return builder
+
+    @staticmethod
+    def content(metadata):
+        """Keys by name, user data, and password, of an InstanceMetadata."""
+        document = jsonutils.loads(
+            metadata.get_openstack_item(('latest', 'meta_data.json')))
+        return (document.get('public_keys'), metadata.userdata_raw,
+                document.get('admin_pass'))
+
+    def from_service(self):
+        """What the metadata API gives to the server now."""
+        return self.content(metadata_base.get_metadata_by_instance_id(
+            self.server['id'], '192.0.2.1', self.context))
+
+    def be_rescued(self, **parameters):
+        response = self.rescue_with(self.server, adminPass='secret',
+                                    **parameters)
+        self.assert_rescued(self.server, response)
+
+    def request(self):
+        return {'key_name': 'of-rescue',
+                'user_data': base64.b64encode(self.USER_DATA).decode()}
+
+    def has_config_drive(self):
+        return any('disk.config' in (source.get('file') or '')
+                   for source in self.domains.find(
+                       self.server, 'devices/disk/source'))
+
+    @ddt.data({}, STABLE)
+    def test_everything(self, properties):
+        own = ({'of-server': self.public_key('of-server')}, self.OWN, None)
+        self.assertEqual(own, self.from_service())
+        self.assertEqual([], self.drives)
+        self.be_rescued(rescue_image_ref=self.create_image(properties),
+                        **self.request())
+        wanted = ({'of-rescue': self.public_key('of-rescue')},
+                  self.USER_DATA)
+        self.assertEqual([(*wanted, 'secret')], self.drives)
+        self.assertEqual((*wanted, None), self.from_service())
+        self.assertTrue(self.has_config_drive())
+        self.assertEqual('of-rescue',
+                         self.shown(
+                             self.server)['rescue_session']['key_name'])
+        # The server itself is as it was.
+        shown = self.api.get_server(self.server['id'])
+        self.assertEqual('of-server', shown['key_name'])
+        self.assertEqual('', shown['config_drive'])
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual(own, self.from_service())
+        self.assertFalse(self.has_config_drive())
+        self.assertEqual([], [
+            key for key in self.instance(self.server).system_metadata
+            if 'access' in key])
+
+    def test_nothing_named(self):
+        """The key pair of the server, and none of its user data."""
+        self.be_rescued()
+        wanted = ({'of-server': self.public_key('of-server')}, None)
+        self.assertEqual([(*wanted, 'secret')], self.drives)
+        self.assertEqual((*wanted, None), self.from_service())
+
+    def test_below(self):
+        self.be_rescued(version='1.3')
+        self.assertEqual([], self.drives)
+        self.assertEqual(self.OWN, self.from_service()[1])
+
+    def test_next_rescue(self):
+        self.be_rescued(**self.request())
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.be_rescued()
+        self.assertEqual(['of-server'], list(self.from_service()[0]))
+        self.assertIsNone(self.from_service()[1])
+
+    def test_failed_rescue(self):
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver._create_image',
+                   TimeoutTest.fail_to_create)
+        self.rescue_with(self.server, **self.request())
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual(self.OWN, self.from_service()[1])
+        self.assertEqual([], [
+            key for key in self.instance(self.server).system_metadata
+            if 'access' in key])
+
+    def test_while_it_is_unrescued(self):
+        """The server's own system starts before its state is saved."""
+        self.be_rescued(**self.request())
+        instance = self.instance(self.server)
+        instance.task_state = 'unrescuing'
+        instance.save()
+        self.assertEqual(self.OWN, self.from_service()[1])
+
+    def test_key_of_somebody_else(self):
+        objects.KeyPair(
+            self.context, user_id='somebody-else', name='of-other',
+            type='ssh', public_key=self.public_key('of-other'),
+            fingerprint='').create()
+        self.assert_refused(
+            self.server, self.rescue_with(self.server, key_name='of-other'),
+            'you have no key pair of-other')
+
+    @ddt.data({'key_name': ''}, {'key_name': 3}, {'key_name': None},
+              {'user_data': 'not base64!'}, {'user_data': 'QUJD' * 16384},
+              {'user_data': None})
+    def test_refused(self, parameters):
+        (name,) = parameters
+        self.assert_refused(
+            self.server, self.rescue_with(self.server, **parameters), name)
+
+    def test_longest(self):
+        data = b'x' * 49149
+        self.be_rescued(user_data=base64.b64encode(data).decode())
+        self.assertEqual(data, self.from_service()[1])
+
+    def test_host_that_is_not_upgraded(self):
+        self.change_compute_node(compute_rescue='1.3')
+        self.assert_refused(
+            self.server, self.rescue_with(self.server, **self.request()),
+            'which key_name, user_data needs. Leave that out')
+
+
 class ShownTest(SessionTestCase):
 
     def setUp(self):
@@ -279,8 +446,8 @@ class ShownTest(SessionTestCase):
         self.assert_rescued(self.server, self.rescue_with(
             self.server, rescue_image_ref=image, timeout=90))
         shown = self.shown(self.server)['rescue_session']
-        self.assertEqual({'since', 'until', 'image_id', 'layout', 'disks'},
-                         set(shown))
+        self.assertEqual({'since', 'until', 'image_id', 'layout', 'key_name',
+                          'disks'}, set(shown))
         self.assertEqual(image, shown['image_id'])
         since, until = (timeutils.parse_isotime(shown[name])
                         for name in ('since', 'until'))
@@ -295,7 +462,7 @@ class ShownTest(SessionTestCase):
 
     def test_below(self):
         self.assert_rescued(self.server, self.rescue_with(self.server))
-        self.assertNotIn('rescue', self.shown(self.server, '1.3'))
+        self.assertNotIn('rescue_session', self.shown(self.server, '1.3'))
 
     def test_rescued_without_a_record(self):
         """By stock Nova."""
@@ -307,7 +474,7 @@ class ShownTest(SessionTestCase):
         since = shown.pop('since')
         self.assertIsNotNone(since)
         self.assertEqual({'until': None, 'image_id': None, 'layout': None,
-                          'disks': []}, shown)
+                          'key_name': None, 'disks': []}, shown)
 
     def test_other_answers(self):
         """What an update and a rebuild of Nova show of a server."""
@@ -320,7 +487,7 @@ class ShownTest(SessionTestCase):
         self.assert_rescued(self.server, self.rescue_with(self.server))
         self.patch('nova_rescue_ext.rescue.view._views_in_cell',
                    self.fail_to_answer)
-        self.assertNotIn('rescue', self.shown(self.server))
+        self.assertNotIn('rescue_session', self.shown(self.server))
 
     @staticmethod
     def fail_to_answer(context, uuids):

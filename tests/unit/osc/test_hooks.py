@@ -13,6 +13,7 @@
 """What the commands of OpenStackClient do with the plugin."""
 
 import argparse
+import tempfile
 from unittest import mock
 
 from keystoneauth1 import exceptions as ks_exc
@@ -127,6 +128,24 @@ class RescueTest(HookTestCase):
         self.rescue('1.4', ['--timeout', '600'])
         self.assertEqual({'rescue': {'timeout': 600}},
                          self.http.last_request.json())
+
+    def test_key_and_user_data(self):
+        self.server({})
+        self.answer({'adminPass': 'q2k8'})
+        with tempfile.NamedTemporaryFile() as user_data:
+            user_data.write(b'#!/bin/sh')
+            user_data.flush()
+            self.rescue('1.4', ['--key-name', 'mine', '--user-data',
+                                user_data.name])
+        self.assertEqual({'rescue': {
+            'key_name': 'mine', 'user_data': 'IyEvYmluL3No'}},
+            self.http.last_request.json())
+
+    def test_user_data_that_cannot_be_read(self):
+        self.fails_with('/no/such cannot be read: No such file', hooks.Rescue,
+                        '1.4', password=None,
+                        arguments=['--user-data', '/no/such'])
+        self.assertEqual([], self.asked())
 
     def test_timeout_without_the_version(self):
         for version in ('', '1.3'):

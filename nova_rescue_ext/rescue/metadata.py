@@ -1,0 +1,83 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What cloud-init in a rescue system reads: key pair and user data.
+
+From compute-rescue 1.4 the rescue system gets those of the rescue request,
+from its config drive and from the metadata API. The user data of the server is
+not for it: cloud-init would run that against the server's purpose. The
+password is on the config drive only, as in stock Nova.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+
+from nova.compute import task_states
+from nova import objects
+
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import nova_types
+
+
+def init_instance_metadata(original: nova_types.Original, self: object,
+                           instance: objects.Instance, *args: typing.Any,
+                           **kwargs: typing.Any) -> None:
+    """The metadata API: what a server in rescue gets.
+
+    Not while it is unrescued, as its own system starts before the state is
+    saved.
+    """
+    access = None
+    # Nova's metadata API never loads these, and has them.
+    if (instance.obj_attr_is_set('vm_state')
+            and instance_metadata.rescue_of(instance)
+            and instance.task_state != task_states.UNRESCUING):
+        access = instance_metadata.access_to_rescue(instance)
+    with (contextlib.nullcontext() if access is None
+          else as_in_rescue(instance, access)):
+        # Nova copies the instance.
+        original(instance, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def as_in_rescue(
+        instance: objects.Instance,
+        access: instance_metadata.RescueAccess) -> typing.Iterator[None]:
+    """Show an instance as its rescue system is to see it.
+
+    It always has a config drive. None of this is ever saved.
+
+    :param instance: the Instance
+    :param access: what the rescue system gets
+    """
+    shown = {'user_data': access.user_data, 'config_drive': 'True'}
+    if access.key_name:
+        key = objects.KeyPair(name=access.key_name, type=access.key_type,
+                              public_key=access.key_data)
+        shown.update(key_name=access.key_name, key_data=access.key_data,
+                     keypairs=objects.KeyPairList(objects=[key]))
+    own = {name: getattr(instance, name) for name in shown}
+    changed = instance.obj_what_changed()
+    try:
+        _set(instance, shown, changed)
+        yield
+    finally:
+        _set(instance, own, changed)
+
+
+def _set(instance: objects.Instance, values: dict[str, typing.Any],
+         changed: set[str]) -> None:
+    for name, value in values.items():
+        setattr(instance, name, value)
+    instance.obj_reset_changes(set(values) - changed)
