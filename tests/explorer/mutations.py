@@ -207,7 +207,7 @@ ALL = {
         several=True),
     'networks-lost': Mutation(
         'the requested networks are not kept (networks-not-kept)',
-        'nova_rescue_ext.rebuild.conductor:_keep_extras', _no_extras,
+        'nova_rescue_ext.rebuild.conductor:_to_be_kept', _no_extras,
         'rebuild-cell0', (failures.FAIL,), 'no way out by rebuild'),
     'no-undo': Mutation(
         'a rebuild that fails early leaves the server in BUILD',

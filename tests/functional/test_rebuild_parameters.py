@@ -557,8 +557,10 @@ class VolumesTest(rebuild_base.RebuildTestCase):
     def test_new_image_that_the_conductor_did_not_keep(self):
         """What nova-api has kept is not that of the old image."""
         server = self.create_failed(bdms=[NEW_ROOT])
-        fail = self.patch('nova_rescue_ext.rebuild.conductor._keep_extras',
-                          lambda *args: {})
+        fail = self.patch('nova_rescue_ext.rebuild.database.take',
+                          lambda context, attempts, keep: {
+                              uuid: database.Taken({}, '')
+                              for uuid in attempts})
         self.assertEqual(202, self.rebuild(
             server, imageRef=self.OTHER_IMAGE).status_code)
         self.await_true(lambda: self.api.get_server(
