@@ -59,6 +59,10 @@ class CellDown(Refused):
             'does not answer.' % server_id)
 
 
+# What a request that reads raises if there is no answer.
+UNREADABLE = (Refused, ks_exc.ClientException)
+
+
 class Result(typing.NamedTuple):
     """What became of a server."""
 
@@ -162,7 +166,11 @@ class Client:
             raise Refused('The compute API refuses GET %s: %s' % (
                 url, str(exc) if exc.response is None
                 else words(exc.response)))
-        return response.json()
+        try:
+            return response.json()
+        except ValueError:  # for example of a proxy
+            raise Refused('The compute API answers GET %s without JSON.'
+                          % url)
 
     def check_version(self, version: microversion_parse.Version) -> None:
         """Check that the compute API has a version of compute-rescue.

@@ -125,6 +125,14 @@ def _begin(client: compute_api.Client, server_id: str,
     :returns: a compute_api.Result if none is to be waited for, else None
     """
     try:
+        return _try_to_begin(client, server_id, arguments)
+    except compute_api.UNREADABLE as exc:
+        return _unknown(server_id, exc)
+
+
+def _try_to_begin(client: compute_api.Client, server_id: str,
+                  arguments: argparse.Namespace) -> compute_api.Result | None:
+    try:
         server = client.show(server_id)
     except compute_api.CellDown as exc:
         return compute_api.Result(server_id, 'skipped', str(exc))
@@ -167,6 +175,12 @@ def _refused(client: compute_api.Client, server_id: str,
     return compute_api.Result(server_id, 'refused', refusal)
 
 
+def _unknown(server_id: str, exc: Exception) -> compute_api.Result:
+    """What to say of a server that cannot be read. The others go on."""
+    return compute_api.Result(
+        server_id, 'unknown', 'run the command again: %s' % exc)
+
+
 def _moved(server: compute_api.Server) -> compute_api.Result:
     """What to say of a server that is on another host."""
     host = server['OS-EXT-SRV-ATTR:host']
@@ -186,6 +200,8 @@ def _result(client: compute_api.Client, running: _Running,
         if not running.watch.expired():
             return None
         return compute_api.Result(server_id, 'unknown', str(exc))
+    except compute_api.UNREADABLE as exc:
+        return _unknown(server_id, exc)
     if server is None:
         return compute_api.Result(server_id, 'deleted', '')
     if server['OS-EXT-STS:task_state'] == _MIGRATING:
@@ -202,8 +218,11 @@ def _result(client: compute_api.Client, running: _Running,
 
 def _reason(client: compute_api.Client, server_id: str) -> str:
     """Why the last migration of a server has failed, in words."""
-    url = '/servers/%s/os-instance-actions' % server_id
+    try:
+        actions = client.get('/servers/%s/os-instance-actions' % server_id)
+    except compute_api.UNREADABLE:
+        return ''
     request_id = next(
-        (action['request_id'] for action in client.get(url)['instanceActions']
+        (action['request_id'] for action in actions['instanceActions']
          if action['action'] == _ACTION), None)
     return client.why(server_id, request_id) if request_id else ''

@@ -308,7 +308,9 @@ def _await(client: compute_api.Client, results: dict[str, compute_api.Result],
         for server_id in list(waiting):
             try:
                 server = client.show(server_id)
-            except compute_api.CellDown:
+            except compute_api.UNREADABLE as exc:
+                results[server_id] = results[server_id]._replace(
+                    reason=str(exc))
                 continue
             if server and server['status'] == 'BUILD':
                 continue

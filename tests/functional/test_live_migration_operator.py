@@ -15,6 +15,7 @@
 
 from unittest import mock
 
+from keystoneauth1 import exceptions as ks_exc
 from nova import exception
 
 from nova_rescue_ext.cmd import compute_api
@@ -211,6 +212,70 @@ class MigrateRescuedTest(operator_base.OperatorMixin,
         self.assertEqual(0, code, output)
         self.assertIn('1 moved', output)
         self.assert_migrated(self.server)
+
+    def fail_to_read(self, path, server, when=lambda: True):
+        """nova-api answers 500 to the first GET of something."""
+        get, failed = compute_api.Client.get, []
+
+        def fail(client, url, query=None):
+            if url == path % server['id'] and not failed and when():
+                failed.append(url)
+                raise ks_exc.InternalServerError('out of order')
+            return get(client, url, query)
+
+        self.patch('nova_rescue_ext.cmd.compute_api.Client.get', fail)
+
+    def assert_others_go_on(self, server, other, reason):
+        """Of one the end is not known, the other one moves."""
+        code, output = self.drain()
+        self.assertEqual(1, code, output)
+        self.assertRegex(output, r'%s \| unknown \| run the command again: '
+                         '%s' % (server['id'], reason))
+        self.assertRegex(output, other['id'] + r' \| moved')
+        self.assertIn('1 moved, 1 unknown', output)
+        self.assert_migrated(other)
+
+    def test_one_cannot_be_read_before_it_is_asked(self):
+        other = self.rescue_another()
+        self.fail_to_read('/servers/%s', self.server)
+        self.assert_others_go_on(self.server, other, 'out of order')
+        self.assertEqual(1, self.methods().count('POST'))
+        self.assertEqual(0, self.drain()[0])
+        self.assert_migrated(self.server)
+
+    def test_one_cannot_be_read_while_it_migrates(self):
+        other = self.rescue_another()
+        self.fail_to_read('/servers/%s', self.server, lambda: any(
+            request['REQUEST_METHOD'] == 'POST'
+            and self.server['id'] in request['PATH_INFO']
+            for request in self.requests))
+        self.assert_others_go_on(self.server, other, 'out of order')
+        self.assert_migrated(self.server)
+
+    def test_an_answer_of_a_proxy(self):
+        other = self.rescue_another()
+        self.failures = []
+        show, answers = compute_api.Client.show, []
+
+        def fail_once(client, server_id):
+            if server_id == self.server['id'] and not answers:
+                answers.append(server_id)
+                self.failures = ['200 OK']  # with an empty body
+            return show(client, server_id)
+
+        self.patch('nova_rescue_ext.cmd.compute_api.Client.show', fail_once)
+        self.assert_others_go_on(self.server, other,
+                                 '.* without JSON')
+
+    def test_why_one_has_stayed_cannot_be_read(self):
+        self.fail_to_read('/servers/%s/os-instance-actions', self.server)
+        with mock.patch.object(
+                destination, 'check',
+                side_effect=exception.MigrationPreCheckError(
+                    reason='no room')):
+            code, output = self.drain()
+        self.assertEqual(1, code)
+        self.assertIn('1 stayed', output)
 
     def test_no_such_cloud(self):
         error = self.assertRaises(

@@ -19,6 +19,7 @@ import time
 from unittest import mock
 
 import fixtures
+from keystoneauth1 import exceptions as ks_exc
 from oslo_db import exception as db_exc
 
 from nova_rescue_ext import activation
@@ -169,6 +170,24 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.assertEqual(1, code)
         self.assertIn('1 BUILD', output)
         self.api.delete_server(server['id'])
+
+    def test_one_cannot_be_read_while_it_is_built(self):
+        """It is asked about again, and the others are told of."""
+        self.create_failed()
+        show, failed = compute_api.Client.show, []
+
+        def fail_once(client, server_id):
+            if not failed:
+                failed.append(server_id)
+                raise ks_exc.InternalServerError('out of order')
+            return show(client, server_id)
+
+        self.patch('nova_rescue_ext.cmd.compute_api.Client.show', fail_once)
+        self.start_capacity = self.start_compute('compute1')
+        code, output = self.rebuild_failed('--failed-before', FAR)
+        self.assertEqual(1, len(failed))
+        self.assertEqual(0, code, output)
+        self.assertIn('1 ACTIVE', output)
 
     def test_deleted_while_it_is_built(self):
         self.create_failed()
