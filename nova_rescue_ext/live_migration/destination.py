@@ -39,6 +39,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_concurrency import lockutils
 from oslo_concurrency import processutils
 from oslo_log import log as logging
+from oslo_utils import uuidutils
 
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
@@ -46,6 +47,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import disk_info
 from nova_rescue_ext.live_migration import manifest as manifests
 from nova_rescue_ext.live_migration import progress
+from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import staging
 from nova_rescue_ext.live_migration import stoppable
 from nova_rescue_ext.task import operation
@@ -121,8 +123,9 @@ def _fetch_folder(folder: str, manifest: manifests.Manifest) -> None:
     os.mkdir(folder, 0o700)
     try:
         libvirt_utils.copy_image(
-            src=os.path.join(manifest.directory, staging.FOLDER), dest=folder,
-            host=manifest.address, receive=True)
+            src=os.path.join(manifest.directory,
+                             staging.folder(manifest.attempt)),
+            dest=folder, host=manifest.address, receive=True)
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -139,16 +142,10 @@ def remove_left(context: nova_context.RequestContext) -> None:
     except FileNotFoundError:  # Nova makes it for the first server
         return
     for name in names:
-        if not name.startswith(prefix):
-            continue
-        try:
-            migration = objects.Migration.get_by_uuid(
-                context, name[len(prefix):])
-        except exception.MigrationNotFound:
-            status = None
-        else:
-            status = migration.status
-        if status not in ('accepted', 'pre-migrating', 'queued', 'preparing'):
+        attempt = name[len(prefix):]
+        # Not what another host has, whose name begins with that of this one.
+        if (name.startswith(prefix) and uuidutils.is_uuid_like(attempt)
+                and not recovery.may_copy(context, attempt)):
             shutil.rmtree(os.path.join(CONF.instances_path, name),
                           ignore_errors=True)
 
@@ -260,13 +257,14 @@ class Arrival(operation.Operation):
 
     def _source(self, manifest: manifests.Manifest,
                 entry: manifests.Entry) -> str:
-        folder = staging.FOLDER if entry.is_flattened else ''
+        folder = (staging.folder(manifest.attempt) if entry.is_flattened
+                  else '')
         return os.path.join(manifest.directory, folder, entry.name)
 
     def _waiting(self, manifest: manifests.Manifest,
                  entry: manifests.Entry) -> str:
         return os.path.join(_folder(self._directory, manifest),
-                            staging.FOLDER, entry.name)
+                            staging.folder(manifest.attempt), entry.name)
 
     def _check_size(self, manifest: manifests.Manifest,
                     entry: manifests.Entry) -> None:

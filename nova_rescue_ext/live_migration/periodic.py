@@ -67,6 +67,7 @@ def look(manager: compute_manager.ComputeManager,
             'source_compute': manager.host, 'status': ['running'],
             'migration_type': 'live-migration'})
     except Exception as exc:
+    _try(None, source.remove_left, context)
         LOG.warning('nova-compute cannot look for abandoned live migrations '
                     'of rescued servers: %s', exc)
         return
@@ -192,7 +193,7 @@ def _is_on_source(manager: compute_manager.ComputeManager,
         return True  # no host has begun
     if _runs_here(manager, instance):
         # QEMU starts after this.
-        return (migration.status in ('queued', 'preparing')
+        return (migration.status in recovery.BEFORE_THE_MOVE
                 or _runs_on(services, context, instance,
                             migration.dest_compute) is not True)
     return (domain.is_left_behind(manager.driver, instance)

@@ -40,7 +40,8 @@ LOG = logging.getLogger(__name__)
 
 # Migration states while nova-conductor, or the source, works on it.
 OF_THE_CONDUCTOR = ('accepted', 'pre-migrating')
-OF_THE_SOURCE = ('queued', 'preparing', 'running', 'post-migrating')
+BEFORE_THE_MOVE = ('queued', 'preparing')
+OF_THE_SOURCE = (*BEFORE_THE_MOVE, 'running', 'post-migrating')
 
 Services = attachments.Services
 
@@ -100,6 +101,19 @@ def is_unfinished(migration: objects.Migration) -> bool:
     :param migration: the Migration
     """
     return migration.status in OF_THE_CONDUCTOR + OF_THE_SOURCE
+
+
+def may_copy(context: nova_context.RequestContext, attempt: str) -> bool:
+    """Whether files may still be copied for a live migration.
+
+    :param context: a RequestContext of the server's cell
+    :param attempt: the UUID of the migration
+    """
+    try:
+        migration = objects.Migration.get_by_uuid(context, attempt)
+    except exception.MigrationNotFound:
+        return False
+    return migration.status in OF_THE_CONDUCTOR + BEFORE_THE_MOVE
 
 
 def _last(context: nova_context.RequestContext,
@@ -225,7 +239,7 @@ def give_back(services: Services, context: nova_context.RequestContext,
     if migration is None:
         migration = _last_that_was_left(services, context, instance.uuid)
     if migration is not None:
-        if migration.status in ('queued', 'preparing'):
+        if migration.status in BEFORE_THE_MOVE:
             # The destination stops, and connects no volume again.
             _end_attempt(context, instance, task_states.MIGRATING)
         give_back_claims(services, context, instance, migration)

@@ -39,6 +39,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import manifest as manifests
 from nova_rescue_ext.live_migration import staging
+from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
@@ -99,6 +100,18 @@ def at_work(attempt: str, instance_uuid: str) -> typing.Iterator[None]:
 
 
 class Migration(operation.Operation):
+def remove_left(context: nova_context.RequestContext) -> None:
+    """Remove copies that wait for a migration that nobody runs any longer.
+
+    nova-compute was killed before it could, and whole disks may be among them.
+
+    :param context: a RequestContext
+    """
+    for directory, attempt in staging.find_all():
+        if not (is_at_work(attempt) or recovery.may_copy(context, attempt)):
+            staging.remove(directory, attempt)
+
+
     """The migration of a rescued server, on its source.
 
     :param context: a RequestContext
@@ -197,7 +210,7 @@ class Migration(operation.Operation):
         Whole disks may be among it.
         """
         if self._manifest is not None:
-            staging.remove(self._manifest.directory)
+            staging.remove(self._manifest.directory, self._attempt)
 
     def _refuse_to_go_on(self) -> typing.NoReturn:
         raise exception.MigrationError(reason=_(

@@ -106,8 +106,9 @@ class LiveMigrationTestCase(migration_base.MigrationTestCase):
     def files(self, host='compute1'):
         """Names of the files of the server on a host, but those on the way."""
         path = self.path(self.server['id'], host)
-        return set(os.listdir(path)) - {staging.FOLDER} if (
-            os.path.exists(path)) else None
+        return {name for name in os.listdir(path)
+                if not staging.attempt_of(name)} if (
+                    os.path.exists(path)) else None
 
     def qemu_img(self, *args):
         return subprocess.run(('qemu-img', *args), check=True,

@@ -26,7 +26,7 @@ import oslo_messaging as messaging
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import destination
 from nova_rescue_ext.live_migration import manifest
-from nova_rescue_ext.live_migration import staging
+from tests.functional import migration_base
 from tests.functional import test_live_migration_copies
 
 
@@ -54,7 +54,7 @@ class AttemptTestCase(test_live_migration_copies.CopiesTestCase):
 
         def copy_image(src, dest, host=None, on_execute=None, **kwargs):
             if (not host or self.begun.is_set()
-                    or os.path.basename(src) == staging.FOLDER):
+                    or migration_base.name_of(src) == migration_base.FOLDER):
                 return copy(src, dest, host, **kwargs)
             self.begun.set()
             self.hold(on_execute)
@@ -236,8 +236,7 @@ class FailureTest(AttemptTestCase):
         self.hold_copies(OSError('disk full'))
         self.assert_fails()
         self.assertEqual([], disconnected)
-        self.assertFalse(os.path.exists(self.path(
-            self.server['id'], 'compute1', staging.FOLDER)))
+        self.assertIsNone(self.folder('compute1'))
 
     def test_serial_ports_are_given_back(self):
         self.flags(enabled=True, group='serial_console')

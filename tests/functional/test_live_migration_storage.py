@@ -33,7 +33,6 @@ from oslo_utils import units
 
 from nova_rescue_ext.live_migration import checks
 from nova_rescue_ext.live_migration import domain
-from nova_rescue_ext.live_migration import staging
 from tests.functional import migration_base
 from tests.functional import qcow2
 from tests.functional import test_live_migration
@@ -352,7 +351,7 @@ class BlockQcow2Test(qcow2.Qcow2Mixin, StorageTestCase):
         self.patch('nova.objects.migration.Migration.save', save_migration)
         self.migrate()
         self.assertEqual([], started)
-        self.assertEqual([staging.FOLDER], self.connections)
+        self.assertEqual([migration_base.FOLDER], self.connections)
         self.assertEqual([], written)
         # Whether it may begin, when it begins, and when the guest begins to
         # move; on the other side, before Nova's attachments, before Nova

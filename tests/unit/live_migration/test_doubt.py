@@ -14,6 +14,7 @@
 """Who may do what to a rescued server whose live migration is in doubt."""
 
 import contextlib
+import os
 from unittest import mock
 
 import fixtures
@@ -37,6 +38,7 @@ from nova_rescue_ext.live_migration import source
 
 
 class DoubtTestCase(testtools.TestCase):
+from nova_rescue_ext.live_migration import staging
 
     def setUp(self):
         super().setUp()
@@ -599,3 +601,42 @@ class LookTest(DoubtTestCase):
         with mock.patch.object(destination, 'CONF', mock.Mock(
                 instances_path='/does/not/exist', host='source')):
             destination.remove_left(None)
+
+    def test_files_that_wait(self):
+        """Of this host, for migrations that have ended, and nothing else."""
+        path = self.useFixture(fixtures.TempDir()).path
+        self.known_by_uuid = {uuids.copied: 'preparing',
+                              uuids.moved: 'running', uuids.failed: 'error'}
+
+        def get(*args):
+            uuid = args[-1]
+            if uuid not in self.known_by_uuid:
+                raise exception.MigrationNotFound(migration_id=uuid)
+            return mock.Mock(status=self.known_by_uuid[uuid])
+
+        self.patch('nova.objects.Migration.get_by_uuid', get)
+        kept = ['rescue_ext_arrival_%s_%s' % pair for pair in (
+            ('source', uuids.copied), ('source_2', uuids.failed),
+            ('dest', uuids.failed))] + [uuids.instance]
+        for name in kept + ['rescue_ext_arrival_source_' + uuid for uuid in (
+                uuids.moved, uuids.failed, uuids.unknown)]:
+            os.mkdir(os.path.join(path, name))
+        with mock.patch.object(destination, 'CONF', mock.Mock(
+                instances_path=path, host='source')):
+            destination.remove_left(None)
+        self.assertEqual(sorted(kept), sorted(os.listdir(path)))
+
+    def test_copies_on_the_source(self):
+        path = self.useFixture(fixtures.TempDir()).path
+        self.patch('nova.objects.Migration.get_by_uuid', mock.Mock(
+            return_value=mock.Mock(status='error')))
+        server = os.path.join(path, uuids.instance)
+        kept = ['migration_x.rescue', 'disk.rescue',
+                'migration_%s.rescue' % uuids.running]
+        for name in kept + ['migration_%s.rescue' % uuids.ended]:
+            os.makedirs(os.path.join(server, name))
+        with mock.patch.object(staging, 'CONF', mock.Mock(
+                instances_path=path)):
+            with source.at_work(uuids.running, uuids.instance):
+                source.remove_left(None)
+        self.assertEqual(sorted(kept), sorted(os.listdir(server)))
