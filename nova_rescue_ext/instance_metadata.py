@@ -37,6 +37,7 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``secure``, ``nvram``,
 ``template``
 ``goes_back``               nova-api        nova-compute    unrescue
+``requested_attempt``       nova-api        nova-conductor  next migration
 ``attempt``                 nova-compute    nova-compute    next migration,
                             (source)        (both)          abort
 ``transferred``             nova-compute    nova-compute    next migration
@@ -93,6 +94,7 @@ _FIRMWARE = PREFIX + 'firmware_'
 _GOES_BACK = PREFIX + 'goes_back'
 
 # Of a live migration.
+_REQUESTED_ATTEMPT = PREFIX + 'requested_attempt'
 _DESTINATION = PREFIX + 'destination'
 _CHECKED_ATTEMPT = PREFIX + 'checked_attempt'
 ATTEMPT = PREFIX + 'attempt'
@@ -457,6 +459,28 @@ def take_checked_destination(
         # As if it had never been there.
         instance.obj_reset_changes(['system_metadata'])
     return Checked(host, attempt) if host and attempt else None
+
+
+def request_attempt(instance: 'objects.Instance', attempt: str) -> None:
+    """Tell nova-conductor which migration is requested. Nova saves it.
+
+    It is saved with the task of the server, and tells to which request the
+    task belongs.
+
+    :param instance: the Instance
+    :param attempt: the UUID that the migration will have
+    """
+    instance.system_metadata[_REQUESTED_ATTEMPT] = attempt
+
+
+def requested_attempt(instance: 'objects.Instance') -> str | None:
+    """The UUID of the migration that was requested last, or None.
+
+    :param instance: the Instance, as it was sent or as the database has it
+    """
+    if not instance.obj_attr_is_set('system_metadata'):
+        return None  # in tests of Nova's
+    return instance.system_metadata.get(_REQUESTED_ATTEMPT)
 
 
 def begin_attempt(instance: 'objects.Instance', attempt: str) -> None:

@@ -25,6 +25,7 @@ from nova import context as nova_context
 from nova import objects
 import oslo_messaging as messaging
 from oslo_utils import excutils
+from oslo_utils import uuidutils
 import wrapt
 
 from nova_rescue_ext import capabilities
@@ -60,6 +61,8 @@ def live_migrate(original: nova_types.Original, self: compute_api.API,
     """
     if _is_ours(context, instance):
         _check(self, context, instance, host_name)
+        instance_metadata.request_attempt(instance,
+                                          uuidutils.generate_uuid())
         with conflict.loser_is_refused(instance, 'live_migrate'), \
                 _task_is_taken_back(context, instance):
             return original(context, _AsActive(instance), block_migration,

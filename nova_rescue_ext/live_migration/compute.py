@@ -23,6 +23,7 @@ from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 import oslo_messaging as messaging
 from oslo_utils import excutils
@@ -70,6 +71,33 @@ def check_source(
             if received is not None:
                 destination.check(instance, migrate_data, received)
     return migrate_data
+
+
+def live_migration(original: nova_types.Original,
+                   self: compute_manager.ComputeManager,
+                   context: nova_context.RequestContext, dest: str,
+                   instance: objects.Instance, block_migration: bool,
+                   migration: objects.Migration,
+                   migrate_data: objects.LibvirtLiveMigrateData) -> None:
+    """Queue the migration of a rescued server once.
+
+    Nova would set a migration that runs, or has ended, back to queued.
+    """
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, dest, instance, block_migration, migration,
+                        migrate_data)
+    from nova_rescue_ext.live_migration import recovery
+
+    with lockutils.lock('rescue_ext-queue-%d' % migration.id):
+        fresh = objects.Migration.get_by_id(context, migration.id)
+        if fresh.status in recovery.OF_THE_CONDUCTOR:
+            return original(context, dest, instance, block_migration,
+                            migration, migrate_data)
+    LOG.warning('A doubled or late message of the live migration to %(dest)s '
+                'is dropped: the migration is %(status)s. Nothing needs to be '
+                'done.', {'dest': dest, 'status': fresh.status},
+                instance=instance)
+    return None
 
 
 def do_live_migration(original: nova_types.Original,
@@ -140,11 +168,9 @@ def _end_unless_it_is_run(manager: compute_manager.ComputeManager,
     from nova_rescue_ext.live_migration import recovery
     from nova_rescue_ext.live_migration import source
 
-    fresh = objects.Migration.get_by_id(context, migration.id)
-    if not source.is_run(fresh.uuid) and recovery.is_unfinished(fresh):
-        fresh.status = 'error'
-        fresh.save()
-        _forget(manager, context, fresh)
+    if not source.is_run(migration.uuid) and recovery.end(context, migration,
+                                                          'error'):
+        _forget(manager, context, migration)
 
 
 def _forget(manager: compute_manager.ComputeManager,
@@ -260,6 +286,40 @@ def rollback_live_migration_at_destination(
         return original(context, instance, destroy_disks, migrate_data)
 
 
+def rollback_live_migration(original: nova_types.Original,
+                            self: compute_manager.ComputeManager,
+                            context: nova_context.RequestContext,
+                            instance: objects.Instance, dest: str,
+                            *args: typing.Any, **kwargs: typing.Any) -> None:
+    """Do not roll back on the source what is another migration's by now.
+
+    Nova would delete the attachments of the server where it runs, and clear a
+    task that is not that of this migration (hazard: late-message).
+    """
+    ours = _source_of_this_thread(instance)
+    if ours is None:
+        return original(context, instance, dest, *args, **kwargs)
+    reason = ours.why_superseded()
+    if reason is None:
+        return original(context, instance, dest, *args, **kwargs)
+    LOG.error('The live migration to %(dest)s has failed, and nothing is '
+              'rolled back: %(reason)s. Look for a guest and a directory of '
+              'the server on %(dest)s.', {'dest': dest, 'reason': reason},
+              instance=instance)
+    _end(self, context, ours.migration)
+    return None
+
+
+def _end(manager: compute_manager.ComputeManager,
+         context: nova_context.RequestContext,
+         migration: objects.Migration) -> None:
+    """End a migration that no longer has its server."""
+    from nova_rescue_ext.live_migration import recovery
+
+    recovery.end(context, migration, 'error')
+    _forget(manager, context, migration)
+
+
 def remove_volume_connection(original: nova_types.Original,
                              self: compute_manager.ComputeManager,
                              context: nova_context.RequestContext,
@@ -372,14 +432,24 @@ def live_migration_abort(original: nova_types.Original,
     if (not instance.obj_attr_is_set('vm_state')  # in tests of Nova's
             or instance.vm_state != vm_states.RESCUED):
         return original(context, instance, migration_id)
+    from nova_rescue_ext.live_migration import recovery
     from nova_rescue_ext.live_migration import source
 
     migration = objects.Migration.get_by_id(context, migration_id)
+    waiting, _future = self._waiting_live_migrations.get(instance.uuid,
+                                                         (None, None))
+    if (not recovery.is_unfinished(migration)
+            or waiting is not None and waiting.id != migration_id):
+        # Nova would abort the next one of the server, if that waits.
+        LOG.warning('A late message to abort a live migration is dropped: '
+                    'the migration is %s.', migration.status,
+                    instance=instance)
+        return None
     # Nova forgets the migration before it clears the task of the server.
     with source.at_work(migration.uuid, instance.uuid):
         fresh = objects.Instance.get_by_uuid(
             context, instance.uuid, expected_attrs=['system_metadata'])
-        if (migration.status in ('queued', 'preparing') and
+        if (migration.status in recovery.BEFORE_THE_MOVE and
                 instance_metadata.attempt_of(fresh) == migration.uuid):
             instance_metadata.end_attempt(fresh)
             fresh.save(expected_task_state=[task_states.MIGRATING])
@@ -395,8 +465,17 @@ def post_live_migration(original: nova_types.Original,
 
     The periodic task does what is left to do.
     """
-    if _source_of_this_thread(instance) is None:
+    ours = _source_of_this_thread(instance)
+    if ours is None:
         return original(ctxt, instance, dest, *args, **kwargs)
+    reason = _why_not_to_finish(ours, dest)
+    if reason is not None:
+        LOG.error('The guest of the server has moved to %(dest)s, but '
+                  '%(reason)s. Find out which guest is in use, and destroy '
+                  'the other with virsh: both may write to the same disks.',
+                  {'dest': dest, 'reason': reason}, instance=instance)
+        _end(self, ctxt, ours.migration)
+        return None
     try:
         return original(ctxt, instance, dest, *args, **kwargs)
     except Exception:
@@ -406,6 +485,14 @@ def post_live_migration(original: nova_types.Original,
                       'step after that has failed. It is tried again every '
                       'minute. Find the cause if it keeps failing.',
                       {'dest': dest}, instance=instance)
+
+
+def _why_not_to_finish(ours: live_migration_source.Migration,
+                       dest: str) -> str | None:
+    try:
+        return ours.why_superseded(dest)
+    except Exception:
+        return None  # what is to be done after a move needs no database
 
 
 def _is_nowhere_known(manager: compute_manager.ComputeManager,

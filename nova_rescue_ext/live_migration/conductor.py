@@ -23,6 +23,7 @@ from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from oslo_utils import excutils
 
@@ -94,6 +95,8 @@ def _execute(original: nova_types.Original,
     :raises: what Nova raises for refusals
     """
     try:
+        if not _claim(self):
+            return None
         return original()
     except _KNOWN:
         raise
@@ -115,14 +118,83 @@ def live_migrate(original: nova_types.Original,
                  context: nova_context.RequestContext,
                  instance: objects.Instance, *args: typing.Any,
                  **kwargs: typing.Any) -> None:
-    """Clear the task if not even a Migration could be created."""
+    """Migrate once for each request, and clear the task if that fails.
+
+    A message may come twice, or when its task has ended (hazard:
+    late-message). A second migration for one request would take the first
+    one's allocation on the destination for that of the server, and lose it.
+    """
+    if instance.vm_state != vm_states.RESCUED:
+        return original(context, instance, *args, **kwargs)
     try:
+        if _is_outdated(context, instance):
+            return None
         return original(context, instance, *args, **kwargs)
     except Exception:
         with excutils.save_and_reraise_exception():
-            if instance.vm_state == vm_states.RESCUED:
-                final_save.wait_for_database(instance)
-                recovery.take_back_task(context, instance)
+            final_save.wait_for_database(instance)
+            recovery.take_back_task(context, instance)
+
+
+def _is_outdated(context: nova_context.RequestContext,
+                 instance: objects.Instance) -> bool:
+    """Whether a message to migrate a server is a doubled or late one."""
+    attempt = instance_metadata.requested_attempt(instance)
+    if attempt is None:
+        return False  # of a nova-api without the package
+    try:
+        objects.Migration.get_by_uuid(context, attempt)
+    except exception.MigrationNotFound:
+        return _is_late(context, instance)
+    _log_doubled(instance)
+    return True
+
+
+def _is_late(context: nova_context.RequestContext,
+             instance: objects.Instance) -> bool:
+    try:
+        if recovery.is_awaited(objects.Instance.get_by_uuid(
+                context, instance.uuid, expected_attrs=['system_metadata']),
+                instance):
+            return False
+    except exception.InstanceNotFound:
+        pass
+    LOG.warning('A late message to live-migrate the server is dropped: its '
+                'task has ended since, or another migration was requested. If '
+                'it is still wanted, migrate the server again.',
+                instance=instance)
+    return True
+
+
+def _log_doubled(instance: objects.Instance) -> None:
+    LOG.warning('A doubled message to live-migrate the server is dropped. '
+                'Nothing needs to be done.', instance=instance)
+
+
+def _claim(task: live_migrate_task.LiveMigrationTask) -> bool:
+    """Give the migration the UUID that its request has chosen.
+
+    No two migrations can have the same, even if two conductors have got the
+    message. Whether the server waits for this one is checked again, as from
+    now on nobody takes its task for one that has no migration.
+
+    :returns: whether the migration may begin; if not, it has ended
+    """
+    attempt = instance_metadata.requested_attempt(task.instance)
+    if task.instance.vm_state != vm_states.RESCUED or attempt is None:
+        return True
+    task.migration.uuid = attempt
+    try:
+        task.migration.save()
+    except db_exc.DBDuplicateEntry:
+        _log_doubled(task.instance)
+    else:
+        if not _is_late(task.context, task.instance):
+            return True
+    ended = objects.Migration.get_by_id(task.context, task.migration.id)
+    ended.status = 'error'
+    ended.save()
+    return False
 
 
 def get_request_spec(

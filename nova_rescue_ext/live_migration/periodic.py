@@ -64,7 +64,7 @@ def look(manager: compute_manager.ComputeManager,
             'host': manager.host, 'vm_state': vm_states.RESCUED,
             'task_state': task_states.MIGRATING, 'deleted': False})
         moved = objects.MigrationList.get_by_filters(context, {
-            'source_compute': manager.host, 'status': ['running'],
+            'source_compute': manager.host, 'status': list(recovery.OF_QEMU),
             'migration_type': 'live-migration'})
     except Exception as exc:
     _try(None, source.remove_left, context)
@@ -286,9 +286,7 @@ def _attend_deleted(manager: compute_manager.ComputeManager,
     if instance.deleted and (attempt == migration.uuid or (
             attempt is not None
             and recovery.age(migration) >= CONF.long_rpc_timeout)):
-        recovery.close(services_of(manager), context, migration,
-                       'error' if recovery.is_unfinished(migration)
-                       else migration.status)
+        recovery.close(services_of(manager), context, migration, 'error')
 
 
 def _attend_moved(manager: compute_manager.ComputeManager,

@@ -41,7 +41,8 @@ LOG = logging.getLogger(__name__)
 # Migration states while nova-conductor, or the source, works on it.
 OF_THE_CONDUCTOR = ('accepted', 'pre-migrating')
 BEFORE_THE_MOVE = ('queued', 'preparing')
-OF_THE_SOURCE = (*BEFORE_THE_MOVE, 'running', 'post-migrating')
+OF_QEMU = ('running', 'running (post-copy)')
+OF_THE_SOURCE = (*BEFORE_THE_MOVE, *OF_QEMU, 'post-migrating')
 
 Services = attachments.Services
 
@@ -114,6 +115,26 @@ def may_copy(context: nova_context.RequestContext, attempt: str) -> bool:
     except exception.MigrationNotFound:
         return False
     return migration.status in OF_THE_CONDUCTOR + BEFORE_THE_MOVE
+
+
+def end(context: nova_context.RequestContext, migration: objects.Migration,
+        status: str) -> bool:
+    """End a live migration, unless it has ended since it was read.
+
+    One that has ended otherwise may turn out to be completed.
+
+    :param context: a RequestContext of the server's cell
+    :param migration: the Migration
+    :param status: the status with which it ends
+    :returns: whether it has not ended so before
+    """
+    fresh = objects.Migration.get_by_id(context, migration.id)
+    if not is_unfinished(fresh) and (
+            status != 'completed' or fresh.status == status):
+        return False
+    fresh.status = status
+    fresh.save()
+    return True
 
 
 def _last(context: nova_context.RequestContext,
@@ -203,6 +224,20 @@ def is_up(context: nova_context.RequestContext, host: str) -> bool | None:
     return servicegroup.API().service_is_up(service)
 
 
+def is_awaited(fresh: objects.Instance, sent: objects.Instance) -> bool:
+    """Whether a server waits for the migration that a message is about.
+
+    Its task may have been cleared since, and set by another request.
+
+    :param fresh: the Instance as the database has it
+    :param sent: the Instance as the request has sent it
+    """
+    return (fresh.vm_state == vm_states.RESCUED
+            and fresh.task_state == task_states.MIGRATING
+            and (instance_metadata.requested_attempt(fresh)
+                 == instance_metadata.requested_attempt(sent)))
+
+
 def take_back_task(context: nova_context.RequestContext,
                    instance: objects.Instance) -> None:
     """Clear the task of a server if no migration of it has begun.
@@ -211,9 +246,9 @@ def take_back_task(context: nova_context.RequestContext,
     :param instance: the Instance, whose migration was requested
     """
     try:
-        fresh = objects.Instance.get_by_uuid(context, instance.uuid)
-        if (fresh.vm_state != vm_states.RESCUED
-                or fresh.task_state != task_states.MIGRATING
+        fresh = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=['system_metadata'])
+        if (not is_awaited(fresh, instance)
                 or unfinished(context, instance.uuid) is not None):
             return
         fresh.task_state = None
@@ -309,8 +344,7 @@ def give_back_claims(services: Services, context: nova_context.RequestContext,
     if migration.status not in OF_THE_CONDUCTOR:
         attachments.stay(services, context, instance, migration.dest_compute,
                          bool(is_up(context, migration.dest_compute)))
-    migration.status = 'error'
-    migration.save()
+    end(context, migration, 'error')
 
 
 def _has_allocations(services: Services, context: nova_context.RequestContext,
@@ -410,8 +444,7 @@ def close(services: Services, context: nova_context.RequestContext,
     """
     services.reportclient.delete_allocation_for_instance(
         context, migration.uuid, consumer_type='migration', force=False)
-    migration.status = status
-    migration.save()
+    end(context, migration, status)
 
 
 def drop_claims(services: Services, context: nova_context.RequestContext,

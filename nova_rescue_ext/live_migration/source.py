@@ -38,8 +38,8 @@ from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import manifest as manifests
-from nova_rescue_ext.live_migration import staging
 from nova_rescue_ext.live_migration import recovery
+from nova_rescue_ext.live_migration import staging
 from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
@@ -99,7 +99,6 @@ def at_work(attempt: str, instance_uuid: str) -> typing.Iterator[None]:
         _at_work.remove((attempt, instance_uuid))
 
 
-class Migration(operation.Operation):
 def remove_left(context: nova_context.RequestContext) -> None:
     """Remove copies that wait for a migration that nobody runs any longer.
 
@@ -112,6 +111,7 @@ def remove_left(context: nova_context.RequestContext) -> None:
             staging.remove(directory, attempt)
 
 
+class Migration(operation.Operation):
     """The migration of a rescued server, on its source.
 
     :param context: a RequestContext
@@ -119,7 +119,11 @@ def remove_left(context: nova_context.RequestContext) -> None:
     :param dest: the destination
     :param migration: nova's Migration
     :param migrate_data: the LibvirtLiveMigrateData
+    :ivar dest: the destination
+    :ivar migration: nova's Migration
     :ivar is_given_up: whether it was not started, and rolled back
+    :ivar is_superseded: whether it was found that the server is no longer here
+        or has another migration
     """
 
     def __init__(self, context: nova_context.RequestContext,
@@ -129,8 +133,9 @@ def remove_left(context: nova_context.RequestContext) -> None:
         super().__init__(instance.uuid)
         self._context = context
         self._instance = instance
-        self._dest = dest
-        self._migration = migration
+        self._source = instance.host
+        self.dest = dest
+        self.migration = migration
         self._attempt = migration.uuid
         self._manifest = manifests.received(migrate_data)
         # Not told by the manifest: another version may have answered the
@@ -140,7 +145,7 @@ def remove_left(context: nova_context.RequestContext) -> None:
             and migrate_data.is_shared_instance_path)
         self._at_work = at_work(self._attempt, instance.uuid)
         self._has_begun = False
-        self.is_given_up = False
+        self.is_given_up = self.is_superseded = False
         self._is_proven = self._has_moved = self._is_rolled_back = False
         self._libvirt_has_answered = threading.Event()
         self._driver: typing.Any = None
@@ -184,7 +189,8 @@ def remove_left(context: nova_context.RequestContext) -> None:
                 'hosts, then migrate the server again'))
         fresh = self._read()
         if (fresh is None or fresh.vm_state != vm_states.RESCUED
-                or fresh.task_state != task_states.MIGRATING):
+                or fresh.task_state != task_states.MIGRATING
+                or fresh.host != self._source):
             self._refuse_to_go_on()
         instance_metadata.begin_attempt(fresh, self._attempt)
         try:
@@ -244,15 +250,16 @@ def remove_left(context: nova_context.RequestContext) -> None:
             LOG.error('The live migration to %(dest)s is not started, as the '
                       'database cannot be read (%(error)s). It is rolled '
                       'back. Migrate the server again.',
-                      {'dest': self._dest, 'error': exc},
+                      {'dest': self.dest, 'error': exc},
                       instance=self._instance)
             self.roll_back(migrate_data)
             return False
         if fresh is None:
             self._give_up_deleted(migrate_data)
             return False
-        if (fresh.task_state != task_states.MIGRATING or
-                instance_metadata.attempt_of(fresh) != self._attempt):
+        if (fresh.task_state != task_states.MIGRATING
+                or fresh.host != self._source
+                or instance_metadata.attempt_of(fresh) != self._attempt):
             self._give_up(migrate_data)
             self.is_given_up = True
             return False
@@ -263,7 +270,7 @@ def remove_left(context: nova_context.RequestContext) -> None:
                       'the files of this rescued server. Its migration is '
                       'rolled back and the server stays in rescue on this '
                       'host. Check that nova-rescue-ext is active on '
-                      '%(dest)s.', {'dest': self._dest},
+                      '%(dest)s.', {'dest': self.dest},
                       instance=self._instance)
             self.roll_back(migrate_data)
             return False
@@ -278,7 +285,7 @@ def remove_left(context: nova_context.RequestContext) -> None:
         LOG.warning('The live migration to %(dest)s is not started: it was '
                     'aborted, or nova-compute was restarted after the '
                     'request, so that the server may be in use. Migrate it '
-                    'again.', {'dest': self._dest}, instance=self._instance)
+                    'again.', {'dest': self.dest}, instance=self._instance)
         try:
             self.roll_back(migrate_data)
         except exception.InstanceNotFound:  # of its guest, too
@@ -295,19 +302,19 @@ def remove_left(context: nova_context.RequestContext) -> None:
                     'are removed from %(dest)s. If the server had volumes, '
                     'check that nothing is attached to them, and that '
                     '%(dest)s has disconnected them.',
-                    {'dest': self._dest}, instance=self._instance)
+                    {'dest': self.dest}, instance=self._instance)
         # As if the destination had failed to prepare itself: else Nova looks
         # for the guest on this host first. The destination comes before the
         # database.
         with contextlib.suppress(exception.InstanceNotFound,
                                  exception.UnexpectedTaskStateError):
-            self._recover_method(self._context, self._instance, self._dest,
+            self._recover_method(self._context, self._instance, self.dest,
                                  migrate_data, pre_live_migration=True)
         self._set_failed()
 
     def _set_failed(self) -> None:
-        self._migration.status = 'failed'
-        self._migration.save()
+        self.migration.status = 'failed'
+        self.migration.save()
 
     @contextlib.contextmanager
     def moving(
@@ -328,10 +335,12 @@ def remove_left(context: nova_context.RequestContext) -> None:
         except Exception as exc:
             if not self._is_rolled_back:
                 raise
+            if self.is_superseded:
+                return  # the server is not Nova's to set to ERROR
             LOG.warning('The live migration to %(dest)s ended with '
                         '"%(error)s" and was rolled back: the server is in '
                         'rescue on this host as before. Migrate it again.',
-                        {'dest': self._dest, 'error': exc},
+                        {'dest': self.dest, 'error': exc},
                         instance=self._instance)
         finally:
             delattr(migrate_data, _ATTRIBUTE)
@@ -351,7 +360,7 @@ def remove_left(context: nova_context.RequestContext) -> None:
 
         :param migrate_data: the LibvirtLiveMigrateData
         """
-        self._recover_method(self._context, self._instance, self._dest,
+        self._recover_method(self._context, self._instance, self.dest,
                              migrate_data, **kwargs)
         self._is_rolled_back = True
 
@@ -393,6 +402,26 @@ def remove_left(context: nova_context.RequestContext) -> None:
                   'this host, powered off. Unrescue or rescue it.',
                   {'dest': dest}, instance=instance)
         self.roll_back(migrate_data)
+
+    def why_superseded(self, *hosts: str) -> str | None:
+        """Why neither to finish this migration nor to roll it back, or None.
+
+        What is on the hosts, or recorded, may be that of another migration, or
+        of a server that was evacuated.
+
+        :param hosts: where the server may be besides the source
+        """
+        fresh = self._read()
+        if fresh is None:
+            return None
+        reason = None
+        if fresh.host not in (self._source, *hosts):
+            reason = 'the server is on %s by now' % fresh.host
+        elif self._has_begun and instance_metadata.attempt_of(fresh) not in (
+                None, self._attempt):
+            reason = 'another migration of the server has begun since'
+        self.is_superseded = reason is not None
+        return reason
 
     def may_delete_source(self) -> bool:
         """Whether the destination has all files of the source.

@@ -92,12 +92,6 @@ ALL = (
     Entry(r'^migrate[\w-]*@.*=crash$', 'an event is open',
           'A service of Nova that is killed does not end the events of what '
           'it did for a live migration.'),
-    Entry(r'^migrate[\w-]*@api/rpc\.cast\.live_migrate_instance#\d+='
-          'doubled$',
-          r'^allocations on \[\]',
-          'nova-conductor takes a message to migrate live that comes twice '
-          'for two, as in stock Nova, which loses the disks by it. Here the '
-          'allocation is lost: "nova-manage placement heal_allocations".'),
 )
 
 

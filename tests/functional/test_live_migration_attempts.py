@@ -20,12 +20,15 @@ from unittest import mock
 import ddt
 from nova.console import serial
 from nova import objects
+from nova.tests.fixtures import libvirt
 from oslo_concurrency import processutils
 import oslo_messaging as messaging
+from oslo_utils import uuidutils
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import destination
 from nova_rescue_ext.live_migration import manifest
+from nova_rescue_ext.live_migration import source
 from tests.functional import migration_base
 from tests.functional import test_live_migration_copies
 
@@ -178,6 +181,44 @@ class LateTest(AttemptTestCase):
         self.assertEqual(1, len(disconnected))
         self.migrate()
         self.assert_files(self.server, *self.FILES)
+
+
+@ddt.ddt
+class SupersededTest(AttemptTestCase):
+    """QEMU fails when the server is no longer the source's.
+
+    Nova-compute on the source was taken for dead, or the state was reset.
+    """
+
+    def elsewhere(self):
+        instance = self.instance(self.server)
+        instance.host, instance.task_state = 'compute3', None
+        instance.vm_state = 'active'
+        instance.save()
+
+    def another_attempt(self):
+        instance = self.instance(self.server)
+        instance_metadata.begin_attempt(instance, uuidutils.generate_uuid())
+        instance.save()
+
+    @ddt.data('elsewhere', 'another_attempt')
+    def test_nothing_is_rolled_back(self, change):
+        def fail():
+            getattr(self, change)()
+            self.before = self.attachment(), self.state()
+            raise libvirt.libvirtError('out of order')
+
+        self.before_migration = fail
+        response = self.ask_migration(self.server)
+        self.assertEqual(202, response.status_code, response.text)
+        self.wait_for_migration(self.server, 'error')
+        self.wait_until(lambda: not source.is_at_work_on(self.server['id']))
+        self.assertEqual(self.before, (self.attachment(), self.state()))
+
+    def state(self):
+        instance = self.instance(self.server)
+        return (instance.host, instance.vm_state, instance.task_state,
+                instance.system_metadata)
 
 
 class AbortTest(AttemptTestCase):

@@ -100,6 +100,15 @@ class MigratingTest(DeleteTestCase):
             self.assertFalse(os.path.exists(
                 self.path(self.server['id'], 'compute2')))
 
+    def test_while_pages_are_copied(self):
+        """The guest runs on the destination already (post-copy)."""
+        self.set_task_state()
+        migration, = objects.MigrationList.get_by_filters(
+            self.context, {'instance_uuid': self.server['id']})
+        migration.status = 'running (post-copy)'
+        migration.save()
+        self.assertEqual(409, self.delete(DELETE).status_code)
+
     def test_while_it_is_rolled_back(self):
         """Nova says that it has ended before that."""
         self.set_task_state()

@@ -366,6 +366,7 @@ class AskedTest(RecoveryTestCase):
                              self.context, [self.server['id']]))
 
 
+@ddt.ddt
 class RestartTest(InterruptedTestCase):
     """nova-compute starts, and finds a server that migrates."""
 
@@ -425,9 +426,10 @@ class RestartTest(InterruptedTestCase):
         self.assert_in_rescue_on(self.server, 'compute1')
         self.assertEqual(before, self.allocations(self.server['id']))
 
-    def test_it_runs_there(self):
+    @ddt.data('running', 'running (post-copy)')
+    def test_it_runs_there(self, status):
         """A second guest on the same disks must not be started."""
-        self.interrupt(power_state.NOSTATE)
+        self.interrupt(power_state.NOSTATE, status)
         self.move_guest()
         self.assertEqual('migrating', self.task_state())
         self.assertEqual([], self.started)

@@ -15,6 +15,7 @@
 
 import contextlib
 import os
+import threading
 from unittest import mock
 
 import fixtures
@@ -35,10 +36,10 @@ from nova_rescue_ext.live_migration import libvirt
 from nova_rescue_ext.live_migration import periodic
 from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import source
+from nova_rescue_ext.live_migration import staging
 
 
 class DoubtTestCase(testtools.TestCase):
-from nova_rescue_ext.live_migration import staging
 
     def setUp(self):
         super().setUp()
@@ -48,6 +49,9 @@ from nova_rescue_ext.live_migration import staging
         self.manager = mock.Mock(host='source', _waiting_live_migrations={})
         self.get = self.patch('nova.objects.Instance.get_by_uuid', mock.Mock(
             side_effect=lambda *args, **kwargs: self.fresh))
+        self.known = {}
+        self.patch('nova.objects.Migration.get_by_id',
+                   lambda *args: self.known[args[-1]])
         self.migration = self.make_migration(1)
 
     def patch(self, name, new):
@@ -67,6 +71,7 @@ from nova_rescue_ext.live_migration import staging
                               updated_at=timeutils.utcnow(
                                   with_timezone=True))
         migration.uuid = getattr(uuids, 'migration%d' % number)
+        self.known[number] = migration
         return migration
 
     def set_unfinished(self, *migrations):
@@ -192,8 +197,6 @@ class BeginTest(DoubtTestCase):
             self.migration, self.data())
 
     def assert_not_begun(self, status='error'):
-        self.patch('nova.objects.Migration.get_by_id',
-                   lambda *args: self.migration)
         self.begin()
         self.original.assert_not_called()
         self.assertEqual(status, self.migration.status)
@@ -257,6 +260,97 @@ class BeginTest(DoubtTestCase):
             self.assertEqual('done', self.begin())
 
 
+class QueueTest(DoubtTestCase):
+    """The message to the source."""
+
+    def deliver(self):
+        compute.live_migration(
+            self.original, self.manager, None, 'dest', self.instance(), True,
+            mock.Mock(id=1, uuid=self.migration.uuid, status='accepted'),
+            self.data())
+
+    def queue(self, status):
+        self.migration.status = status
+        self.deliver()
+        return self.original.called
+
+    def test_new(self):
+        self.assertTrue(self.queue('accepted'))
+
+    def test_twice_or_late(self):
+        for status in ('queued', 'preparing', 'running',
+                       'running (post-copy)', 'completed', 'failed',
+                       'cancelled', 'error'):
+            self.assertFalse(self.queue(status), status)
+
+    def test_two_at_once(self):
+        """The second one waits until Nova has queued the first."""
+        second = threading.Thread(target=self.deliver)
+
+        def queue(*args):
+            if self.original.call_count == 1:
+                second.start()
+                second.join(0.2)
+            self.migration.status = 'queued'
+
+        self.original.side_effect = queue
+        self.migration.status = 'accepted'
+        self.deliver()
+        second.join()
+        self.assertEqual(1, self.original.call_count)
+
+
+class AbortTest(DoubtTestCase):
+    """A message to abort that comes late."""
+
+    def abort(self):
+        compute.live_migration_abort(self.original, self.manager, None,
+                                     self.instance(), 1)
+        return self.original.called
+
+    def test_in_time(self):
+        self.manager._waiting_live_migrations[uuids.instance] = (
+            self.migration, mock.Mock())
+        self.assertTrue(self.abort())
+
+    def test_about_to_be_queued(self):
+        self.manager._waiting_live_migrations[uuids.instance] = (None, None)
+        self.assertTrue(self.abort())
+
+    def test_it_has_ended(self):
+        for self.migration.status in ('completed', 'failed', 'error'):
+            self.assertFalse(self.abort())
+
+    def test_the_next_one_waits(self):
+        self.manager._waiting_live_migrations[uuids.instance] = (
+            self.make_migration(2), mock.Mock())
+        self.assertFalse(self.abort())
+
+
+class EndTest(DoubtTestCase):
+
+    def test_it_has_ended_meanwhile(self):
+        self.migration.status = 'completed'
+        old = mock.Mock(id=1, status='running')
+        self.assertFalse(recovery.end(None, old, 'error'))
+        self.assertEqual('completed', self.migration.status)
+        self.migration.save.assert_not_called()
+
+    def test_it_is_finished_after_an_error(self):
+        """With settle-migration."""
+        self.migration.status = 'error'
+        self.assertFalse(recovery.end(None, self.migration, 'cancelled'))
+        self.assertTrue(recovery.end(None, self.migration, 'completed'))
+        self.assertEqual('completed', self.migration.status)
+        self.assertFalse(recovery.end(None, self.migration, 'completed'))
+
+    def test_it_has_not(self):
+        for status in recovery.OF_QEMU:
+            self.migration.status = status
+            self.assertTrue(recovery.end(None, self.migration, 'error'))
+            self.assertEqual('error', self.migration.status)
+
+
 class ProofTest(DoubtTestCase):
 
     def test_no_manifest_is_no_proof(self):
@@ -286,6 +380,119 @@ class ProofTest(DoubtTestCase):
         ours.prepare(self.data(**values))
         instance_metadata.end_attempt(self.fresh)
         self.assertTrue(ours.is_aborted())
+
+
+class SupersededTest(DoubtTestCase):
+    """What the source does when the server is no longer its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.set_unfinished()
+        self.claims = self.patch(
+            'nova_rescue_ext.live_migration.recovery.drop_claims',
+            mock.Mock())
+        self.patch('nova.objects.Instance.save', mock.Mock())
+        instance_metadata.begin_attempt(self.fresh, self.migration.uuid)
+
+    @contextlib.contextmanager
+    def begun(self):
+        """The source's thread, when the destination is prepared."""
+        values = {'is_shared_instance_path': True}
+        with self.source_migration(**values) as ours:
+            ours.prepare(self.data(**values))
+            yield ours
+
+    def roll_back(self):
+        compute.rollback_live_migration(self.original, self.manager, None,
+                                        self.instance(), 'dest', None)
+        if self.original.called:
+            self.claims.assert_not_called()
+        else:
+            self.assertEqual(1, self.claims.call_count)
+            self.assertEqual('error', self.migration.status)
+        return self.original.called
+
+    def test_current(self):
+        with self.begun():
+            self.assertTrue(self.roll_back())
+
+    def test_aborted(self):
+        with self.begun():
+            instance_metadata.end_attempt(self.fresh)
+            self.assertTrue(self.roll_back())
+
+    def test_deleted(self):
+        with self.begun():
+            self.get.side_effect = exception.InstanceNotFound(instance_id='x')
+            self.assertTrue(self.roll_back())
+
+    def test_not_begun_after_an_earlier_one(self):
+        instance_metadata.begin_attempt(self.fresh, uuids.earlier)
+        with self.source_migration():
+            self.assertTrue(self.roll_back())
+
+    def test_evacuated(self):
+        with self.begun():
+            self.fresh.host = 'third'
+            self.assertFalse(self.roll_back())
+
+    def test_evacuated_to_the_destination(self):
+        with self.begun():
+            self.fresh.host = 'dest'
+            self.assertFalse(self.roll_back())
+
+    def test_another_has_begun(self):
+        with self.begun():
+            instance_metadata.begin_attempt(self.fresh, uuids.another)
+            self.assertFalse(self.roll_back())
+
+    def test_not_ours(self):
+        self.fresh.host = 'third'
+        self.assertTrue(self.roll_back())
+
+    def test_the_error_is_none_of_the_server(self):
+        """Nova would set it to ERROR."""
+        with self.begun() as ours:
+            ours.take_over(None, None, lambda *args, **kwargs:
+                           self.roll_back())
+            with ours.moving(self.data()):
+                self.fresh.host = 'third'
+                ours.roll_back(self.data())
+                raise ValueError()
+        self.original.assert_not_called()
+
+    def test_evacuated_before_it_is_prepared(self):
+        self.fresh.host = 'third'
+        with self.source_migration(is_shared_instance_path=True) as ours:
+            self.assertRaises(exception.MigrationError, ours.prepare,
+                              self.data(is_shared_instance_path=True))
+
+    def test_evacuated_before_the_move(self):
+        with self.begun() as ours:
+            recover = mock.Mock()
+            ours.take_over(None, None, recover)
+            self.fresh.host = 'third'
+            self.assertFalse(ours.begin_or_give_up(
+                self.data(is_shared_instance_path=True)))
+            self.assertEqual(1, recover.call_count)
+
+    def post(self):
+        compute.post_live_migration(self.original, self.manager, None,
+                                    self.instance(), 'dest')
+        return self.original.called
+
+    def test_evacuated_and_moved(self):
+        """Nova would say that it is on the destination."""
+        with self.begun():
+            self.fresh.host = 'third'
+            self.assertFalse(self.post())
+
+    def test_moved(self):
+        for host in ('source', 'dest'):
+            with self.begun():
+                self.fresh.host = host
+                self.assertTrue(self.post())
+            self.fresh.host = 'source'
 
 
 class HandedOverTest(DoubtTestCase):
@@ -545,8 +752,6 @@ class LookTest(DoubtTestCase):
     def test_during_an_abort(self):
         """Nova has forgotten the migration, and not ended its task."""
         self.migration.status = 'queued'
-        self.patch('nova.objects.Migration.get_by_id',
-                   mock.Mock(return_value=self.migration))
         self.set_unfinished(self.migration)
         self.original.side_effect = lambda *args: self.look()
         compute.live_migration_abort(self.original, self.manager, None,
