@@ -200,6 +200,12 @@ class CopyUnwanted(RescueExtException):
                  'aborted.')
 
 
+class VolumesNotDisconnected(RescueExtException):
+    """The destination of an abandoned migration is to be asked again."""
+
+    msg_fmt = N_('%(host)s has not disconnected volumes %(volumes)s')
+
+
 # No Exception: for those the error path of ComputeManager.pre_live_migration
 # disconnects the server's volumes on this host, where it may run by now.
 class MigrationSuperseded(BaseException):

@@ -45,6 +45,8 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``destination``             nova-conductor  nova-compute    never saved: only
                                             (source)        sent
 ``checked_attempt``         as ``destination``
+``left_attachment_`` and    nova-compute    nova-compute    attachment is
+the id of the attachment    (source)                        deleted
 ``rebuild``                 nova-api        nova-conductor, next rebuild
                                             nova-compute
 ``existing_volume_`` and    nova-api        nova-compute    next rebuild
@@ -99,6 +101,7 @@ _DESTINATION = PREFIX + 'destination'
 _CHECKED_ATTEMPT = PREFIX + 'checked_attempt'
 ATTEMPT = PREFIX + 'attempt'
 TRANSFERRED = PREFIX + 'transferred'
+_LEFT_ATTACHMENT = PREFIX + 'left_attachment_'
 
 # Of a rebuild of a server that never booted.
 _REBUILD = PREFIX + 'rebuild'
@@ -527,6 +530,51 @@ def is_transferred(instance: 'objects.Instance', attempt: str) -> bool:
     :param attempt: the UUID of the migration
     """
     return instance.system_metadata.get(TRANSFERRED) == attempt
+
+
+class LeftAttachment(typing.NamedTuple):
+    """An attachment to a host that has not disconnected the volume.
+
+    :ivar attachment_id: its ID in Cinder
+    :ivar volume_id: the ID of the volume
+    :ivar host: the host
+    """
+
+    attachment_id: str
+    volume_id: str
+    host: str
+
+
+def record_left_attachments(instance: 'objects.Instance',
+                            left: typing.Iterable[LeftAttachment]) -> None:
+    """Record which attachments a migration has left. The caller saves it.
+
+    :param instance: the Instance, as the database has it
+    :param left: each LeftAttachment
+    """
+    for one in left:
+        instance.system_metadata[_LEFT_ATTACHMENT + one.attachment_id] = (
+            '%s %s' % (one.volume_id, one.host))
+
+
+def left_attachments(instance: 'objects.Instance') -> list[LeftAttachment]:
+    """The attachments that migrations of a server have left.
+
+    :param instance: the Instance
+    """
+    return [LeftAttachment(key[len(_LEFT_ATTACHMENT):], *value.split(' ', 1))
+            for key, value in sorted(instance.system_metadata.items())
+            if key.startswith(_LEFT_ATTACHMENT)]
+
+
+def forget_left_attachment(instance: 'objects.Instance',
+                           attachment_id: str) -> None:
+    """Forget an attachment that was deleted. The caller saves the instance.
+
+    :param instance: the Instance, as the database has it
+    :param attachment_id: the ID of the attachment
+    """
+    instance.system_metadata.pop(_LEFT_ATTACHMENT + attachment_id, None)
 
 
 def begin_rebuild(instance: 'objects.Instance', attempt: str,

@@ -25,10 +25,16 @@ import typing
 from cinderclient import exceptions as cinder_exc
 from keystoneauth1 import exceptions as keystone_exc
 from nova import context as nova_context
+from nova import exception
 from nova import objects
 from nova.virt import block_device as driver_block_device
 from nova.volume import cinder
 from oslo_log import log as logging
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext import instance_metadata
+
+LeftAttachment = instance_metadata.LeftAttachment
 
 LOG = logging.getLogger(__name__)
 
@@ -62,39 +68,57 @@ class Services(typing.NamedTuple):
 
 
 def stay(services: Services, context: nova_context.RequestContext,
-         instance: objects.Instance, dest: str, dest_is_up: bool) -> None:
+         instance: objects.Instance, dest: str, dest_is_up: bool,
+         may_wait: bool) -> list[LeftAttachment]:
     """Leave a server only the attachments to its host, where its guest is.
 
     :param services: a Services
     :param context: a RequestContext with an administrator's rights
-    :param instance: the Instance
+    :param instance: the Instance, with its system metadata
     :param dest: the destination of the migration, which is known not to run
         the guest
     :param dest_is_up: whether its nova-compute can disconnect volumes
-    :raises: what Cinder raises if it cannot be asked now
+    :param may_wait: whether this is called again if it does not
+    :returns: what is left, as the destination has not disconnected it
+    :raises: VolumesNotDisconnected if it may wait; what Cinder raises if it
+        cannot be asked now
     """
+    left, waiting = [], []
+    known = _known(instance)
     for bdm, hosts, others in _volumes(context, instance):
         ours = _attached_to(hosts, instance.host)
         if not ours:
             _log_unknown(instance, bdm, instance.host)
             continue
         # Of this server, only the destination attaches volumes meanwhile.
-        theirs = _attached_to(hosts, dest) + _attached_to(hosts, _ATTACHING)
+        theirs = [one for one in (*_attached_to(hosts, dest),
+                                  *_attached_to(hosts, _ATTACHING))
+                  if one not in known]
         named = bdm.attachment_id
         if named not in ours:
-            if named in theirs and _ATTACHING in others:
-                theirs.remove(named)
-                _log_left(instance, bdm, named, dest)
+            is_free = True
             # A volume that others use is not disconnected.
-            elif named in theirs and dest not in others:
+            if named in theirs and (_ATTACHING in others
+                                    or dest not in others):
                 theirs.remove(named)
-                if not (dest_is_up and _disconnect_there(
-                        services, context, instance, bdm, dest)):
-                    _log_left(instance, bdm, named, dest)
+                is_free = (_ATTACHING not in others and dest_is_up
+                           and _disconnect_there(services, context, instance,
+                                                 bdm, dest))
+            if not is_free and may_wait and dest_is_up:
+                # It is disconnected by what the block device names.
+                waiting.append(bdm.volume_id)
+                continue
+            if not is_free:
+                left.append(LeftAttachment(named, bdm.volume_id, dest))
+                log_left(instance, left[-1])
             _name(services, context, instance, bdm, ours[0])
-        for left in theirs:
+        for one in theirs:
             # No connection depends on it alone.
-            services.volume_api.attachment_delete(context, left)
+            services.volume_api.attachment_delete(context, one)
+    if waiting:
+        raise ext_exception.VolumesNotDisconnected(
+            host=dest, volumes=', '.join(waiting))
+    return left
 
 
 def leave(services: Services, context: nova_context.RequestContext,
@@ -107,6 +131,8 @@ def leave(services: Services, context: nova_context.RequestContext,
     :param source: the source, which is known not to run the guest
     :raises: what Cinder raises if it cannot be asked now
     """
+    kept = []
+    known = _known(instance)
     for bdm, hosts, others in _volumes(context, instance):
         theirs = _attached_to(hosts, instance.host)
         if not theirs:
@@ -115,12 +141,40 @@ def leave(services: Services, context: nova_context.RequestContext,
         if bdm.attachment_id not in theirs:
             _name(services, context, instance, bdm, theirs[0])
         for left in _attached_to(hosts, source):
+            if left in known:
+                continue
             if source not in others:
                 if services.driver is None or _ATTACHING in others:
-                    _log_left(instance, bdm, left, source)
+                    kept.append(LeftAttachment(left, bdm.volume_id, source))
+                    log_left(instance, kept[-1])
                     continue
                 _disconnect_here(services, context, instance, bdm, left)
             services.volume_api.attachment_delete(context, left)
+    record_left(context, instance.uuid, kept)
+
+
+def record_left(context: nova_context.RequestContext, instance_uuid: str,
+                left: list[LeftAttachment]) -> objects.Instance | None:
+    """Save which attachments are left, so that the operator is told again.
+
+    :param context: a RequestContext
+    :param instance_uuid: the UUID of the server
+    :param left: each LeftAttachment
+    :returns: the Instance as it was saved, None if nothing is left
+    """
+    if not left:
+        return None
+    fresh = objects.Instance.get_by_uuid(
+        context, instance_uuid, expected_attrs=['system_metadata'])
+    instance_metadata.record_left_attachments(fresh, left)
+    fresh.save(expected_task_state=[fresh.task_state])
+    return fresh
+
+
+def _known(instance: objects.Instance) -> set[str]:
+    """Those that a migration has left before, which may be connected."""
+    return {one.attachment_id
+            for one in instance_metadata.left_attachments(instance)}
 
 
 def _volumes(
@@ -200,9 +254,9 @@ def _disconnect_there(services: Services,
         services.compute_rpcapi.remove_volume_connection(
             context, instance, bdm.volume_id, host, delete_attachment=True)
     except Exception as exc:
-        LOG.debug('%(host)s has not disconnected volume %(volume)s: '
-                  '%(error)s', {'host': host, 'volume': bdm.volume_id,
-                                'error': exc}, instance=instance)
+        LOG.warning('%(host)s has not disconnected volume %(volume)s: '
+                    '%(error)s', {'host': host, 'volume': bdm.volume_id,
+                                  'error': exc}, instance=instance)
         return False
     return True
 
@@ -244,11 +298,40 @@ def _log_unknown(instance: objects.Instance, bdm: objects.BlockDeviceMapping,
                  'attachment': bdm.attachment_id}, instance=instance)
 
 
-def _log_left(instance: objects.Instance, bdm: objects.BlockDeviceMapping,
-              attachment_id: str, host: str) -> None:
-    LOG.warning('Attachment %(attachment)s of volume %(volume)s is left: '
-                '%(host)s has not disconnected the volume. When it has been '
-                'disconnected there, or the host was reinstalled, delete the '
-                'attachment with "cinder attachment-delete".',
-                {'volume': bdm.volume_id, 'host': host,
-                 'attachment': attachment_id}, instance=instance)
+def log_left(instance: objects.Instance, left: LeftAttachment) -> None:
+    """Tell the operator of an attachment whose volume may be connected.
+
+    :param instance: the Instance
+    :param left: the LeftAttachment
+    """
+    LOG.warning('Attachment %(attachment_id)s of volume %(volume_id)s is '
+                'left: %(host)s has not disconnected the volume. When it has '
+                'been disconnected there, or the host was reinstalled, delete '
+                'the attachment with "cinder attachment-delete".',
+                left._asdict(), instance=instance)
+
+
+def attend_left(services: Services, context: nova_context.RequestContext,
+                instance: objects.Instance) -> None:
+    """Tell of the attachments that are left, and forget those that are not.
+
+    :param services: a Services
+    :param context: a RequestContext with an administrator's rights
+    :param instance: the Instance, with its system metadata
+    :raises: what Cinder raises if it cannot be asked now
+    """
+    deleted = []
+    for left in instance_metadata.left_attachments(instance):
+        try:
+            services.volume_api.attachment_get(context, left.attachment_id)
+        except exception.VolumeAttachmentNotFound:
+            deleted.append(left.attachment_id)
+        else:
+            log_left(instance, left)
+    if not deleted:
+        return
+    fresh = objects.Instance.get_by_uuid(
+        context, instance.uuid, expected_attrs=['system_metadata'])
+    for attachment_id in deleted:
+        instance_metadata.forget_left_attachment(fresh, attachment_id)
+    fresh.save(expected_task_state=[fresh.task_state])

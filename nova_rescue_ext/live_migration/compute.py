@@ -301,6 +301,7 @@ def rollback_live_migration(original: nova_types.Original,
         return original(context, instance, dest, *args, **kwargs)
     reason = ours.why_superseded()
     if reason is None:
+        ours.begin_roll_back(kwargs.get('source_bdms') or ())
         return original(context, instance, dest, *args, **kwargs)
     LOG.error('The live migration to %(dest)s has failed, and nothing is '
               'rolled back: %(reason)s. Look for a guest and a directory of '
@@ -325,10 +326,68 @@ def remove_volume_connection(original: nova_types.Original,
                              context: nova_context.RequestContext,
                              volume_id: str, instance: objects.Instance,
                              *args: typing.Any, **kwargs: typing.Any) -> None:
-    """Keep a volume connected if the guest on this host uses it."""
+    """Keep a volume connected if the guest on this host uses it.
+
+    :raises: MigrationError, so that nobody takes it for disconnected
+    """
     if _is_too_late(self, context, instance, 'disconnection of a volume'):
-        return None
+        _refuse_to_disconnect(volume_id)
     return original(context, volume_id, instance, *args, **kwargs)
+
+
+@messaging.expected_exceptions(exception.MigrationError)
+def _refuse_to_disconnect(volume_id: str) -> typing.NoReturn:
+    raise exception.MigrationError(reason=_(
+        'volume %s is not disconnected, as the message came too late')
+        % volume_id)
+
+
+def call_remove_volume_connection(
+        original: nova_types.Original, self: compute_rpcapi.ComputeAPI,
+        ctxt: nova_context.RequestContext, instance: objects.Instance,
+        volume_id: str, host: str, *args: typing.Any,
+        **kwargs: typing.Any) -> typing.Any:
+    """Note on the source what the destination has disconnected."""
+    ours = _source_of_this_thread(instance)
+    if ours is None:
+        return original(ctxt, instance, volume_id, host, *args, **kwargs)
+    with ours.disconnecting(volume_id):
+        return original(ctxt, instance, volume_id, host, *args, **kwargs)
+
+
+def remove_remote_volume_connections(
+        original: nova_types.Original, self: compute_manager.ComputeManager,
+        context: nova_context.RequestContext, dest: str,
+        bdms: list[typing.Any], instance: objects.Instance) -> typing.Any:
+    """Have the destination disconnect only what is attached to it.
+
+    If it could not be prepared, Nova 29.0.0 to 29.2.1, 30.0.0 and 31.0.0 would
+    have it disconnect by what the storage has told the source.
+    """
+    ours = _source_of_this_thread(instance)
+    if ours is not None:
+        bdms = ours.attached_to_destination(bdms)
+    return original(context, dest, bdms, instance)
+
+
+def rollback_volume_bdms(
+        original: nova_types.Original, self: compute_manager.ComputeManager,
+        context: nova_context.RequestContext, bdms: list[typing.Any],
+        original_bdms: list[typing.Any],
+        instance: objects.Instance) -> typing.Any:
+    """Delete no attachment of what the destination has not disconnected.
+
+    Nova does not ask it for that if it has not answered whether it is
+    prepared, but it may be.
+    """
+    ours = _source_of_this_thread(instance)
+    if ours is not None:
+        remote = ours.not_yet_asked(bdms)
+        if remote:
+            self._remove_remote_volume_connections(
+                context, ours.dest, remote, instance)
+        ours.keep_attachments(bdms)
+    return original(context, bdms, original_bdms, instance)
 
 
 def drop_move_claim_at_destination(original: nova_types.Original,

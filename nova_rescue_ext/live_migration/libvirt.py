@@ -205,6 +205,10 @@ def _undone_if_it_fails(
     except Exception:
         with excutils.save_and_reraise_exception():
             _release_serial_ports(migrate_data)
+            # Before their attachments are deleted: Nova 29.0.0 to 29.2.1,
+            # 30.0.0 and 31.0.0 leave the volumes connected.
+            driver.post_live_migration(context, instance, block_device_info)
+            block_device_info['block_device_mapping'] = []
     except ext_exception.MigrationSuperseded as exc:
         if isinstance(exc.__cause__, exception.DestinationDiskExists):
             raise  # nothing there is ours
@@ -228,6 +232,9 @@ def rollback_live_migration_at_destination(
         return original(context, instance, network_info, block_device_info,
                         destroy_disks=destroy_disks,
                         migrate_data=migrate_data)
+    # Nova 29.0.0 to 29.2.1, 30.0.0 and 31.0.0 would disconnect volumes by what
+    # the storage has told the source.
+    block_device_info = dict(block_device_info, block_device_mapping=[])
     with roll_back.alone(context, instance) as may_go_on:
         if may_go_on:
             return original(context, instance, network_info,

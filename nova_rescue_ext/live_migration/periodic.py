@@ -33,6 +33,7 @@ from oslo_log import log as logging
 from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import attachments
 from nova_rescue_ext.live_migration import destination
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import recovery
@@ -45,8 +46,10 @@ CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 _SECONDS_DELETED = 600
+_SECONDS_LEFT = 600
 
 _watches_deleted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_watches_left: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def look(manager: compute_manager.ComputeManager,
@@ -58,6 +61,7 @@ def look(manager: compute_manager.ComputeManager,
     :param manager: the ComputeManager
     :param context: a RequestContext with an administrator's rights
     """
+    _try(None, source.remove_left, context)
     _try(None, destination.remove_left, context)
     try:
         instances = objects.InstanceList.get_by_filters(context, {
@@ -67,7 +71,6 @@ def look(manager: compute_manager.ComputeManager,
             'source_compute': manager.host, 'status': list(recovery.OF_QEMU),
             'migration_type': 'live-migration'})
     except Exception as exc:
-    _try(None, source.remove_left, context)
         LOG.warning('nova-compute cannot look for abandoned live migrations '
                     'of rescued servers: %s', exc)
         return
@@ -75,6 +78,7 @@ def look(manager: compute_manager.ComputeManager,
         _try(instance, _attend, manager, context, instance.uuid)
     _try(None, _attend_all_moved, manager, context, moved)
     _try(None, _attend_all_deleted_if_due, manager, context)
+    _try(None, _attend_all_left_if_due, manager, context)
 
 
 def _try(instance: objects.Instance | None, attend: typing.Callable[..., None],
@@ -234,6 +238,25 @@ def _attend_all_moved(manager: compute_manager.ComputeManager,
         if instance is not None:
             _try(instance, _attend_moved, manager, context, instance,
                  migration)
+
+
+def _attend_all_left_if_due(manager: compute_manager.ComputeManager,
+                            context: nova_context.RequestContext) -> None:
+    watch = _watches_left.get(manager)
+    if watch is not None and not watch.expired():
+        return
+    _watches_left[manager] = timeutils.StopWatch(_SECONDS_LEFT).start()
+    _attend_all_left(manager, context)
+
+
+def _attend_all_left(manager: compute_manager.ComputeManager,
+                     context: nova_context.RequestContext) -> None:
+    """Tell of attachments that migrations have left on other hosts."""
+    for instance in objects.InstanceList.get_by_host(
+            context, manager.host, expected_attrs=['system_metadata']):
+        if instance_metadata.left_attachments(instance):
+            _try(instance, attachments.attend_left, services_of(manager),
+                 context, instance)
 
 
 def _attend_all_deleted_if_due(manager: compute_manager.ComputeManager,

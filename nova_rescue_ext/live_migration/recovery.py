@@ -44,6 +44,9 @@ BEFORE_THE_MOVE = ('queued', 'preparing')
 OF_QEMU = ('running', 'running (post-copy)')
 OF_THE_SOURCE = (*BEFORE_THE_MOVE, *OF_QEMU, 'post-migrating')
 
+# Seconds for which a destination is asked to disconnect volumes.
+_PATIENCE = 600
+
 Services = attachments.Services
 
 
@@ -273,13 +276,14 @@ def give_back(services: Services, context: nova_context.RequestContext,
     """
     if migration is None:
         migration = _last_that_was_left(services, context, instance.uuid)
+    left: list[attachments.LeftAttachment] = []
     if migration is not None:
         if migration.status in BEFORE_THE_MOVE:
             # The destination stops, and connects no volume again.
-            _end_attempt(context, instance, task_states.MIGRATING)
-        give_back_claims(services, context, instance, migration)
-    _end_attempt(context, instance, task_states.MIGRATING, task_state=None,
-                 progress=0)
+            _end_attempt(context, instance, task_states.MIGRATING, left)
+        left = give_back_claims(services, context, instance, migration)
+    _end_attempt(context, instance, task_states.MIGRATING, left,
+                 task_state=None, progress=0)
     LOG.warning('The abandoned live migration was ended: the server is in '
                 'rescue on %(host)s. Look for a directory of it on %(dest)s '
                 'before you migrate it there again.',
@@ -290,12 +294,14 @@ def give_back(services: Services, context: nova_context.RequestContext,
 
 def _end_attempt(context: nova_context.RequestContext,
                  instance: objects.Instance, expected: str | None,
+                 left: list[attachments.LeftAttachment],
                  **changes: typing.Any) -> None:
-    """Record that a server on the source has no migration."""
+    """Record that a server has no migration, and what one has left."""
     fresh = objects.Instance.get_by_uuid(
         context, instance.uuid,
         expected_attrs=['system_metadata', 'migration_context'])
     instance_metadata.end_attempt(fresh)
+    instance_metadata.record_left_attachments(fresh, left)
     fresh.drop_migration_context()
     fresh.update(changes)
     fresh.save(expected_task_state=[expected])
@@ -322,29 +328,38 @@ def give_back_reset(services: Services, context: nova_context.RequestContext,
     :param instance: the Instance
     :param migration: the abandoned Migration
     """
-    give_back_claims(services, context, instance, migration)
-    _end_attempt(context, instance, None)
+    left = give_back_claims(services, context, instance, migration)
+    _end_attempt(context, instance, None, left)
 
 
 def give_back_claims(services: Services, context: nova_context.RequestContext,
-                     instance: objects.Instance,
-                     migration: objects.Migration) -> None:
+                     instance: objects.Instance, migration: objects.Migration
+                     ) -> list[attachments.LeftAttachment]:
     """Return to a server what its migration holds, and end the migration.
+
+    A destination that does not disconnect volumes is asked again for some
+    minutes, which the owner can wait.
 
     :param services: a Services
     :param context: a RequestContext of the server's cell
     :param instance: the Instance
     :param migration: the abandoned Migration
+    :returns: the attachments that are left on the destination
     """
+    left: list[attachments.LeftAttachment] = []
     if _has_allocations(services, context, migration):
         _move_allocations(services, context, migration.uuid, instance.uuid)
     if migration.dest_compute and migration.dest_compute != instance.host:
         services.network_api.setup_networks_on_host(
             context, instance, host=migration.dest_compute, teardown=True)
     if migration.status not in OF_THE_CONDUCTOR:
-        attachments.stay(services, context, instance, migration.dest_compute,
-                         bool(is_up(context, migration.dest_compute)))
+        left = attachments.stay(
+            services, context, instance, migration.dest_compute,
+            bool(is_up(context, migration.dest_compute)),
+            may_wait=(services.driver is not None
+                      and age(migration) < _PATIENCE))
     end(context, migration, 'error')
+    return left
 
 
 def _has_allocations(services: Services, context: nova_context.RequestContext,

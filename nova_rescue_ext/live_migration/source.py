@@ -36,6 +36,7 @@ from oslo_log import log as logging
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import attachments
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import manifest as manifests
 from nova_rescue_ext.live_migration import recovery
@@ -147,6 +148,9 @@ class Migration(operation.Operation):
         self._has_begun = False
         self.is_given_up = self.is_superseded = False
         self._is_proven = self._has_moved = self._is_rolled_back = False
+        self._attachments_here: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self._disconnected: set[str] = set()
         self._libvirt_has_answered = threading.Event()
         self._driver: typing.Any = None
         self._post_method: typing.Any = None
@@ -422,6 +426,75 @@ class Migration(operation.Operation):
             reason = 'another migration of the server has begun since'
         self.is_superseded = reason is not None
         return reason
+
+    def begin_roll_back(self, source_bdms: typing.Iterable[typing.Any]
+                        ) -> None:
+        """Note which attachments of volumes belong to this host.
+
+        :param source_bdms: the block devices as they were before the
+            migration, BlockDeviceMapping objects
+        """
+        self._attachments_here = {
+            bdm.volume_id: bdm.attachment_id for bdm in source_bdms
+            if bdm.is_volume and bdm.attachment_id}
+
+    @contextlib.contextmanager
+    def disconnecting(self, volume_id: str) -> typing.Iterator[None]:
+        """Let the destination disconnect a volume in this block.
+
+        :param volume_id: the ID of the volume
+        """
+        self._asked.add(volume_id)
+        yield
+        self._disconnected.add(volume_id)
+
+    def attached_to_destination(
+            self, bdms: typing.Iterable[typing.Any]) -> list[typing.Any]:
+        """Those block devices that name an attachment to the destination.
+
+        Not if the destination has given them back.
+
+        :param bdms: BlockDeviceMapping objects as the database has them
+        """
+        return [bdm for bdm in bdms
+                if bdm.attachment_id is None or bdm.attachment_id !=
+                self._attachments_here.get(bdm.volume_id)]
+
+    def not_yet_asked(self,
+                      bdms: typing.Iterable[typing.Any]) -> list[typing.Any]:
+        """Those that the destination was not asked to disconnect.
+
+        :param bdms: BlockDeviceMapping objects as the database has them
+        """
+        return [bdm for bdm in self.attached_to_destination(bdms)
+                if bdm.volume_id not in self._asked]
+
+    def keep_attachments(self, bdms: typing.Iterable[typing.Any]) -> None:
+        """Keep the attachments of volumes that were not disconnected.
+
+        Nova would delete them, and the storage could give the volume to
+        somebody else while the destination is connected. It deletes none that
+        a block device of the source names, too.
+
+        :param bdms: BlockDeviceMapping objects as the database has them, which
+            then name the attachment to this host
+        """
+        left = []
+        for bdm in self.attached_to_destination(bdms):
+            here = self._attachments_here.get(bdm.volume_id)
+            if bdm.volume_id in self._disconnected or not (
+                    here and bdm.attachment_id):
+                continue
+            left.append(attachments.LeftAttachment(
+                bdm.attachment_id, bdm.volume_id, self.dest))
+            attachments.log_left(self._instance, left[-1])
+            bdm.attachment_id = here
+        fresh = attachments.record_left(self._context, self.instance_uuid,
+                                        left)
+        if fresh is not None:
+            # What is saved at the end of the roll-back.
+            self._instance.system_metadata = fresh.system_metadata
+            self._instance.obj_reset_changes(['system_metadata'])
 
     def may_delete_source(self) -> bool:
         """Whether the destination has all files of the source.

@@ -21,6 +21,7 @@ from nova import objects
 from oslo_utils import uuidutils
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import periodic
 from tests.functional import operator_base
 from tests.functional import test_live_migration_recovery
 
@@ -182,12 +183,110 @@ class LookTest(AttachmentsTestCase):
         self.attaching.add(other)
         self.interrupt(HERE)
         self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.pass_time()
+        self.look()
         self.assert_in_rescue_on(self.server, 'compute1')
         self.assert_named(self.old)
         self.assertEqual([], self.disconnected)
         self.assertEqual({self.old, self.new, other}, set(self.attached()))
         self.assertIn('Attachment %s of volume' % self.new,
                       self.stdlog.logger.output)
+
+    def test_it_is_attached_elsewhere_in_the_end(self):
+        other = self.share_volume('compute3')
+        self.attaching.add(other)
+        self.interrupt(HERE)
+        self.look()
+        self.assertEqual([], self.disconnected)
+        self.attaching.clear()
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assertEqual({self.old, other}, set(self.attached()))
+        self.assertEqual([('compute2', self.new)], self.disconnected)
+
+    def failing_to_disconnect(self):
+        return mock.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                          '_disconnect_volume',
+                          side_effect=OSError('device is busy'))
+
+    def test_the_destination_fails_to_disconnect(self):
+        """It is asked again."""
+        self.interrupt(HERE)
+        with self.failing_to_disconnect():
+            self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.assert_named(self.new)
+        self.assertEqual({self.old, self.new}, set(self.attached()))
+        self.assertIn('has not disconnected volumes ' + self.VOLUME,
+                      self.stdlog.logger.output)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_only(self.old)
+        self.assertEqual([('compute2', self.new)], self.disconnected)
+
+    def test_the_destination_refuses_to_disconnect(self):
+        """No answer of that kind says that it is done."""
+        self.interrupt(HERE)
+        with mock.patch('nova_rescue_ext.live_migration.compute.'
+                        '_why_too_late', return_value='it runs here'):
+            self.look()
+        self.assertEqual('migrating', self.task_state())
+        self.assertEqual({self.old, self.new}, set(self.attached()))
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_only(self.old)
+
+    def tell_again(self):
+        """What the log says of the attachment ten minutes later."""
+        words = 'Attachment %s of volume' % self.new
+        before = self.stdlog.logger.output.count(words)
+        periodic._watches_left.clear()
+        self.look()
+        return self.stdlog.logger.output.count(words) - before
+
+    def test_the_destination_never_disconnects(self):
+        """The owner gets the server; the operator is told, and again."""
+        self.interrupt(HERE)
+        self.pass_time()
+        with self.failing_to_disconnect():
+            self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_named(self.old)
+        self.assertEqual({self.old, self.new}, set(self.attached()))
+        left = [(self.new, self.VOLUME, 'compute2')]
+        self.assertEqual(left, instance_metadata.left_attachments(
+            self.instance(self.server)))
+        self.assertEqual(1, self.tell_again())
+        self.unrescue(self.server)
+        self.assertEqual(1, self.tell_again())
+        # No later migration deletes it before it is disconnected.
+        self.assertEqual(left, instance_metadata.left_attachments(
+            self.instance(self.server)))
+        self.attached().pop(self.new)
+        self.assertEqual(0, self.tell_again())
+        self.assertEqual([], instance_metadata.left_attachments(
+            self.instance(self.server)))
+
+    def test_what_is_left_is_not_taken_for_never_connected(self):
+        """By the next migration to that host that is interrupted."""
+        first = self.new
+        instance = self.instance(self.server)
+        instance_metadata.record_left_attachments(instance, [
+            instance_metadata.LeftAttachment(first, self.VOLUME,
+                                             'compute2')])
+        instance.save()
+        bdm = self.bdm()
+        bdm.attachment_id = self.old
+        bdm.connection_info = bdm.connection_info.replace(first, self.old)
+        bdm.save()
+        self.new = self._prepare_destination()
+        self.interrupt(HERE)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.assert_named(self.old)
+        self.assertEqual({self.old, first}, set(self.attached()))
+        self.assertEqual([('compute2', self.new)], self.disconnected)
 
     def test_the_guest_has_moved(self):
         self.interrupt(AWAY)
@@ -325,3 +424,6 @@ class SettleTest(operator_base.OperatorMixin, AttachmentsTestCase):
         self.assertEqual([], self.disconnected)
         self.assertIn('Attachment %s of volume' % self.old,
                       self.stdlog.logger.output)
+        self.assertEqual([(self.old, self.VOLUME, 'compute1')],
+                         instance_metadata.left_attachments(
+                             self.instance(self.server)))

@@ -316,6 +316,96 @@ class FailureTest(AttemptTestCase):
                               if name in made_anew])
 
 
+class DisconnectionTest(AttemptTestCase):
+    """QEMU fails, and the destination does not disconnect the volume."""
+
+    def test_the_attachment_is_kept(self):
+        """The operator is told until they have deleted it."""
+        def fail():
+            self.theirs, _info = self.attachment()
+            raise libvirt.libvirtError('out of order')
+
+        before = self.attachment()
+        self.before_migration = fail
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_disconnect_volume',
+                   mock.Mock(side_effect=OSError('device is busy')))
+        self.assert_fails()
+        self.assertEqual(before, self.attachment())
+        self.assertNotEqual(before[0], self.theirs)
+        self.assertEqual({before[0], self.theirs}, set(self.attached()))
+        self.assertEqual(
+            [(self.theirs, self.volume, 'compute2')],
+            instance_metadata.left_attachments(self.instance(self.server)))
+        self.assertIn('Attachment %s of volume' % self.theirs,
+                      self.stdlog.logger.output)
+
+    def disconnect_noting(self):
+        self.disconnected = []
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_disconnect_volume',
+                   lambda driver, context, info, *args, **kwargs:
+                   self.disconnected.append(
+                       (self.host_of(driver), info['data']['attachment_id'])))
+
+    def host_of(self, driver):
+        return next(host for host, compute in self.computes.items()
+                    if compute.driver is driver)
+
+    def attached(self):
+        return list(self.cinder.volume_to_attachment[self.volume])
+
+    def test_the_destination_is_prepared_and_its_answer_is_lost(self):
+        """Nova does not have it disconnect anything."""
+        call, theirs = messaging.rpc.client._CallContext.call, []
+
+        def lose(itself, context, method, **kwargs):
+            result = call(itself, context, method, **kwargs)
+            if method == 'pre_live_migration':
+                theirs.append(self.attachment()[0])
+                raise messaging.MessagingTimeout()
+            return result
+
+        self.patch('oslo_messaging.rpc.client._CallContext.call', lose)
+        self.disconnect_noting()
+        before = self.attachment()
+        self.assert_fails()
+        self.assertNotEqual(theirs, [before[0]])
+        self.assertEqual([('compute2', theirs[0])], self.disconnected)
+        self.assertEqual(before, self.attachment())
+        self.assertEqual([before[0]], self.attached())
+
+    def test_the_destination_fails_when_it_is_connected(self):
+        """It disconnects the volume once, by its own attachment.
+
+        Nova 29.0.0 to 29.2.1, 30.0.0 and 31.0.0 leave it connected.
+        """
+        theirs = []
+
+        def fail(itself):
+            theirs.append(self.attachment()[0])
+            raise OSError('disk full')
+
+        self.patch_arrival('place', fail)
+        self.disconnect_noting()
+        before = self.attachment()
+        self.assert_fails()
+        self.assert_cleaned('compute2')
+        self.assertNotEqual(theirs, [before[0]])
+        self.assertEqual([('compute2', theirs[0])], self.disconnected)
+        self.assertEqual(before, self.attachment())
+        self.assertEqual([before[0]], self.attached())
+
+    def test_it_is_disconnected(self):
+        before = self.attachment()
+        self.before_migration = mock.Mock(
+            side_effect=libvirt.libvirtError('out of order'))
+        self.assert_fails()
+        self.assertEqual([before[0]], self.attached())
+        self.assertEqual([], instance_metadata.left_attachments(
+            self.instance(self.server)))
+
+
 @ddt.ddt
 class MultiattachTest(AttemptTestCase):
     """Another server on the destination uses the volume."""

@@ -122,7 +122,8 @@ class LengthTest(testtools.TestCase):
         'service': 'Keystone, Neutron, Placement, ...', 'size': NUMBER,
         'snapshot': UUID, 'source': 'qcow2', 'state': 'suspended',
         'status': 'deactivated', 'type': 'LibvirtLiveMigrateException',
-        'version': '1.3', 'video_ram': 65536, 'volume': UUID, 'wanted': 'uefi',
+        'version': '1.3', 'video_ram': 65536, 'volume': UUID,
+        'volumes': '%s, %s' % (UUID, UUID), 'wanted': 'uefi',
         'zone': 'availability-zone-1', 'count': 64, 'what': 'security group'}
     OBJECTION = 'image %s %%s. Choose an image with rescue_image_ref.' % UUID
 

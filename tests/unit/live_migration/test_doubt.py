@@ -22,6 +22,7 @@ import fixtures
 from nova.compute import utils as compute_utils
 from nova import exception
 from nova import objects
+from oslo_messaging.rpc import dispatcher
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
@@ -149,7 +150,14 @@ class LateMessageTest(DoubtTestCase):
                      (compute.drop_move_claim_at_destination, self.sent),
                      (compute.remove_volume_connection, uuids.volume,
                       self.sent)):
-            args[0](self.original, self.manager, None, *args[1:])
+            try:
+                args[0](self.original, self.manager, None, *args[1:])
+            except dispatcher.ExpectedException as exc:
+                # None would say that it is disconnected.
+                self.assertIs(compute.remove_volume_connection, args[0])
+                self.assertIsInstance(exc.exc_info[1],
+                                      exception.MigrationError)
+                self.assertEqual(0, self.original.call_count)
         self.assertIn(self.original.call_count, (0, 3))
         return self.original.call_count == 3
 
