@@ -44,7 +44,8 @@ ALL = (
           r'(fail|lost|crash)\b|'
           r'^(un)?rescue[\w-]*@api/db.instance_update_and_get_original#\d+='
           r'lost\b',
-          'a task remains',
+          '^(periodic tasks change it: [^,]*|a task remains: )'
+          '(ACTIVE|SHUTOFF|RESCUE)( with |/)(un)?rescuing',
           'nova-api fails, or is killed, between saving the task and sending '
           'the message: the task stays, as in stock Nova, until nova-compute '
           'is restarted.'),
@@ -60,36 +61,35 @@ ALL = (
           '^files of a rescue are left',
           'A file that cannot be removed is logged, and goes with the next '
           'rescue, or with the server.'),
-    Entry(r'^migrate[\w-]*@.*=reset_active$',
-          'ACTIVE, but the rescue disk boots',
-          'An administrator resets the state of a server in rescue while it '
-          'is migrated: that changes what the API says, not the guest.'),
     Entry(r'^rescue[\w-]*@compute1/(db\.action_event_finish|'
           r'os\.unlink\(unrescue.xml\))#\d+=reset_active$',
-          'ACTIVE, but the rescue disk boots',
-          'The same when the rescue is over.'),
-    Entry(r'^unrescue[\w-]*@.*=reset_', '^ACTIVE, but the rescue disk boots',
+          '^(after the periodic tasks: )?ACTIVE, but the rescue disk boots',
+          'An administrator resets the state of a server that is in rescue '
+          'to active: that changes what the API says, not the guest.'),
+    Entry(r'^unrescue[\w-]*@api/[^=]*=reset_active$',
+          '^ACTIVE, but the rescue disk boots',
           'The state is reset before nova-compute begins to unrescue: the '
           'message has lost its task, and the log says what to do.'),
-    Entry(r'^migrate[\w-]*@.*=reset_', '',
-          'The state is reset while the server is migrated, which no longer '
-          'has its task then: "nova-rescue-ext-manage settle-migration".'),
-    Entry(r'^(un)?rescue-stopped@.*=reset_active',
-          '^(ACTIVE, but no guest runs|periodic tasks change it)',
+    Entry(r'^(un)?rescue-stopped@[^=]*=reset_active$',
+          r'^(ACTIVE, but no guest runs|periodic tasks change it: '
+          r'ACTIVE/None on compute1, guests \[\], then SHUTOFF/None )',
           'An administrator resets the state of a server that is off to '
           'active: the power sync corrects that.'),
-    Entry(r'^rebuild[\w-]*@.*=reset_', '^answer 500 to POST action',
+    Entry(r'^rebuild[\w-]*@[^=]*=reset_(active|error)$',
+          '^answer 500 to POST action',
           'Nova answers 500 if the state of a server is reset that has no '
           'row yet (actions-on-a-build-request).'),
-    Entry(r'=reset_(active|error)\b', '^(after the periodic tasks: )?'
-          'metadata of a rescue is left',
+    Entry(r'^rescue[\w-]*@[^=]*=reset_(active|error)$',
+          '^(after the periodic tasks: )?metadata of a rescue is left',
           'The state is reset while a rescue is prepared, which loses its '
           'task by that. Its record means nothing, and goes with the next.'),
     Entry(r'=(fail|lost|late|crash)\b.*=(fail|lost|late|crash)\b',
-          r'^(after [\w -]+: )?(?!%s)' % _COSTS_DATA,
+          '^(after [\\w -]+: )?(files of a rescue are left|'
+          'metadata of a rescue is left|an event is open|a migration is)',
           'A second failure on the way back from the first one: what is left '
           'is logged, and no data is lost.'),
-    Entry(r'^migrate[\w-]*@.*=crash$', 'an event is open',
+    Entry(r'^migrate[\w-]*@[^=]*=crash$',
+          '^(after an hour: )?an event is open',
           'A service of Nova that is killed does not end the events of what '
           'it did for a live migration.'),
 )

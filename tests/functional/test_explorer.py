@@ -26,6 +26,7 @@ tests_fixtures.need_eventlet()
 from tests.explorer import actors
 from tests.explorer import boundaries
 from tests.explorer import failures
+from tests.explorer import left_open
 from tests.explorer import mutations
 from tests.explorer import proof
 from tests.explorer import schedules
@@ -116,6 +117,23 @@ class SchedulesTest(unittest.TestCase):
         for each in self.several(only=(failures.FAIL,)):
             self.assertEqual({failures.FAIL},
                              {step.happening for step in each.steps})
+
+
+class LeftOpenTest(unittest.TestCase):
+
+    def test_no_entry_excuses_lost_data(self):
+        for violation in ('two guests of one server: []',
+                          'after the unrescue: a guest on compute1, the '
+                          'server is on compute2',
+                          'the disk disk is gone from compute2',
+                          'deleted, but there is a domain: []'):
+            for first in ('rescue-legacy@api/rpc.cast.x#1=fail',
+                          'migrate@compute1/db.x#1=crash+3=lost',
+                          'migrate@compute1/db.x#1=reset_error',
+                          'rebuild-bfv@conductor/db.x#1=reset_active'):
+                with self.subTest(violation, schedule=first):
+                    self.assertIsNone(left_open.reason_of(
+                        first, [violation], [violation]))
 
 
 class ActorsTest(unittest.TestCase):
