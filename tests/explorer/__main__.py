@@ -14,6 +14,7 @@
 
 import argparse
 import concurrent.futures
+import contextlib
 import datetime
 import json
 import os
@@ -24,7 +25,7 @@ import sys
 import time
 
 _DIRECTORY = '.explorer'
-_PAGE = 'doc/source/contributor/explored.rst'
+_ALL = os.path.join(_DIRECTORY, 'all')
 # A cloud takes some seconds to come up; fewer would not pay.
 _SECONDS_OF_AN_OPERATION = 60
 # One more than that for what has begun.
@@ -40,11 +41,12 @@ def _arguments(argv):
                          'page'),
         help='some: what there is time for; all: everything; replay: the '
         'schedules named; sequences: of operations, one after the other; '
-        'mutations: the proof that it works; page: only write the page of '
-        'the results that are there')
+        'mutations: the proof that it works; page: only write the page, with '
+        'the results of the operations named')
     parser.add_argument('schedules', nargs='*', metavar='SCHEDULE')
-    parser.add_argument('--seconds', type=int, default=600,
-                        help='how long; with mutations, for each')
+    parser.add_argument('--seconds', type=int, default=None,
+                        help='how long; by default 600, with mutations for '
+                        'each, and with all until everything has run')
     parser.add_argument('--seed', default=None,
                         help='by default that of the day')
     parser.add_argument('--operations', default='',
@@ -58,21 +60,27 @@ def _arguments(argv):
                         help='how many operations at the same time')
     parser.add_argument('--stock', action='store_true',
                         help='the same with the package off')
-    return parser.parse_intermixed_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.seconds is None and arguments.what != 'all':
+        arguments.seconds = 600
+    return arguments
 
 
-def _work(operation, directory=_DIRECTORY, limit=None, environ=None, **work):
+def _work(operation, directory=_DIRECTORY, limit=None, environ=None,
+          resume=False, **work):
     """Let a worker do something.
 
+    :param resume: whether to go on where an earlier worker has stopped
     :returns: (its Results, whether the cloud came up, how long it took)
     """
     from tests.explorer import report
 
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, operation)
-    if os.path.exists(path):
+    if not resume and os.path.exists(path):
         os.unlink(path)
-    work.update(operation=operation, results=os.path.abspath(path))
+    work.update(operation=operation, results=os.path.abspath(path),
+                resume=resume)
     began = time.monotonic()
     with open(path + '.out', 'w') as output:
         process = subprocess.Popen(
@@ -89,45 +97,57 @@ def _work(operation, directory=_DIRECTORY, limit=None, environ=None, **work):
     return report.read(path), came_up, time.monotonic() - began
 
 
-def _work_and_compare(name, stock=False, **work):
+def _work_and_compare(name, directory=_DIRECTORY, stock=False, resume=False,
+                      most_beside=_MOST_BESIDE, **work):
     """Let a worker do something, and stock Nova what is violated then.
 
+    :param most_beside: how many schedules stock Nova runs at most, or None
     :returns: as _work()
     """
     from tests.explorer import operations
     from tests.explorer import report
 
-    directory = os.path.join(_DIRECTORY, name + '.stock')
-    shutil.rmtree(directory, ignore_errors=True)
-    results, came_up, seconds = _work(name, stock=stock, **work)
+    path = os.path.join(directory, name)
+    if not resume:
+        shutil.rmtree(path + '.stock', ignore_errors=True)
+    results, came_up, seconds = _work(name, directory=directory, stock=stock,
+                                      resume=resume, **work)
     beside = operations.ALL[name].BESIDE
     new = [result.schedule for result in results
            if result.is_new and result.is_schedule]
     if beside and new and not stock:
-        _work(beside, directory=directory, stock=True,
+        _work(beside, directory=path + '.stock', stock=True, resume=resume,
               replay=[report.renamed(each, beside)
-                      for each in new[:_MOST_BESIDE]])
-        results = report.read(os.path.join(_DIRECTORY, name))
+                      for each in new[:most_beside]])
+        results = report.read(path)
     return results, came_up, seconds
 
 
-def _explore(names, jobs, **work):
-    """:returns: the exit code"""
+def _explore(names, jobs, act=_work_and_compare, keep=None,
+             directory=_DIRECTORY, **work):
+    """Let workers do something.
+
+    :param act: lets one of them do it
+    :param keep: called with the name of each operation that is done
+    :returns: the exit code
+    """
     from tests.explorer import report
 
     new = down = 0
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(_work_and_compare, name,
-                               limit=work.get('seconds'), **work): name
+        running = {pool.submit(act, name, limit=work.get('seconds'),
+                               directory=directory, **work): name
                    for name in names}
         for each in concurrent.futures.as_completed(running):
             name, (results, came_up, seconds) = running[each], each.result()
             new += report.say(name, results, seconds)
+            if keep is not None:
+                keep(name)
             if not came_up:
                 down += 1
                 print('%s: the cloud did not come up, or the worker has '
                       'ended: see %s' % (name, os.path.join(
-                          _DIRECTORY, name + '.out')), flush=True)
+                          directory, name + '.out')), flush=True)
     return 1 if new else 2 if down else 0
 
 
@@ -149,24 +169,71 @@ def _some(arguments, seed):
 
 
 def _all(arguments, seed):
+    from tests.explorer import explored
     from tests.explorer import operations
 
-    code = _explore(_named(arguments) or list(operations.EXPLORED),
-                    arguments.jobs, seed=seed,
-                    several=400 if arguments.several is None
-                    else arguments.several,
-                    only=_split(arguments.happenings), stock=arguments.stock)
+    code = _explore(
+        _named(arguments) or list(operations.EXPLORED), arguments.jobs,
+        act=_go_on(arguments.seconds),
+        keep=None if arguments.stock else _keep,
+        directory=_ALL + '.stock' if arguments.stock else _ALL, seed=seed,
+        several=400 if arguments.several is None else arguments.several,
+        only=_split(arguments.happenings), stock=arguments.stock)
     if not arguments.stock:
-        _write_page()
+        explored.write_page()
     return code
 
 
-def _write_page():
+def _go_on(seconds):
+    """Lets workers go on where those before were stopped.
+
+    :param seconds: how long all of them have; None for as long as it takes
+    """
+    from tests.explorer import explored
     from tests.explorer import report
 
-    import importlib.metadata
-    report.write(_PAGE, _DIRECTORY, importlib.metadata.version('nova'))
-    print('%s is written.' % _PAGE)
+    until = seconds and time.monotonic() + seconds
+    code = explored.fingerprint()
+
+    def act(name, limit, directory, **work):
+        left = until and int(until - time.monotonic())
+        path = os.path.join(directory, name)
+        if until and left <= 0:
+            return report.read(path), True, 0
+        return _work_and_compare(
+            name, limit=left, seconds=left, directory=directory,
+            resume=_is_of(path + '.code', code), most_beside=None, **work)
+
+    return act
+
+
+def _is_of(path, code):
+    """Whether results are those of this code; from here on they are.
+
+    :param path: of the file that says so
+    :param code: fingerprint of the code
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with contextlib.suppress(FileNotFoundError), open(path) as file:
+        if file.read() == code:
+            return True
+    with open(path, 'w') as file:
+        file.write(code)
+    return False
+
+
+def _keep(name):
+    from tests.explorer import explored
+
+    explored.add(name, os.path.join(_ALL, name))
+
+
+def _write_page(arguments):
+    from tests.explorer import explored
+
+    for name in _named(arguments):
+        _keep(name)
+    explored.write_page()
     return 0
 
 
@@ -210,7 +277,7 @@ def main(argv=None):
         return _explore(['migrate-running'], 1, seed=seed,
                         sequences=arguments.several or 100)
     if arguments.what == 'page':
-        return _write_page()
+        return _write_page(arguments)
     from tests.explorer import proof
 
     return proof.main(_work, arguments)

@@ -54,15 +54,17 @@ class Explorer:
     :ivar seen: the Boundaries that the operation has reached
     """
 
-    def __init__(self, cloud, results, stop_at=None):
+    def __init__(self, cloud, results, stop_at=None, seed=None):
         """Put an explorer into a cloud.
 
         :param cloud: an operations.Cloud
         :param results: path of the file that results are added to
         :param stop_at: a regular expression; a violation that matches it is
             the last
+        :param seed: what has chosen the schedules
         """
         self.cloud = cloud
+        self._seed = seed
         self.actors = actors.Actors()
         self.schedule = None
         self.seen = []
@@ -323,6 +325,7 @@ class Explorer:
         began = self._notes.pop('began', clock.real_time())
         result = dict(
             self._notes, schedule=str(self.schedule), violations=violations,
+            seed=self._seed,
             happened=self._happened, unreached=len(self._steps),
             answers=[each for each in self.cloud.answers if each[0] >= 400],
             seconds=round(clock.real_time() - began, 2))

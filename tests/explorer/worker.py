@@ -25,6 +25,7 @@ from tests.explorer import explorer
 from tests.explorer import fork
 from tests.explorer import mutations
 from tests.explorer import operations
+from tests.explorer import report
 from tests.explorer import schedules
 from tests.explorer import sequences
 
@@ -46,6 +47,7 @@ class Work:
     :ivar several: how many with several happenings; None for as many as there
         is time for
     :ivar only: names of happenings, or empty
+    :ivar resume: whether what has its results already is left out
     :ivar stock: whether to leave the package off
     :ivar stop_at: a regular expression: a violation that matches it is the
         last
@@ -53,7 +55,7 @@ class Work:
     """
 
     def __init__(self, operation, results, replay=(), seed='0', seconds=None,
-                 several=0, only=(), stock=False, stop_at=None,
+                 several=0, only=(), resume=False, stock=False, stop_at=None,
                  sequences=None):
         self.operation = operation
         self.results = results
@@ -62,6 +64,7 @@ class Work:
         self.seconds = seconds
         self.several = several
         self.only = list(only)
+        self.resume = resume
         self.stock = stock
         self.stop_at = stop_at
         self.sequences = sequences
@@ -104,7 +107,7 @@ def run(work):
 
 def _explore(cloud, work):
     cloud.main = greenlet.getcurrent()
-    found = explorer.Explorer(cloud, work.results, work.stop_at)
+    found = explorer.Explorer(cloud, work.results, work.stop_at, work.seed)
     cloud.actors = found.actors
     boundaries.install(found)
     fork.prepare()
@@ -123,14 +126,20 @@ def _explore(cloud, work):
 
 def _choose(work, seen, cls):
     if work.replay:
-        return [schedules.parse(text) for text in work.replay]
+        return _not_done(work, map(schedules.parse, work.replay))
     singles = schedules.singles(work.operation, seen, cls.INTRUDERS)
     if work.only:
         singles = [each for each in singles if each.happening in work.only]
     several = schedules.several(
         work.operation, seen, cls.INTRUDERS, work.seed,
         len(singles) if work.several is None else work.several, work.only)
-    return schedules.shuffled(singles + several, work.seed)
+    return _not_done(work, schedules.shuffled(singles + several, work.seed))
+
+
+def _not_done(work, chosen):
+    done = {result.schedule for result in report.read(work.results)
+            if not result.missed} if work.resume else ()
+    return [each for each in chosen if str(each) not in done]
 
 
 def _chunks(chosen, size):

@@ -14,8 +14,12 @@
 
 import collections
 import contextlib
+import json
+import os
+import tempfile
 import types
 import unittest
+from unittest import mock
 
 from oslo_messaging.rpc import client as rpc_client
 
@@ -25,6 +29,7 @@ tests_fixtures.need_eventlet()
 
 from tests.explorer import actors
 from tests.explorer import boundaries
+from tests.explorer import explored
 from tests.explorer import failures
 from tests.explorer import left_open
 from tests.explorer import mutations
@@ -117,6 +122,62 @@ class SchedulesTest(unittest.TestCase):
         for each in self.several(only=(failures.FAIL,)):
             self.assertEqual({failures.FAIL},
                              {step.happening for step in each.steps})
+
+
+class ExploredTest(unittest.TestCase):
+    """What is kept of several runs."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.data = os.path.join(self.folder.name, 'explored.json')
+        self.patch('_DATA', new=self.data)
+        self.commit = self.patch('_commit', return_value='one')
+
+    def patch(self, name, **what):
+        patch = mock.patch.object(explored, name, **what)
+        self.addCleanup(patch.stop)
+        return patch.start()
+
+    def add(self, *schedules, violations=(), seed='1'):
+        path = os.path.join(self.folder.name, 'unrescue')
+        with open(path, 'w') as file:
+            for schedule in schedules:
+                file.write(json.dumps(dict(
+                    schedule=schedule, violations=list(violations),
+                    seed=seed, end={'status': 'ACTIVE'})) + '\n')
+        with open(path + '.seen', 'w') as file:
+            json.dump([dict(service='api', label='db.x', kind='database',
+                            number=1, only_reads=True)], file)
+        explored.add('unrescue', path)
+
+    def kept(self):
+        with open(self.data) as file:
+            return json.load(file)['unrescue']
+
+    def test_seeds_add_up(self):
+        self.add('unrescue@api/db.x#1=fail+1=fail', seed='1')
+        self.add('unrescue@api/db.x#1=fail+2=fail', seed='2')
+        self.add('unrescue@api/db.x#1=fail')
+        self.assertEqual({'1': 1, '2': 1, 'singles': 1}, {
+            each: summary['ran'] for each, summary in self.kept().items()})
+
+    def test_fewer_do_not_stand_for_more(self):
+        self.add('unrescue@api/db.x#1=fail', 'unrescue@api/db.x#1=lost')
+        self.commit.return_value = 'two'
+        self.add('unrescue@api/db.x#1=fail')
+        self.assertEqual((2, 'one'), (self.kept()['singles']['ran'],
+                                      self.kept()['singles']['commit']))
+
+    def test_what_ran_twice_counts_once(self):
+        self.add('unrescue@api/db.x#1=fail', 'unrescue@api/db.x#1=fail')
+        self.assertEqual(1, self.kept()['singles']['ran'])
+
+    def test_page_tells_what_is_violated(self):
+        self.add('unrescue@api/db.x#1=fail', violations=['a task is *odd*'])
+        text = explored.page({'unrescue': self.kept()})
+        self.assertIn('1 of 1 schedules with one happening ran', text)
+        self.assertIn(r'a task is \*odd\* (1 schedules)', text)
 
 
 class LeftOpenTest(unittest.TestCase):
