@@ -27,6 +27,7 @@ class Owners(fixtures.Fixture):
         None if Cinder does not tell
     :ivar members: the projects that an image is shared with, by its id
     :ivar cinder: Nova's CinderFixture, which knows attachments, or None
+    :ivar is_complete: tells it of an attachment that the fixture has
     """
 
     def __init__(self, glance):
@@ -35,6 +36,7 @@ class Owners(fixtures.Fixture):
         self.volumes = {}
         self.members = {}
         self.cinder = None
+        self.is_complete = lambda attachment: bool(attachment['connector'])
 
     def _setUp(self):
         self.useFixture(fixtures.MonkeyPatch(
@@ -52,17 +54,32 @@ class Owners(fixtures.Fixture):
                 list=self._attachments))
 
     def _attachments(self, search_opts):
-        known = self.cinder.volume_to_attachment if self.cinder else {}
         return [types.SimpleNamespace(
             id=attachment['id'], instance=attachment['instance_uuid'],
-            status='attached' if attachment['connector'] else 'reserved')
-            for attachment in known.get(
-                search_opts['volume_id'], {}).values()]
+            status=self._status(attachment))
+            for attachment in self._attachments_of(search_opts['volume_id'])]
+
+    def _attachments_of(self, volume_id):
+        known = self.cinder.volume_to_attachment if self.cinder else {}
+        return list(known.get(volume_id, {}).values())
+
+    def _status(self, attachment):
+        if not attachment['connector']:
+            return 'reserved'
+        return 'attached' if self.is_complete(attachment) else 'attaching'
 
     def _volume(self, volume_id):
         owner = self.owner_of_volume(volume_id)
         attributes = {'os-vol-tenant-attr:tenant_id': owner} if owner else {}
-        return types.SimpleNamespace(id=volume_id, **attributes)
+        # Cinder shows those that are complete, and an administrator the host.
+        attachments = [
+            {'attachment_id': attachment['id'],
+             'server_id': attachment['instance_uuid'],
+             'host_name': attachment['connector'].get('host')}
+            for attachment in self._attachments_of(volume_id)
+            if self._status(attachment) == 'attached']
+        return types.SimpleNamespace(id=volume_id, attachments=attachments,
+                                     **attributes)
 
     def _call_glance(self, itself, context, version, method, controller=None,
                      args=None, kwargs=None):

@@ -31,6 +31,7 @@ from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext.cmd import manage
+from nova_rescue_ext.cmd import rebuild_release
 from nova_rescue_ext.live_migration import periodic
 from tests.explorer import doubles
 from tests.explorer import operators
@@ -65,6 +66,8 @@ class Cloud:
     SERVICE_DOWN_TIME = 10 ** 7
 
     def setUp(self):
+        # Nova's services read it when they start.
+        self.flags(service_down_time=self.SERVICE_DOWN_TIME)
         # Each one reports each 10 s, for hours of the virtual clock.
         self.useFixture(fixtures.MonkeyPatch(
             'nova.servicegroup.drivers.db.DbDriver._report_state',
@@ -275,11 +278,13 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         self.useFixture(doubles.Disks(self.glance, self.is_stock, images))
         self.boots = self.useFixture(doubles.Boots(self.service))
         self.volumes = self.useFixture(doubles.Volumes())
+        self.owners.cinder = self.cinder
+        self.owners.is_complete = (
+            lambda attachment: attachment['id'] in self.volumes.complete)
         self.patch('nova.virt.libvirt.driver.LibvirtDriver.get_host_uptime',
                    lambda *args: 'up')
         # A file that is there is opened, a double of Nova's opens none.
-        self.flags(service_down_time=self.SERVICE_DOWN_TIME,
-                   rescue_timeout=self.RESCUE_TIMEOUT,
+        self.flags(rescue_timeout=self.RESCUE_TIMEOUT,
                    running_deleted_instance_action='reap',
                    running_deleted_instance_timeout=0)
         self.flags(live_migration_wait_for_vif_plug=False, group='compute')
@@ -382,6 +387,16 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
             if server is not None:
                 server.stop()
 
+    def another_server(self):
+        return self._wait_for_state_change(self.api.post_server({
+            'server': self._build_server(networks='none', host='compute1')}),
+            'ACTIVE')
+
+    def ways_of_all(self):
+        """What may be asked of any server, one after the other."""
+        return (self.ask_rescue, lambda: self.act({'unrescue': None}),
+                lambda: self.act({'reboot': {'type': 'HARD'}}), self.delete)
+
     def restart(self, service):
         """Start a service again after it was killed."""
         if service not in self.hosts:
@@ -467,7 +482,6 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
         self.useFixture(doubles.StockServices(self.is_stock))
         super().setUp()
         self.follow_answers_with_mock()
-        self.flags(service_down_time=self.SERVICE_DOWN_TIME)
         self.image_to_rebuild = self.IMAGE
         self.deleted_volumes = []
         self.patch('nova.volume.cinder.API.delete',
@@ -504,6 +518,13 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
                 context, self.server['id'],
                 expected_attrs=['system_metadata'])
 
+    def another_server(self):
+        return self.create()
+
+    def ways_of_all(self):
+        """What may be asked of any server, one after the other."""
+        return (self.delete,)
+
     def ask_rebuild(self):
         return self.rebuild(self.server)
 
@@ -518,6 +539,12 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
         if service in self.computes:
             self.computes[service] = self.restart_compute_service(
                 self.computes[service])
+
+    def release(self, host_is_gone=False):
+        """What an operator does with one that a crash has left on a host."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            rebuild_release.run(argparse.Namespace(
+                server=self.server['id'], host_is_gone=host_is_gone))
 
     @staticmethod
     def finish_interrupted():

@@ -30,6 +30,7 @@ from nova.virt.libvirt import driver
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import utils as libvirt_utils
+from nova.volume import cinder
 
 from nova_rescue_ext.activation import overrides
 
@@ -245,12 +246,25 @@ class Volumes(fixtures.Fixture):
     """Which volume is connected to which host, and what is deleted.
 
     :ivar connected: a set of (volume, host)
+    :ivar complete: the ids of the attachments that are complete
     :ivar deleted: the ids of the volumes that were deleted
     """
 
     def _setUp(self):
         self.connected = set()
+        self.complete = set()
         self.deleted = []
+        complete = cinder.API.attachment_complete
+
+        def follow_complete(itself, context, attachment_id):
+            complete(context, attachment_id)
+            self.complete.add(attachment_id)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.volume.cinder.API.attachment_complete', follow_complete))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.driver.LibvirtDriver.get_volume_connector',
+            self._connector))
         for name, function in (('_connect_volume', self.connected.add),
                                ('_disconnect_volume',
                                 self.connected.discard)):
@@ -259,6 +273,15 @@ class Volumes(fixtures.Fixture):
                 self._follow(name, function)))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.volume.cinder.API.delete', self._delete))
+
+    @staticmethod
+    def _connector(itself, instance):
+        # That of Nova is the host of the configuration, of which all share
+        # one here.
+        return {'host': itself.virtapi._compute.host,
+                'ip': itself.virtapi._compute.host,
+                'initiator': 'iqn.of-%s' % itself.virtapi._compute.host,
+                'multipath': False}
 
     @staticmethod
     def _follow(name, function):

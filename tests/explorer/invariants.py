@@ -24,6 +24,7 @@ from nova.compute import task_states
 from nova import exception
 from nova import objects
 
+from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext import instance_metadata
 from tests.explorer import failures
 from tests.explorer import intruders
@@ -101,8 +102,14 @@ def check_libvirt(cloud, explorer):
     found += _notifications(cloud, explorer, 'rescue')
     if after['status'] != 404 and _are_left_open(explorer, found):
         # Whoever is at fault already, cannot be asked for a way out.
-        found += _ways_out(cloud, explorer, after)
+        found += _unknown(found, _ways_out(cloud, explorer, after))
     return found
+
+
+def _unknown(known, found):
+    """Those violations that were not there before."""
+    before = {left_open.whenever(each) for each in known}
+    return [each for each in found if left_open.whenever(each) not in before]
 
 
 def _are_left_open(explorer, found):
@@ -247,6 +254,12 @@ def _volumes(cloud, state):
             number, cloud.before.attachments)
     if cloud.volumes.deleted:
         yield 'a volume was deleted that nobody wanted deleted'
+    for attachments in cloud.cinder.volume_to_attachment.values():
+        for attachment in attachments.values():
+            host = (attachment['connector'] or {}).get('host')
+            if host != state['host']:
+                yield 'an attachment is that of %s, the server is on %s' % (
+                    host, state['host'])
     hosts = {host for host, _ in state['guests']}
     connected = {host for _, host in cloud.volumes.connected}
     if cloud.BFV and hosts - connected:
@@ -360,6 +373,13 @@ def _quota(cloud, number):
 
 def _ways_out(cloud, explorer, state):
     found = []
+    if state['task']:
+        # Left open where only a restart of nova-compute ends it.
+        cloud.kill_and_restart(state['host'])
+        explorer.rest()
+        state = cloud.state()
+        found += ['after a restart: ' + each
+                  for each in _violations(cloud, state)]
     name = 'unrescue' if state['status'] == 'RESCUE' else 'hard reboot'
     body = ({'unrescue': None} if name == 'unrescue'
             else {'reboot': {'type': 'HARD'}})
@@ -372,7 +392,7 @@ def _ways_out(cloud, explorer, state):
             name, answer.status_code, _short(after)))
     found += ['after the %s: %s' % (name, each)
               for each in _violations(cloud, after)]
-    if not found:
+    if after['task'] is None:
         answer = explorer.as_caller(cloud.delete)
         if cloud.show() is not None:
             found.append('cannot be deleted: answer %d' % answer.status_code)
@@ -389,7 +409,7 @@ def check_rebuild(cloud, explorer):
     :param cloud: a clouds.RebuildCloud
     :param explorer: the Explorer
     """
-    found = _rebuild_violations(cloud)
+    found = rebuild_violations(cloud)
     before = cloud.state()
     if before['status'] == 'ERROR' and before['host']:
         # nova-compute looks each ten minutes whether it has a guest.
@@ -410,17 +430,21 @@ def check_rebuild(cloud, explorer):
         explorer.rest()
         after = cloud.state()
         found = ['after rebuild-interrupted: ' + each
-                 for each in _rebuild_violations(cloud)]
+                 for each in rebuild_violations(cloud)]
     for listed, status in cloud.looks:
         if (len(listed), status) not in ((1, 200), (0, 404)):
             found.append('listed %d times, GET says %d' % (len(listed),
                                                            status))
     if after['status'] != 404 and _are_left_open(explorer, found):
-        found += _rebuild_ways_out(cloud, explorer, after)
+        found += _unknown(found, _rebuild_ways_out(cloud, explorer, after))
     return found
 
 
-def _rebuild_violations(cloud):
+def rebuild_violations(cloud):
+    """What is violated now of a server that never booted.
+
+    :param cloud: a clouds.RebuildCloud
+    """
     state = cloud.state()
     found = []
     there = {
@@ -487,20 +511,30 @@ def _rebuild_ways_out(cloud, explorer, state):
         # It stays until somebody removes it.
         return found
     if state['status'] == 'ERROR' and not _is_hindered(explorer):
+        if state['host']:
+            found += _release(cloud)
         answer = explorer.as_caller(cloud.ask_rebuild)
         after = cloud.state()
         if (after['status'], len(after['guests'])) != ('ACTIVE', 1):
             found.append('no way out by rebuild: answer %d, then %s' % (
                 answer.status_code, _short(after)))
         found += ['after another rebuild: ' + each
-                  for each in _rebuild_violations(cloud)]
-    if not found:
+                  for each in rebuild_violations(cloud)]
+    if not state['task']:
         answer = explorer.as_caller(cloud.delete)
         if cloud.show() is not None:
             found.append('cannot be deleted: answer %d' % answer.status_code)
         found += ['after the last delete: ' + each
-                  for each in _rebuild_violations(cloud)]
+                  for each in rebuild_violations(cloud)]
     return found
+
+
+def _release(cloud):
+    """Have the operator take a server off its host, as the log says."""
+    try:
+        cloud.release()
+    except compute_api.Refused as exc:
+        yield 'no way out by rebuild-release: %s' % exc
 
 
 def _is_hindered(explorer):

@@ -62,10 +62,13 @@ ALL = (
           'A file that cannot be removed is logged, and goes with the next '
           'rescue, or with the server.'),
     Entry(r'^rescue[\w-]*@compute1/(db\.action_event_finish|'
-          r'os\.unlink\(unrescue.xml\))#\d+=reset_active$',
-          '^(after the periodic tasks: )?ACTIVE, but the rescue disk boots',
+          r'os\.unlink\(unrescue.xml\))#\d+=reset_active$|'
+          r'^migrate[\w-]*@[^=]*=reset_active$',
+          '^(after an hour: |after the periodic tasks: )?'
+          'ACTIVE, but the rescue disk boots',
           'An administrator resets the state of a server that is in rescue '
-          'to active: that changes what the API says, not the guest.'),
+          'to active: that changes what the API says, not the guest. Its '
+          'owner reboots it hard.'),
     Entry(r'^unrescue[\w-]*@api/[^=]*=reset_active$',
           '^ACTIVE, but the rescue disk boots',
           'The state is reset before nova-compute begins to unrescue: the '
@@ -97,13 +100,18 @@ ALL = (
 
 _AS_STOCK = 'Stock Nova does the same in the same moment.'
 _NEVER_LEFT = re.compile(_COSTS_DATA)
-_WHEN = re.compile(r'^after [\w -]+: ')
+_WHEN = re.compile(r'^(after [\w -]+: )+')
 # The words with which a violation begins, up to names and numbers.
 _KIND = re.compile(r"[^:\[\d']*")
 
 
+def whenever(violation):
+    """A violation without when it was seen."""
+    return _WHEN.sub('', violation)
+
+
 def _kind(violation):
-    return _KIND.match(_WHEN.sub('', violation))[0].strip()
+    return _KIND.match(whenever(violation))[0].strip()
 
 
 def _is_as_stock(violation, stock):
