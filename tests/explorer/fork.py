@@ -33,11 +33,14 @@ from tests.explorer import clock
 _os = patcher.original('os')
 
 
-def prepare():
-    """Make the process one that can be forked at any moment."""
-    # A thread of the system would be missing in the child.
+def use_one_thread():
+    """Let nothing run in a thread of the system: the child would miss it."""
     tpool.execute = lambda function, *args, **kwargs: function(*args,
                                                                **kwargs)
+
+
+def prepare():
+    """Make the process one that can be forked at any moment."""
     # oslo.db takes a connection away from a process that was forked, and an
     # old one from everybody; with it goes the database in memory.
     pid = os.getpid()

@@ -78,6 +78,9 @@ class _OnLibvirt(clouds.LibvirtCloud):
     def check(self, explorer):
         return invariants.check_libvirt(self, explorer)
 
+    def look(self):
+        return invariants.violations(self)
+
     def rescue_it(self):
         self.assert_rescued(self.server, self.ask_rescue())
 
@@ -408,6 +411,9 @@ class RebuildCell0(clouds.RebuildCloud):
 
     def check(self, explorer):
         return invariants.check_rebuild(self, explorer)
+
+    def look(self):
+        return invariants.rebuild_violations(self)
 
 
 @_operation('rebuild-bfv', 'the same, of one that boots from a volume',

@@ -23,6 +23,7 @@ from tests.explorer import boundaries
 from tests.explorer import clock
 from tests.explorer import explorer
 from tests.explorer import fork
+from tests.explorer import intruders
 from tests.explorer import mutations
 from tests.explorer import operations
 from tests.explorer import report
@@ -109,9 +110,11 @@ def _explore(cloud, work):
     cloud.main = greenlet.getcurrent()
     found = explorer.Explorer(cloud, work.results, work.stop_at, work.seed)
     cloud.actors = found.actors
+    fork.use_one_thread()
+    clock.VirtualClock()
+    _warm_up(cloud, found)
     boundaries.install(found)
     fork.prepare()
-    clock.VirtualClock()
     if work.sequences:
         sequences.run(found, work.seed, work.sequences)
         return
@@ -122,6 +125,21 @@ def _explore(cloud, work):
         if found.is_over(until):
             break
         found.explore(chunk, until)
+
+
+def _warm_up(cloud, found):
+    """Do once, with another server, what each child does at its end.
+
+    What libraries make when they need it first, such as compiled statements,
+    is the parent's then, and not made in each child anew.
+    """
+    kept, cloud.server = cloud.server, cloud.another_server()
+    for act in cloud.ways_of_all():
+        found.as_caller(act)
+    cloud.server = kept
+    intruders.ALL['archive'].act(cloud)
+    intruders.let_periodic_tasks_run(cloud)
+    cloud.look()
 
 
 def _choose(work, seen, cls):
