@@ -38,7 +38,7 @@ _SINGLES = 'singles'
 
 # These choose what is said of results, not what they are.
 _ONLY_TELL = ('left_open.py', 'report.py', 'explored.py', 'mutations.py',
-              '__main__.py')
+              'proof.py', '__main__.py')
 
 _HEAD = '''..
     Made by the explorer ("make explore-all"); do not edit.
@@ -136,7 +136,13 @@ def page(data):
         open=sum(each['violated'] - sum(
             number for number, _ in each['new'].values())
             for each in slices))
-    return text + ''.join(row.text() for row in rows) + (
+    text += ''.join(row.text() for row in rows)
+    missing = [name for name in operations.EXPLORED if name not in data]
+    if missing:
+        text += '\n%s\n' % textwrap.fill(
+            'Not explored yet: %s.' % ', '.join(missing), 79,
+            break_on_hyphens=False)
+    return text + (
         _happenings(slices) + _left(slices) + _new(slices))
 
 
