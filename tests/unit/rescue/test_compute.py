@@ -206,3 +206,47 @@ class RescueTest(ComputeTestCase):
             self.settled.reset_mock()
             self.assertRaises(type(error), self.rescue, error)
             self.settled.assert_called_once_with()
+
+
+class RestartTest(ComputeTestCase):
+    """What a restart of nova-compute looks at in each server."""
+
+    def setUp(self):
+        super().setUp()
+        self.manager.host = 'here'
+        self.is_libvirt = True
+        self.patch('nova_rescue_ext.capabilities.is_libvirt',
+                   lambda driver: self.is_libvirt)
+        self.recover = self.patch('nova_rescue_ext.rescue.recovery.recover')
+
+    def started(self, **values):
+        """:returns: (whether it is recovered, whether Nova goes on)"""
+        self.recover.reset_mock()
+        instance = objects.Instance(uuid=uuids.instance, **dict({
+            'host': 'here', 'vm_state': 'active',
+            'task_state': 'rescuing'}, **values))
+        original = mock.Mock()
+        compute.init_instance(original, self.manager, 'context', instance)
+        if self.recover.called:
+            self.recover.assert_called_once_with(self.manager, 'context',
+                                                 instance)
+        if original.called:
+            original.assert_called_once_with('context', instance)
+        return self.recover.called, original.called
+
+    def test_interrupted(self):
+        for task_state in ('rescuing', 'unrescuing'):
+            self.assertEqual((True, True),
+                             self.started(task_state=task_state))
+
+    def test_deleted_meanwhile(self):
+        self.recover.return_value = False
+        self.assertEqual((True, False), self.started())
+
+    def test_others(self):
+        for values in ({'task_state': None}, {'task_state': 'powering-off'},
+                       {'host': 'there'}, {'vm_state': 'soft-delete'},
+                       {'vm_state': 'deleted'}):
+            self.assertEqual((False, True), self.started(**values))
+        self.is_libvirt = False
+        self.assertEqual((False, True), self.started())

@@ -365,8 +365,8 @@ class RescueTest(DomainTestCase):
     def test_recorded(self):
         self.patch('nova_rescue_ext.rescue.libvirt._kernel_and_ramdisk',
                    lambda *args: ('image kernel', 'image ramdisk'))
-        self.patch('nova_rescue_ext.rescue.libvirt._refuse_unfit_bus',
-                   lambda *args: None)
+        refuse = self.patch(
+            'nova_rescue_ext.rescue.libvirt._refuse_unfit_bus', mock.Mock())
         self.rescue.remove_earlier = mock.Mock()
         seen = []
 
@@ -382,6 +382,7 @@ class RescueTest(DomainTestCase):
             with self.rescue:
                 libvirt.rescue(original, None, 'context', self.instance,
                                'network', image, 'password', 'disks')
+            refuse.assert_called_with(self.instance, image)
             return self.rescue.record.call_args.args
 
         self.assertEqual(

@@ -274,6 +274,26 @@ class RootVolumeTest(ImageTestCase):
             self.assert_refused('does not answer', self.find, volume=error)
 
 
+class KernelTest(ImageTestCase):
+
+    def find(self, found):
+        self.patch('claims.images.check_kernel_and_ramdisk',
+                   mock.Mock(side_effect=[found]))
+        return image.get_kernel_and_ramdisk(
+            'context', self.server(), 'glance', {'id': uuids.image},
+            image.claims.Origin.CALLER)
+
+    def test_found(self):
+        self.assertEqual(('kernel', ''), self.find(('kernel', '')))
+
+    def test_refused(self):
+        """It is the image that cannot boot, or Glance that fails."""
+        self.assert_refused('cannot boot', self.find,
+                            ext_exception.ClaimRefused())
+        self.assert_refused('Try again later', self.find,
+                            ext_exception.ImageServiceFails())
+
+
 class OperatorTest(ImageTestCase):
     """The image that only the operator can read."""
 

@@ -118,6 +118,10 @@ class AnnouncedTest(StepsTestCase):
     def test_second_rescue(self):
         self.is_in_rescue(True)
         self.assertRaises(exception.InstanceNotRescuable, self.announce)
+        # Whatever it is by now: this rescue has made nothing.
+        self.is_in_rescue(False)
+        self.rescue.roll_back()
+        self.remove.assert_not_called()
 
 
 class EarlierTest(StepsTestCase):
