@@ -142,8 +142,8 @@ def page(data):
         text += '\n%s\n' % textwrap.fill(
             'Not explored yet: %s.' % ', '.join(missing), 79,
             break_on_hyphens=False)
-    return text + (
-        _happenings(slices) + _left(slices) + _new(slices))
+    text += _happenings(slices) + _left(slices) + _new(slices)
+    return text.rstrip() + '\n'
 
 
 def _load():
