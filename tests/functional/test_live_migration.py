@@ -301,8 +301,8 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.put_raw_disks('disk', 'disk.rescue', 'disk.eph0')
         remove = staging.remove
 
-        def restart_and_delete(directory):
-            remove(directory)
+        def restart_and_delete(*args):
+            remove(*args)
             if self.last_status(self.server) != 'running':
                 return
             self.assertIn('disk.eph0', self.files('compute2'))
