@@ -353,11 +353,13 @@ class BlockQcow2Test(qcow2.Qcow2Mixin, StorageTestCase):
         self.assertEqual([], started)
         self.assertEqual([migration_base.FOLDER], self.connections)
         self.assertEqual([], written)
-        # Whether it may begin, when it begins, and when the guest begins to
-        # move; on the other side, before Nova's attachments, before Nova
-        # prepares it and before the record.
-        self.assertEqual(['compute.py'] + ['destination.py'] * 3
-                         + ['source.py'] * 2, sorted(reads))
+        # Whether the request still counts, and once more when it has its
+        # migration; whether that may begin, when it begins, when the guest
+        # begins to move, and when it has moved; on the other side, before
+        # Nova's attachments, before Nova prepares it and before the record.
+        self.assertEqual(
+            ['compute.py'] + ['conductor.py'] * 2 + ['destination.py'] * 3
+            + ['source.py'] * 3, sorted(reads))
 
     def test_the_image_cache_of_a_host_without_the_package(self):
         """Chosen by a nova-conductor without it, too.
