@@ -183,7 +183,7 @@ class ManageTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
             return show(client, server_id)
 
         self.patch('nova_rescue_ext.cmd.compute_api.Client.show', fail_once)
-        self.start_capacity = self.start_compute('compute1')
+        self.add_capacity()
         code, output = self.rebuild_failed('--failed-before', FAR)
         self.assertEqual(1, len(failed))
         self.assertEqual(0, code, output)
