@@ -113,9 +113,12 @@ BUILD_STEPS = (
     ('after the row', after('nova.objects.Instance.create'), recovery.BURY),
     ('after the disks', after(_CONDUCTOR + '_create_block_device_mapping'),
      recovery.BURY),
-    ('after the mapping', after('nova.objects.InstanceMapping.save'),
+    # Either is saved in a transaction that looks who has the build.
+    ('in the mapping', after('nova.objects.InstanceMapping.save'),
      recovery.BURY),
-    ('after the BuildRequest', after('nova.objects.BuildRequest.destroy'),
+    ('in the BuildRequest', after('nova.objects.BuildRequest.destroy'),
+     recovery.BURY),
+    ('after the BuildRequest', after(_CONDUCTOR + '_delete_build_request'),
      recovery.FAIL),
     ('after the host was asked in vain', after(
         'nova.compute.rpcapi.ComputeAPI.build_and_run_instance'),
@@ -363,7 +366,7 @@ class _KilledTests(own_databases.OwnDatabases):
         server = self.make_failed()
         self.set_down('host1', False)
         self.in_child(self.send(server), after(
-            'nova.objects.BuildRequest.destroy'))
+            _CONDUCTOR + '_delete_build_request'))
         self.set_down('host1', True)
         found, = recovery.find(self.context, 0)
         self.assertEqual(recovery.FAIL, found.remedy)
