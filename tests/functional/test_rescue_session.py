@@ -246,7 +246,8 @@ class DisksTest(SessionTestCase):
         self.assert_rescued(server, self.rescue_with(
             server, rescue_image_ref=self.create_image()))
         root = self.uuids(server)['root']
-        self.assertEqual({'vda': None, 'vdb': root},
+        # The others are the rescue disk and the config drive.
+        self.assertEqual({'vda': None, 'vdb': root, 'hda': None},
                          self.domains.serials(server['id']))
         shown = self.shown(server)['rescue_session']
         self.assertEqual([{'role': 'root', 'serial': root}], shown['disks'])
