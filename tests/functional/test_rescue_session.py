@@ -206,7 +206,7 @@ class TimeoutTest(SessionTestCase):
         self.change_compute_node(compute_rescue='1.3')
         self.assert_refused(
             self.server, self.rescue_with(self.server, timeout=60),
-            'timeout', 'Leave out timeout')
+            'which timeout needs. Leave that out')
         self.be_rescued()
 
 
