@@ -68,7 +68,8 @@ class MessageTestCase(test_live_migration_recovery.RecoveryTestCase):
                          self.allocations(self.server['id']))
         for migration in objects.MigrationList.get_by_filters(
                 self.context, {'instance_uuid': self.server['id']}):
-            self.assertEqual(set(), self.allocations(migration.uuid))
+            # Nova gives it back after the status is saved.
+            self.wait_until(lambda: not self.allocations(migration.uuid))
         self.assert_files(self.server, *self.FILES)
         self.unrescue(self.server)
         self.assert_files(self.server, 'disk', 'disk.eph0')
