@@ -84,9 +84,10 @@ def get_new_instance(original: nova_types.Original,
 
     :raises: Overtaken
     """
-    build = Build.of_this_thread(self.instance_uuid)
-    if build is not None:
-        build.go_on(context)
+    if Build.is_run_by_this_thread():
+        build = Build.of_this_thread(self.instance_uuid)
+        if build is not None:
+            build.go_on(context)
     return original(context)
 
 
