@@ -38,18 +38,18 @@ def of_action(name: str, version: microversion_parse.Version,
     :param method: the method of Nova's controller
     :param request: the wsgi.Request
     :param action_args: the arguments of the method
-    :returns: a copy of the caller's dict, which is empty for null; None if it
-        is another request
+    :returns: a copy of the caller's dict; None if it is another request, or
+        has none
     """
     if getattr(method, 'wsgi_action', None) != name:
         return None
     body = action_args.get('body')
-    if (not isinstance(body, dict) or name not in body
+    parameters = body.get(name) if isinstance(body, dict) else None
+    if (not isinstance(parameters, dict)
             or not microversion.is_requested(
                 request.environ['nova.context'], version)):
         return None
-    parameters = {} if body[name] is None else body[name]
-    return dict(parameters) if isinstance(parameters, dict) else None
+    return dict(parameters)
 
 
 def validate(properties: dict[str, typing.Any],
