@@ -51,6 +51,15 @@ TO_BE_MADE = [
 class ParametersTest(rebuild_base.RebuildTestCase):
     """Absent is kept, present is applied."""
 
+    def test_null_is_no_object(self):
+        server = self.create_failed()
+        response = self.api.api_request(
+            '/servers/%s/action' % server['id'], method='POST',
+            headers={'Content-Type': 'application/json'},
+            body='{"rebuild": null}')
+        self.assertEqual(400, response.status_code, response.text)
+        self.assertEqual('ERROR', self.api.get_server(server['id'])['status'])
+
     def test_all(self):
         server = self.create_failed(metadata={'a': 'b'}, tags=['one'])
         self.add_capacity()
