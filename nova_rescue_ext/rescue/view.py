@@ -39,7 +39,9 @@ _NAME = 'rescue_session'
 def add_rescues(request: typing.Any, answer: typing.Any) -> None:
     """Add ``rescue_session`` to each server in an answer of nova-api.
 
-    It is null for a server that is not in rescue. A server of which Nova
+    Only for a caller who names the version: a client that does not know the
+    package may refuse the field. It is null for a server that is not in
+    rescue. A server of which Nova
     itself shows no state, or whose cell does not answer, gets none.
 
     :param request: a wsgi.Request of Nova
@@ -47,7 +49,7 @@ def add_rescues(request: typing.Any, answer: typing.Any) -> None:
     """
     # Nova's own tests dispatch with no request.
     context = request.environ.get('nova.context') if request else None
-    if not microversion.is_requested(context, microversion.RESCUE_SESSION):
+    if not microversion.is_named(context, microversion.RESCUE_SESSION):
         return
     body = getattr(answer, 'obj', answer)
     servers = [server for server in _servers(body) if 'status' in server]

@@ -499,3 +499,14 @@ class ShownTest(SessionTestCase):
         self.assert_rescued(self.server, self.rescue_with(self.server))
         self.assertIsNone(self.shown(other)['rescue_session'])
         self.assertIsNotNone(self.shown(self.server)['rescue_session'])
+
+
+class DefaultVersionTest(SessionTestCase):
+
+    OPTIONS = {'default_api_version': 'latest'}
+
+    def test_no_field_for_those_who_name_no_version(self):
+        """Their client may refuse it."""
+        server = self._create_server(networks='none')
+        self.assertNotIn('rescue_session', self.api.get_server(server['id']))
+        self.assertIsNone(self.shown(server)['rescue_session'])
