@@ -96,7 +96,7 @@ _FIRMWARE = PREFIX + 'firmware_'
 _GOES_BACK = PREFIX + 'goes_back'
 
 # Of a live migration.
-_REQUESTED_ATTEMPT = PREFIX + 'requested_attempt'
+REQUESTED_ATTEMPT = PREFIX + 'requested_attempt'
 _DESTINATION = PREFIX + 'destination'
 _CHECKED_ATTEMPT = PREFIX + 'checked_attempt'
 ATTEMPT = PREFIX + 'attempt'
@@ -473,7 +473,7 @@ def request_attempt(instance: 'objects.Instance', attempt: str) -> None:
     :param instance: the Instance
     :param attempt: the UUID that the migration will have
     """
-    instance.system_metadata[_REQUESTED_ATTEMPT] = attempt
+    instance.system_metadata[REQUESTED_ATTEMPT] = attempt
 
 
 def requested_attempt(instance: 'objects.Instance') -> str | None:
@@ -483,7 +483,7 @@ def requested_attempt(instance: 'objects.Instance') -> str | None:
     """
     if not instance.obj_attr_is_set('system_metadata'):
         return None  # in tests of Nova's
-    return instance.system_metadata.get(_REQUESTED_ATTEMPT)
+    return instance.system_metadata.get(REQUESTED_ATTEMPT)
 
 
 def begin_attempt(instance: 'objects.Instance', attempt: str) -> None:

@@ -36,6 +36,8 @@ from nova_rescue_ext.live_migration import source
 OPERATION = 'operation'
 # Of what is done for a message that was late, or came twice.
 LATE = 'late'
+# Of a service that starts again.
+RESTART = 'restart'
 API = 'api'
 
 Actor = collections.namedtuple('Actor', 'service life lineage')

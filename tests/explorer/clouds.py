@@ -33,6 +33,7 @@ from oslo_serialization import jsonutils
 from nova_rescue_ext.cmd import manage
 from nova_rescue_ext.cmd import rebuild_release
 from nova_rescue_ext.live_migration import periodic
+from tests.explorer import actors
 from tests.explorer import doubles
 from tests.explorer import operators
 from tests.functional import base
@@ -136,7 +137,7 @@ class Cloud:
 
     def start_again(self, service):
         """Start a service that was killed."""
-        self.actors.spawn(self.actors.actor(service, 'restart'),
+        self.actors.spawn(self.actors.actor(service, actors.RESTART),
                           self._try_to_restart, service)
 
     def _try_to_restart(self, service):
@@ -189,6 +190,13 @@ class Cloud:
         for _ in range(_PATIENCE):
             server = self.show()
             if server is None or server['OS-EXT-STS:task_state'] is None:
+                return
+            eventlet.sleep(1)
+
+    def wait_for_restart(self):
+        """Wait until what was started again is up, but not for ever."""
+        for _ in range(_PATIENCE):
+            if self.actors.is_quiet(actors.RESTART):
                 return
             eventlet.sleep(1)
 
@@ -281,6 +289,10 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         self.owners.cinder = self.cinder
         self.owners.is_complete = (
             lambda attachment: attachment['id'] in self.volumes.complete)
+        # A path of the tests exists for all hosts.
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   'check_instance_shared_storage_remote',
+                   lambda *args: self.SHARED)
         self.patch('nova.virt.libvirt.driver.LibvirtDriver.get_host_uptime',
                    lambda *args: 'up')
         # A file that is there is opened, a double of Nova's opens none.

@@ -194,7 +194,7 @@ class Disks(fixtures.Fixture):
             path = os.path.join(directory, name + suffix)
             # As Nova does: what is there is not made again.
             if image_id and not self._exists(path):
-                self._glance.download(context, image_id, dst_path=path)
+                self._glance.download(context, image_id)
                 self._write(path, CONTENT % (name + suffix, instance.uuid))
         return False, False
 

@@ -253,7 +253,7 @@ class Explorer:
             happening, actor.service, label, actor.lineage))
         if happening == failures.CRASH:
             # Nova's tests cannot start a service that is about to start.
-            if actor.lineage != 'restart':
+            if actor.lineage != actors.RESTART:
                 self._crash(actor)
         elif happening == failures.SWITCH:
             self._wait_while_others_work(actor)
@@ -276,7 +276,8 @@ class Explorer:
             waited += _POLL
 
     def _lineages(self):
-        return {actors.OPERATION, actors.LATE, 'restart', *intruders.ALL}
+        return {actors.OPERATION, actors.LATE, actors.RESTART,
+                *intruders.ALL}
 
     def _intrude(self, name):
         self.actors.spawn(self.actors.actor(actors.API, name), self.call,

@@ -185,7 +185,9 @@ def _evacuate(cloud):
             _reset_error(cloud)
             cloud.ask_evacuation()
         cloud.wait_for_task()
-    cloud.start_again(host)
+        # Nova marks no host as up before it has come back.
+        cloud.start_again(host)
+        cloud.wait_for_restart()
 
 
 @_intruder('each host looks for abandoned migrations')

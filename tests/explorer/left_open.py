@@ -86,6 +86,12 @@ ALL = (
           '^(after the periodic tasks: )?metadata of a rescue is left',
           'The state is reset while a rescue is prepared, which loses its '
           'task by that. Its record means nothing, and goes with the next.'),
+    Entry(r'=evacuate\b',
+          '^(after [\\w -]+: )?(metadata of a rescue is left|'
+          r"files of a rescue are left: \['disk.rescue'\]$)",
+          'A server in rescue is evacuated only if its state was reset. What '
+          'its rescue has left on shared storage goes with its next start or '
+          'rescue (masakari-and-watcher).'),
     Entry(r'=(fail|lost|late|crash)\b.*=(fail|lost|late|crash)\b',
           '^(after [\\w -]+: )?(files of a rescue are left|'
           'metadata of a rescue is left|an event is open|a migration is)',
