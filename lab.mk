@@ -39,9 +39,9 @@ lab_boot = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m tests.lab.cloud
 lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
 lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
 
-lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image rescue_races bfv \
-	versions cli migration migration_in_doubt uefi rebuild upgrade \
-	half_upgraded leftovers)
+lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image rescue_races \
+	rescue_session bfv versions cli migration migration_in_doubt uefi \
+	rebuild upgrade half_upgraded leftovers)
 lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
 		test_from_volume test_with_all_disks) \
@@ -51,6 +51,7 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 		test_bad_images_are_refused_before_anything \
 		test_image_that_is_not_what_it_says \
 		test_stopped_before_is_stopped_after) \
+	tests.lab.test_rescue_session.RescueSession.test_stable \
 	$(addprefix tests.lab.test_migration.LiveMigration.,test_active \
 		test_rescued_is_refused_by_stock) \
 	$(addprefix tests.lab.test_migration.LiveMigrationOfRescued., \

@@ -35,6 +35,7 @@ STOCK = 'compute 2.95'
 RESCUE = 'compute 2.95, compute-rescue 1.1'
 MIGRATE = 'compute 2.95, compute-rescue 1.3'
 REBUILD = 'compute 2.95, compute-rescue 1.2'
+SESSION = 'compute 2.95, compute-rescue 1.4'
 
 # As the destination of a live migration: whichever the scheduler chooses.
 ANY_HOST = 'any host'

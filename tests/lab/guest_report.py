@@ -15,6 +15,7 @@
 The other side of this is guest/init.
 """
 
+import base64
 import collections
 import json
 import re
@@ -46,6 +47,7 @@ class Report:
         self.synced = self._last_number('synced')
         self.variable = self._words('uefi').get('variable')
         self.config_drive = self._config_drive()
+        self.user_data = self._user_data()
 
     @classmethod
     def after_move(cls, console):
@@ -85,6 +87,13 @@ class Report:
     def labelled(self, label):
         return [disk for disk in self.disks if disk.label == label]
 
+    def numbered(self, serial):
+        """The disk with a serial number, of which a bus may keep a part."""
+        (disk,) = (disk for disk in self.disks
+                   if len(disk.serial) >= 20 and serial.startswith(
+                       disk.serial))
+        return disk
+
     def _last_number(self, kind):
         return max((int(line.split()[2]) for line in self.lines
                     if re.match(rf'LAB {kind} \d+$', line)), default=0)
@@ -107,6 +116,13 @@ class Report:
         for line in self.lines:
             if line.startswith('LAB config '):
                 return json.loads(line.partition(' meta=')[2])
+        return None
+
+    def _user_data(self):
+        """That of the config drive, None without any."""
+        for line in self.lines:
+            if line.startswith('LAB userdata '):
+                return base64.b64decode(line.split()[2]).decode()
         return None
 
     def __str__(self):

@@ -13,30 +13,11 @@
 """The openstack command line, as a user would type it."""
 
 import json
-import os
 
 from tests.lab import base
-from tests.lab.cloud import process
-from tests.lab.cloud import settings
-
-
-def call(program, *argv):
-    return process.run(
-        settings.VENV / 'bin' / program, *argv,
-        env={key: value for key, value in os.environ.items()
-             if key.startswith('OS_')})
-
-
-def openstack(*argv):
-    return call('openstack', *argv)
-
-
-def opted_in(version, *argv):
-    return openstack('--os-compute-rescue-api-version', version, *argv)
-
-
-def manage(*argv):
-    return call('nova-rescue-ext-manage', *argv)
+from tests.lab.commands import manage
+from tests.lab.commands import openstack
+from tests.lab.commands import opted_in
 
 
 class CommandLine(base.LabTest):

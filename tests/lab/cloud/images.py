@@ -29,7 +29,7 @@ _WORK = settings.IMAGES / 'work'
 # The cloud kernel starts twice as fast on an emulated processor, but knows
 # neither SATA nor USB.
 _KERNELS = {'cloud': 'linux-image-cloud-amd64', 'full': 'linux-image-amd64'}
-_APPLETS = ('sh acpid basename cat chmod cut dd echo grep head insmod '
+_APPLETS = ('sh acpid base64 basename cat chmod cut dd echo grep head insmod '
             'ip mkdir mount poweroff printf readlink sed sha256sum sleep '
             'sync tail tr uname').split()
 _MODULES = ('virtio_pci virtio_blk virtio_scsi virtio_net sd_mod sr_mod '
