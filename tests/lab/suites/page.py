@@ -21,7 +21,6 @@ LATEST = 'default_api_version = latest'
 _CLOUDS = (WITHOUT, WITH, LATEST)
 
 _PAGE = settings.CHECKOUT / 'doc/source/contributor/lab-suites.rst'
-_NOT_RUN = '-'
 _ABSENT = 'absent'
 
 
@@ -34,13 +33,14 @@ def write(results):
     lines = ['Suites of others on real hypervisors', '=' * 36, '',
              f'Written by ``make lab-suites`` with '
              f'``{settings.Shape.current()}``. Results that are',
-             'not the same in all three columns are in bold.', '']
+             'not the same in all columns of a table are in bold.', '']
     different = []
-    for suite, clouds in results.items():
-        lines += [suite, '-' * len(suite), '']
-        rows = _rows(clouds)
+    for suite, of_clouds in results.items():
+        clouds = [cloud for cloud in _CLOUDS if cloud in of_clouds]
+        rows = _rows(of_clouds, clouds)
         different += [(suite, *row) for row in rows if _differs(row)]
-        lines += _summary(clouds, rows) + _table(rows)
+        lines += [suite, '-' * len(suite), '', *_summary(clouds, rows),
+                  *_table(clouds, rows)]
     _PAGE.write_text('\n'.join(lines))
     if different:
         raise process.LabError('The package makes a difference:\n' + '\n'.join(
@@ -48,34 +48,35 @@ def write(results):
             for suite, test, *found in different))
 
 
-def _rows(clouds):
-    """(test, result on each of _CLOUDS) for each test."""
-    tests = sorted(set().union(*clouds.values()))
-    return [(test, *(clouds[cloud].get(test, _ABSENT) if cloud in clouds
-                     else _NOT_RUN for cloud in _CLOUDS)) for test in tests]
+def _rows(of_clouds, clouds):
+    """(test, result on each cloud) for each test."""
+    tests = sorted(set().union(*of_clouds.values()))
+    return [(test, *(of_clouds[cloud].get(test, _ABSENT)
+                     for cloud in clouds)) for test in tests]
 
 
 def _differs(row):
-    return len(set(row[1:]) - {_NOT_RUN}) > 1
+    return len(set(row[1:])) > 1
 
 
 def _summary(clouds, rows):
     passed = ', '.join(
-        '%d %s' % (list(clouds[cloud].values()).count('success'), cloud)
-        for cloud in _CLOUDS if cloud in clouds)
+        f'{[row[number] for row in rows].count("success")} {cloud}'
+        for number, cloud in enumerate(clouds, 1))
     return [f'{len(rows)} tests, of which pass: {passed}.', '']
 
 
-def _table(rows):
+def _table(clouds, rows):
     lines = ['.. list-table::', '   :header-rows: 1', '']
-    for row in [('Test', *_CLOUDS), *(_marked(row) for row in rows)]:
+    for row in [('Test', *clouds), *(_marked(row) for row in rows)]:
         lines.append(f'   * - {row[0]}')
         lines += [f'     - {cell}' for cell in row[1:]]
     return lines + ['']
 
 
 def _marked(row):
+    # Without the ID that Tempest has in the name.
     test, *found = row
     if _differs(row):
         found = [f'**{result}**' for result in found]
-    return test, *found
+    return f'``{test.partition("[")[0]}``', *found
