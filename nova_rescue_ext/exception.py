@@ -92,6 +92,26 @@ class RescuedServerMigrates(RescueExtException,
                  'it aborted, and then delete the server.')
 
 
+# Nova's controllers of what can be done in rescue answer this class with 409
+# and with its own words.
+class NodeDoesNotServe(RescueExtException, nova_exception.InstanceIsLocked):
+    """A compute node is older than what is asked of a server in rescue."""
+
+    msg_fmt = N_('Server %(instance_uuid)s is in rescue, and compute '
+                 'node%(node)s does not serve compute-rescue %(version)s. '
+                 'Unrescue the server, or ask the operator to upgrade the '
+                 'node.')
+
+
+class GuestNotInRescue(RescueExtException):
+    """A server is RESCUED, and its guest is not that of its rescue."""
+
+    msg_fmt = N_('The %(action)s was not done: the server is in rescue, but '
+                 'its guest is not that of its rescue, or is gone. Unrescue '
+                 'the server.')
+    code = 409
+
+
 # nova.api.openstack.wsgi:expected_errors, around ServersController
 # ._action_rebuild, lets only this class pass to us.
 class LeftToNova(RescueExtException, nova_exception.ValidationError):

@@ -20,6 +20,7 @@ from oslo_policy import policy
 
 BOOT_FROM_VOLUME = 'rescue_ext:rescue:boot_from_volume'
 LIVE_MIGRATE_RESCUED = 'rescue_ext:migrate_live:rescued'
+REBOOT_RESCUED = 'rescue_ext:reboot:rescued'
 
 _RULES = [
     policy.DocumentedRuleDefault(
@@ -44,6 +45,14 @@ _RULES = [
                     {'method': 'POST',
                      'path': '/servers/{server_id}/migrations/'
                              '{migration_id}/action (force_complete)'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=REBOOT_RESCUED,
+        check_str='rule:os_compute_api:servers:reboot',
+        description='Reboot the rescue system of a server that is in rescue. '
+                    'Nova\'s own policy for reboots is checked as well.',
+        operations=[{'method': 'POST',
+                     'path': '/servers/{server_id}/action (reboot)'}],
         scope_types=['project']),
 ]
 

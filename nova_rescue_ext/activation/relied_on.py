@@ -86,6 +86,14 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver._get_existing_domain_xml',
     'nova.virt.libvirt.driver:LibvirtDriver._get_volume_config',
     'nova.virt.libvirt.driver:LibvirtDriver._connect_volume',
+    # Reboots of the rescue system.
+    'nova.compute.manager:ComputeManager._reboot_instance',
+    'nova.compute.utils:get_reboot_type',
+    'nova.console.serial:acquire_port',
+    'nova.virt.libvirt.driver:LibvirtDriver._disconnect_volume',
+    'nova.virt.libvirt.driver:LibvirtDriver._lxc_disk_handler',
+    'nova.virt.libvirt.driver:LibvirtDriver._soft_reboot',
+    'nova.virt.libvirt.driver:LibvirtDriver.plug_vifs',
     # What is left of a rescue is deleted: these delete what they are given.
     'nova.storage.rbd_utils:RBDDriver.__init__',
     'nova.storage.rbd_utils:RBDDriver.cleanup_volumes',

@@ -103,6 +103,18 @@ def read_domain(driver: libvirt_driver.LibvirtDriver,
     return etree.fromstring(driver._host.get_guest(instance).get_xml_desc())
 
 
+def read_definition(driver: libvirt_driver.LibvirtDriver,
+                    instance: objects.Instance) -> etree._Element:
+    """The domain of a server as it will be when it is started next.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    :raises: InstanceNotFound
+    """
+    return etree.fromstring(driver._host.get_guest(instance).get_xml_desc(
+        dump_inactive=True, dump_sensitive=True))
+
+
 def is_in_rescue(driver: libvirt_driver.LibvirtDriver,
                  instance: objects.Instance) -> bool:
     """Whether a server's domain, running or not, is that of a rescue.

@@ -26,7 +26,6 @@ from nova import objects
 import oslo_messaging as messaging
 from oslo_utils import excutils
 from oslo_utils import uuidutils
-import wrapt
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
@@ -36,17 +35,8 @@ from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext import microversion
 from nova_rescue_ext import nova_types
 from nova_rescue_ext import policies
+from nova_rescue_ext import state_check
 from nova_rescue_ext.task import conflict
-
-
-class _AsActive(wrapt.ObjectProxy):
-    """A rescued instance that passes Nova's check of the state.
-
-    It is only for that check: what is saved, or sent to another service, is
-    the real instance.
-    """
-
-    vm_state = vm_states.ACTIVE
 
 
 def live_migrate(original: nova_types.Original, self: compute_api.API,
@@ -65,9 +55,9 @@ def live_migrate(original: nova_types.Original, self: compute_api.API,
                                           uuidutils.generate_uuid())
         with conflict.loser_is_refused(instance, 'live_migrate'), \
                 _task_is_taken_back(context, instance):
-            return original(context, _AsActive(instance), block_migration,
-                            disk_over_commit, host_name, force=force,
-                            async_=async_)
+            return original(context, state_check.AsActive(instance),
+                            block_migration, disk_over_commit, host_name,
+                            force=force, async_=async_)
     return original(context, instance, block_migration, disk_over_commit,
                     host_name, force=force, async_=async_)
 
@@ -121,7 +111,7 @@ def live_migrate_force_complete(original: nova_types.Original,
     """Force such a migration to complete; Nova only accepts ACTIVE."""
     if _is_ours(context, instance):
         policies.authorize(context, policies.LIVE_MIGRATE_RESCUED, instance)
-        instance = _AsActive(instance)
+        instance = state_check.AsActive(instance)
     return original(context, instance, migration_id)
 
 

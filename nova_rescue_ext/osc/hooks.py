@@ -32,6 +32,10 @@ from nova_rescue_ext.osc import requests
 from nova_rescue_ext.osc import wait
 
 
+# Of nova.compute.power_state.
+_RUNNING = 1
+
+
 class _Hook(hooks.CommandHook):
     """Adds the version that the user chose to each request."""
 
@@ -215,6 +219,29 @@ class Migrate(_Hook):
                     server['id'], server['status'], server['id']))
         return (server['hostId'] == before['hostId']
                 or server['status'] == 'ERROR' != before['status'])
+
+
+class Reboot(_Hook):
+    """``server reboot``: the command itself waits only for ACTIVE."""
+
+    _waits = False
+
+    def before(self, parsed_args: argparse.Namespace) -> argparse.Namespace:
+        self._waits = parsed_args.wait and self._version() is not None
+        if self._waits:
+            parsed_args.wait = False
+        return super().before(parsed_args)
+
+    def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
+        if self._waits:
+            self._wait(self._has_failed, 'rebooted')
+            self.cmd.app.stdout.write('Complete\n')
+        return return_code
+
+    @staticmethod
+    def _has_failed(server: dict[str, typing.Any]) -> bool:
+        return (server['status'] == 'ERROR'
+                or server['OS-EXT-STS:power_state'] != _RUNNING)
 
 
 class Rebuild(_Hook):

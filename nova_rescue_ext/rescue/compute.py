@@ -177,4 +177,12 @@ def init_instance(original: nova_types.Original,
 
         if not recovery.recover(self, context, instance):
             return None
+    if (instance.host == self.host
+            and instance.vm_state == vm_states.RESCUED
+            and capabilities.is_libvirt(self.driver)):
+        from nova_rescue_ext.in_rescue import recovery as in_rescue_recovery
+
+        if (in_rescue_recovery.is_needed(instance)
+                and not in_rescue_recovery.recover(self, context, instance)):
+            return None
     return original(context, instance)

@@ -20,7 +20,6 @@ import inspect
 import re
 import typing
 
-from lxml import etree
 from nova.compute import vm_states
 from nova import conf
 from nova import context as nova_context
@@ -35,6 +34,7 @@ from nova_rescue_ext import capabilities
 from nova_rescue_ext import claims
 from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import hard_reboot
+from nova_rescue_ext.host import rescue_guest
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
@@ -435,55 +435,13 @@ def resume_state_on_host_boot(original: nova_types.Original,
                               *args: typing.Any, **kwargs: typing.Any) -> None:
     """Start a rescued server in rescue after its host was rebooted.
 
-    Stock Nova boots its own, broken disks (hazard: restart-in-rescue). The
-    domain is the one that was defined for the rescue, with its volumes
-    reconnected: an old device path may be another volume by now
-    (hazard: stale-saved-domain).
+    Stock Nova boots its own, broken disks (hazard: restart-in-rescue).
     """
     if (instance.vm_state != vm_states.RESCUED
             or guests.is_running(self, instance)
             or not guests.is_in_rescue(self, instance)):
         return original(context, instance, network_info, *args, **kwargs)
-    block_device_info = inspect.signature(original).bind(
-        context, instance, network_info, *args,
-        **kwargs).arguments.get('block_device_info')
-    xml = _with_volumes(self, context, instance, block_device_info)
-    self._create_guest_with_network(
-        context, xml, instance, network_info, block_device_info,
-        vifs_already_plugged=True)
-
-
-def _with_volumes(driver: libvirt_driver.LibvirtDriver,
-                  context: nova_context.RequestContext,
-                  instance: objects.Instance,
-                  block_device_info: nova_types.BlockDeviceInfo | None
-                  ) -> str:
-    """Connect the volumes, and update their sources in the defined domain."""
-    domain = guests.read_domain(driver, instance)
-    disks = {disk.findtext('serial'): disk
-             for disk in domain.findall('devices/disk')}
-    for bdm in virt_driver.block_device_info_get_mapping(block_device_info):
-        disk = disks.get(bdm['connection_info'].get('serial'))
-        if disk is None:
-            continue  # not in a rescue without stable devices
-        driver._connect_volume(context, bdm['connection_info'], instance)
-        _renew_source(driver, instance, bdm['connection_info'], disk)
-        bdm.save()
-    return etree.tostring(domain, encoding='unicode')
-
-
-def _renew_source(driver: libvirt_driver.LibvirtDriver,
-                  instance: objects.Instance,
-                  connection_info: dict[str, typing.Any],
-                  disk: etree._Element) -> None:
-    target = disk.find('target')
-    # Nova 29 and 30 take the instance, too.
-    takes_instance = 'instance' in inspect.signature(
-        driver._get_volume_config).parameters
-    config = driver._get_volume_config(
-        *([instance] if takes_instance else []), connection_info,
-        {'bus': target.get('bus'), 'dev': target.get('dev'),
-         'type': disk.get('device')})
-    volume = etree.fromstring(config.to_xml())
-    disk.set('type', volume.get('type'))
-    disk.replace(disk.find('source'), volume.find('source'))
+    rescue_guest.start(
+        self, context, instance, network_info, inspect.signature(
+            original).bind(context, instance, network_info, *args,
+                           **kwargs).arguments.get('block_device_info'))

@@ -40,6 +40,7 @@ from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.rescue import operation
+from nova_rescue_ext.task import events
 from nova_rescue_ext.task import host_task
 from nova_rescue_ext.unrescue import operation as unrescue_operation
 
@@ -130,7 +131,7 @@ def _recover_rescue(manager: compute_manager.ComputeManager,
         error = exc
         _log_lost(rescue, exc)
     if not rescue.has_moved:
-        _end_event(context, instance, instance_actions.RESCUE, error)
+        events.end(context, instance, instance_actions.RESCUE, error)
     notifications.close(manager, context, instance, image_id, error)
 
 
@@ -178,27 +179,6 @@ def _add_fault(context: nova_context.RequestContext,
     except Exception:
         LOG.exception('The fault of the server, which tells the user what '
                       'became of it, is not saved.', instance=instance)
-
-
-def _end_event(context: nova_context.RequestContext,
-               instance: objects.Instance, action: str,
-               error: Exception | None = None) -> None:
-    """End the event that began before nova-compute was restarted."""
-    context = context.elevated()
-    try:
-        # An event belongs to the request that began its action.
-        context.request_id = next(
-            begun.request_id for begun
-            in objects.InstanceActionList.get_by_instance_uuid(
-                context, instance.uuid) if begun.action == action)
-        objects.InstanceActionEvent.event_finish_with_failure(
-            context, instance.uuid, 'compute_%s_instance' % action,
-            exc_val=error, exc_tb=None if error is None else '',
-            want_result=False)
-    except (StopIteration, exception.InstanceActionNotFound,
-            exception.InstanceActionEventNotFound) as exc:
-        LOG.debug('There is no open event of the %(action)s: %(reason)s',
-                  {'action': action, 'reason': exc}, instance=instance)
 
 
 def _finish(instance: objects.Instance) -> None:
@@ -306,7 +286,7 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
         if not unrescue.is_lost:
             _add_fault(context, instance, exc)
         if not unrescue.has_moved:
-            _end_event(context, instance, instance_actions.UNRESCUE, exc)
+            events.end(context, instance, instance_actions.UNRESCUE, exc)
         notifications.close_unrescue(manager, context, instance, exc)
         if not unrescue.is_lost:
             raise
@@ -319,7 +299,7 @@ def _recover_unrescue(manager: compute_manager.ComputeManager,
         instance.power_state = power_state.SHUTDOWN
     LOG.info('nova-compute was restarted during the unrescue of the server. '
              'The unrescue is finished now.', instance=instance)
-    _end_event(context, instance, instance_actions.UNRESCUE)
+    events.end(context, instance, instance_actions.UNRESCUE)
     notifications.close_unrescue(manager, context, instance)
 
 

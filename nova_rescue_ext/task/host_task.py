@@ -42,6 +42,7 @@ class HostTask(operation.Operation):
 
     ACTION = ''  # as in nova.compute.instance_actions
     TASK_STATE = ''  # what the server has until the task ends
+    TASK_STATES: tuple[str, ...] = ()  # if it has one after the other
 
     def __init__(self, instance: 'objects.Instance') -> None:
         super().__init__(instance.uuid)
@@ -110,8 +111,11 @@ class HostTask(operation.Operation):
     def _is_still_in(self, fresh: 'objects.Instance') -> bool:
         # After a reset and an evacuation it may have the same task elsewhere.
         self.has_moved = fresh.host != self.instance.host
-        return (fresh.task_state == self.TASK_STATE
-                and not self.has_moved)
+        return fresh.task_state in self._states and not self.has_moved
+
+    @property
+    def _states(self) -> tuple[str, ...]:
+        return self.TASK_STATES or (self.TASK_STATE,)
 
     def _read(self) -> 'objects.Instance':
         return objects.Instance.get_by_uuid(self.instance._context,
@@ -139,7 +143,7 @@ class HostTask(operation.Operation):
         for name, value in values.items():
             setattr(self.instance, name, value)
         try:
-            self.instance.save(expected_task_state=[self.TASK_STATE])
+            self.instance.save(expected_task_state=list(self._states))
         except (exception.InstanceNotFound,
                 exception.UnexpectedTaskStateError) as exc:
             self.is_lost = True
@@ -155,3 +159,15 @@ class HostTask(operation.Operation):
 
         :param state: of nova.compute.power_state; NOSTATE if it cannot be read
         """
+
+    def replace_hard_reboot(self, context: typing.Any,
+                            network_info: typing.Any,
+                            block_device_info: typing.Any) -> bool:
+        """Do something else than the hard reboot that Nova is about to do.
+
+        :param context: the RequestContext of Nova
+        :param network_info: a NetworkInfo, the interfaces of the server
+        :param block_device_info: what Nova tells the driver of its disks
+        :returns: whether this was done
+        """
+        return False

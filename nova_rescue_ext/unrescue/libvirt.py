@@ -27,6 +27,7 @@ from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import nova_types
+from nova_rescue_ext.task import host_task
 from nova_rescue_ext.unrescue import operation
 
 if typing.TYPE_CHECKING:
@@ -69,7 +70,16 @@ def clean_after_hard_reboot(original: nova_types.Original,
 
     That is after a failed unrescue or a reset of the state. Stock Nova keeps
     no record of a rescue, but leaves files. The caller saves the instance.
+
+    In a task of a server that stays in rescue, another guest is started.
     """
+    task = host_task.HostTask.on(instance)
+    if task is not None:
+        arguments = inspect.signature(original).bind(
+            context, instance, *args, **kwargs).arguments
+        if task.replace_hard_reboot(context, arguments['network_info'],
+                                    arguments.get('block_device_info')):
+            return
     original(context, instance, *args, **kwargs)
     if (hard_reboot.HardReboot.is_run_by_this_thread()
             # Some instances in Nova's tests have neither.

@@ -297,6 +297,45 @@ class MigrateTest(HookTestCase):
         self.assertEqual('', self.stdout.getvalue())
 
 
+class RebootTest(HookTestCase):
+
+    def reboot(self, version='1.4', wait=True):
+        return self.run_command(hooks.Reboot, version, 'reboot', wait=wait)
+
+    def test_wait(self):
+        """A server in rescue does not become ACTIVE."""
+        self.server({'status': 'RESCUE'},
+                    {'OS-EXT-STS:task_state': 'rebooting'},
+                    {'status': 'RESCUE', 'OS-EXT-STS:power_state': 1})
+        self.answer(None)
+        self.assertFalse(self.reboot().wait)
+        self.assertEqual('Complete\n', self.stdout.getvalue())
+
+    def test_failed(self):
+        self.server({'status': 'RESCUE'},
+                    {'status': 'RESCUE', 'OS-EXT-STS:power_state': 4,
+                     'fault': {'message': 'No space left'}})
+        self.answer(None)
+        self.assertRaisesRegex(
+            exceptions.CommandError,
+            'not rebooted, and is RESCUE. No space left', self.reboot)
+
+    def test_error(self):
+        self.server({'status': 'RESCUE'}, {
+            'status': 'ERROR', 'OS-EXT-STS:power_state': 1,
+            'fault': {'message': 'bad'}})
+        self.answer(None)
+        self.assertRaisesRegex(exceptions.CommandError,
+                               'not rebooted, and is ERROR. bad', self.reboot)
+
+    def test_left_to_the_command(self):
+        self.server({})
+        self.answer(None)
+        self.assertTrue(self.reboot(version='').wait)
+        self.assertFalse(self.reboot(wait=False).wait)
+        self.assertEqual('', self.stdout.getvalue())
+
+
 class RebuildTest(HookTestCase):
 
     def test_version(self):

@@ -330,8 +330,8 @@ class HostBootTest(DomainTestCase):
                    lambda driver, instance: running)
         self.patch('nova_rescue_ext.host.guests.is_in_rescue',
                    lambda driver, instance: in_rescue)
-        self.patch('nova_rescue_ext.rescue.libvirt._with_volumes',
-                   lambda *args: args[-1])
+        start = self.patch('nova_rescue_ext.host.rescue_guest.start',
+                           mock.Mock())
         calls = []
 
         def original(context, instance, network_info,
@@ -341,10 +341,9 @@ class HostBootTest(DomainTestCase):
         driver = mock.Mock()
         libvirt.resume_state_on_host_boot(
             original, driver, 'context', self.instance, 'network', 'disks')
-        if driver._create_guest_with_network.called:
-            driver._create_guest_with_network.assert_called_once_with(
-                'context', 'disks', self.instance, 'network', 'disks',
-                vifs_already_plugged=True)
+        if start.called:
+            start.assert_called_once_with(
+                driver, 'context', self.instance, 'network', 'disks')
             calls.append('ours')
         return calls
 

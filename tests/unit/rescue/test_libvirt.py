@@ -14,9 +14,7 @@
 from unittest import mock
 
 import fixtures
-from lxml import etree
 from nova import objects
-from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import imagebackend
 from oslo_config import fixture as config_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -155,65 +153,6 @@ class GuestDiskConfigTest(testtools.TestCase):
                                           'disk.config', mapping)
         self.assertEqual({'disk.config': {'bus': 'scsi'}, 'disk.rescue': {},
                           'unit': 4}, mapping)
-
-
-class VolumesAfterHostBootTest(testtools.TestCase):
-    """A device path of before the boot may be another volume.
-
-    Hazard: stale-saved-domain.
-    """
-
-    DOMAIN = '''
-        <domain><devices>
-          <disk type='block' device='disk'>
-            <source dev='/dev/sdx'/><target dev='vda' bus='virtio'/>
-            <serial>%(volume)s</serial><address type='pci' slot='0x04'/>
-          </disk>
-          <disk type='file' device='disk'>
-            <source file='/i/disk.rescue'/><target dev='vdb' bus='virtio'/>
-            <boot order='1'/>
-          </disk>
-        </devices></domain>''' % {'volume': uuids.volume}
-
-    def _renewed(self, **methods):
-        driver = mock.Mock(spec_set=['_host', '_connect_volume',
-                                     '_get_volume_config'], **methods)
-        driver._host.get_guest().get_xml_desc.return_value = self.DOMAIN
-        bdm = mock.MagicMock()
-        info = {'serial': uuids.volume}
-        bdm.__getitem__.side_effect = {'connection_info': info}.get
-        xml = libvirt._with_volumes(
-            driver, 'context', 'instance',
-            {'block_device_mapping': [bdm]})
-        driver._connect_volume.assert_called_once_with(
-            'context', info, 'instance')
-        bdm.save.assert_called_once_with()
-        return etree.fromstring(xml).findall('devices/disk')
-
-    def _assert_renewed(self, get_volume_config):
-        root, rescue = self._renewed(_get_volume_config=get_volume_config)
-        self.assertEqual('/dev/sdy', root.find('source').get('dev'))
-        self.assertEqual('vda', root.find('target').get('dev'))
-        self.assertEqual('0x04', root.find('address').get('slot'))
-        self.assertEqual('/i/disk.rescue', rescue.find('source').get('file'))
-
-    @staticmethod
-    def _config(info):
-        config = vconfig.LibvirtConfigGuestDisk()
-        config.source_type = 'block'
-        config.source_path = '/dev/sdy'
-        config.target_dev = info['dev']
-        config.target_bus = info['bus']
-        return config
-
-    def test_renewed(self):
-        self._assert_renewed(
-            lambda connection_info, disk_info: self._config(disk_info))
-
-    def test_renewed_by_nova_29(self):
-        self._assert_renewed(
-            lambda instance, connection_info, disk_info: self._config(
-                disk_info))
 
 
 class OwnDomainTest(testtools.TestCase):

@@ -34,7 +34,7 @@ class RecoveryTestCase(testtools.TestCase):
         super().setUp()
         objects.register_all()
         self.manager = mock.Mock()
-        self.patch('recovery._end_event')
+        self.patch('recovery.events.end')
         self.patch('recovery.notifications.close')
         self.patch('recovery.notifications.close_unrescue')
         self.useFixture(fixtures.MonkeyPatch('nova.objects.Instance.save',
@@ -88,7 +88,7 @@ class RescueTest(RecoveryTestCase):
         roll_back = self.patch('recovery.roll_back')
         recovery.recover(self.manager, mock.Mock(), instance)
         roll_back.assert_called_once()
-        recovery._end_event.assert_called_once()
+        recovery.events.end.assert_called_once()
         self.assertEqual(('active', None),
                          (instance.vm_state, instance.task_state))
 
@@ -108,7 +108,7 @@ class UnknownGuestTest(RecoveryTestCase):
         self.assertEqual(('error', None),
                          (instance.vm_state, instance.task_state))
         self.assertIn('Hard reboot it', str(fault.call_args.args[2]))
-        recovery._end_event.assert_called_once()
+        recovery.events.end.assert_called_once()
         recovery.notifications.close.assert_called_once()
 
 
@@ -149,7 +149,7 @@ class LostTest(RecoveryTestCase):
 
     def _error(self, kind):
         """What the event and the notification end with, the same."""
-        call = recovery._end_event.call_args
+        call = recovery.events.end.call_args
         self.assertIsInstance(call.args[3], kind)
         return call.args[3]
 
@@ -168,7 +168,7 @@ class LostTest(RecoveryTestCase):
         """The last event may be that of the other host."""
         self.fresh.host = 'there'
         self._recover('active', 'rescuing')
-        recovery._end_event.assert_not_called()
+        recovery.events.end.assert_not_called()
 
     def test_unrescue_reset(self):
         self._recover('rescued', 'unrescuing')
@@ -217,7 +217,7 @@ class SavedDomainTest(RecoveryTestCase):
         recovery.recover(self.manager, mock.Mock(), instance)
         self.assertEqual(('rescued', None),
                          (instance.vm_state, instance.task_state))
-        recovery._end_event.assert_called_once()
+        recovery.events.end.assert_called_once()
         self.assertIsNone(recovery.notifications.close.call_args.args[4])
 
 

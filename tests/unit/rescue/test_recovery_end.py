@@ -81,7 +81,7 @@ class EventTest(testtools.TestCase):
     def end(self, error=None):
         context = nova_context.RequestContext('alice', 'project',
                                               is_admin=False)
-        recovery._end_event(context, self.instance, 'rescue', error)
+        recovery.events.end(context, self.instance, 'rescue', error)
         return self.finish.call_args
 
     def test_of_the_last_rescue(self):

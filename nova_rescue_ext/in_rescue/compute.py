@@ -1,0 +1,68 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Actions on servers in rescue, in nova-compute's manager.
+
+They come with the messages of Nova. For a server in rescue only ours sends
+them.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from nova.compute import vm_states
+from nova import context as nova_context
+from nova import objects
+
+from nova_rescue_ext import capabilities
+from nova_rescue_ext import nova_types
+from nova_rescue_ext.task import stale_message
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+
+    from nova_rescue_ext.in_rescue import operation
+
+
+def reboot_instance(original: nova_types.Original,
+                    self: compute_manager.ComputeManager,
+                    context: nova_context.RequestContext,
+                    instance: objects.Instance, *args: typing.Any,
+                    **kwargs: typing.Any) -> None:
+    """Reboot the rescue system of a server in rescue."""
+    if not _is_in_rescue(self, instance):
+        return original(context, instance, *args, **kwargs)
+    from nova_rescue_ext.in_rescue import operation
+
+    return _act(operation.Reboot(self, instance),
+                lambda: original(context, instance, *args, **kwargs))
+
+
+def _is_in_rescue(manager: compute_manager.ComputeManager,
+                  instance: objects.Instance) -> bool:
+    return (capabilities.is_libvirt(manager.driver)
+            and instance.vm_state == vm_states.RESCUED)
+
+
+def _act(task: operation.StaysInRescue,
+         act: typing.Callable[[], typing.Any]) -> typing.Any:
+    """Do what a message asks for, unless its task has ended."""
+
+    def act_on_task() -> typing.Any:
+        with task:
+            return act()
+
+    return stale_message.act_in_time(
+        task.manager, task.instance, task.ACTION, task.instance.task_state,
+        act_on_task)

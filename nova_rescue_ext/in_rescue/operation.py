@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A task of a server that is in rescue, and stays there.
+
+Only imported where the libvirt driver runs.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from nova.compute import instance_actions
+from nova.compute import task_states
+from nova.compute import vm_states
+from nova import context as nova_context
+from nova import objects
+from oslo_log import log as logging
+
+from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.host import guests
+from nova_rescue_ext.host import rescue_guest
+from nova_rescue_ext import nova_types
+from nova_rescue_ext.task import host_task
+
+if typing.TYPE_CHECKING:
+    from nova.compute import manager as compute_manager
+    from nova.network import model as network_model
+
+LOG = logging.getLogger(__name__)
+
+
+class StaysInRescue(host_task.HostTask):
+    """A task from its message to its end, which leaves the server RESCUED.
+
+    Also if it fails: then the guest of the rescue may be off, but its domain
+    and its disks are there. So the task can be tried again, and the server be
+    unrescued.
+
+    :param manager: the ComputeManager
+    :param instance: the Instance
+    """
+
+    def __init__(self, manager: compute_manager.ComputeManager,
+                 instance: objects.Instance) -> None:
+        super().__init__(instance)
+        self.manager = manager
+
+    def check(self) -> None:
+        """Check the server and its guest. The caller holds the lock.
+
+        :raises: TaskEnded, InstanceNotFound; GuestNotInRescue
+        """
+        self._check()
+        if not guests.is_in_rescue(self.manager.driver, self.instance):
+            raise ext_exception.GuestNotInRescue(action=self.ACTION)
+
+    def replace_hard_reboot(
+            self, context: nova_context.RequestContext,
+            network_info: network_model.NetworkInfo,
+            block_device_info: nova_types.BlockDeviceInfo | None) -> bool:
+        """Start the guest of the rescue, where Nova would make the server's.
+
+        :returns: True
+        :raises: TaskEnded, InstanceNotFound; GuestNotInRescue; whatever the
+            driver raises
+        """
+        self.check()
+        rescue_guest.start(self.manager.driver, context, self.instance,
+                           network_info, block_device_info)
+        return True
+
+    def _is_still_in(self, fresh: objects.Instance) -> bool:
+        return (super()._is_still_in(fresh)
+                and fresh.vm_state == vm_states.RESCUED)
+
+    def may_set_error(self) -> bool:
+        """Never: the server is no worse than in a rescue that is stopped."""
+        if not self.is_lost:
+            LOG.warning('The %s of the rescue system failed. The server '
+                        'stays in rescue. Try it again, or unrescue the '
+                        'server. The reason is above, and in the events of '
+                        'the action.', self.ACTION, instance=self.instance)
+        return False
+
+    def may_end(self) -> bool:
+        """Have the power state saved with the end of a task that failed."""
+        if not self.is_lost:
+            self.instance.power_state = self.manager._get_power_state(
+                self.instance)
+        return super().may_end()
+
+
+class Reboot(StaysInRescue):
+    """A reboot of the rescue system."""
+
+    ACTION = instance_actions.REBOOT
+    TASK_STATES = (*task_states.soft_reboot_states,
+                   *task_states.hard_reboot_states)
