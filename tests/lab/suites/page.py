@@ -28,24 +28,25 @@ def write(results):
     """Write the page.
 
     :param results: {suite: {cloud: {test: result}}}
-    :raises: LabError if the package makes a difference
+    :raises: LabError if the package makes a difference, or if a test of a
+        suite that runs on one cloud fails
     """
     lines = ['Suites of others on real hypervisors', '=' * 36, '',
-             f'Written by ``make lab-suites`` with '
-             f'``{settings.Shape.current()}``. Results that are',
-             'not the same in all columns of a table are in bold.', '']
-    different = []
+             'Written by ``make lab-suites`` with',
+             f'``{settings.Shape.current()}``. Results that should not be,',
+             'or are not the same in all columns of a table, are in bold.', '']
+    bad = []
     for suite, of_clouds in results.items():
         clouds = [cloud for cloud in _CLOUDS if cloud in of_clouds]
         rows = _rows(of_clouds, clouds)
-        different += [(suite, *row) for row in rows if _differs(row)]
+        bad += [(suite, *row) for row in rows if _is_bad(row)]
         lines += [suite, '-' * len(suite), '', *_summary(clouds, rows),
                   *_table(clouds, rows)]
     _PAGE.write_text('\n'.join(lines))
-    if different:
+    if bad:
         raise process.LabError('The package makes a difference:\n' + '\n'.join(
             ': '.join((suite, test, ', '.join(found)))
-            for suite, test, *found in different))
+            for suite, test, *found in bad))
 
 
 def _rows(of_clouds, clouds):
@@ -55,8 +56,9 @@ def _rows(of_clouds, clouds):
                      for cloud in clouds)) for test in tests]
 
 
-def _differs(row):
-    return len(set(row[1:])) > 1
+def _is_bad(row):
+    """Whether clouds differ; in a suite for one of them, a failure."""
+    return len(set(row[1:])) > 1 or row[1:] == ('fail',)
 
 
 def _summary(clouds, rows):
@@ -77,6 +79,6 @@ def _table(clouds, rows):
 def _marked(row):
     # Without the ID that Tempest has in the name.
     test, *found = row
-    if _differs(row):
+    if _is_bad(row):
         found = [f'**{result}**' for result in found]
     return f'``{test.partition("[")[0]}``', *found
