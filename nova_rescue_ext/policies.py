@@ -20,6 +20,8 @@ from oslo_policy import policy
 
 BOOT_FROM_VOLUME = 'rescue_ext:rescue:boot_from_volume'
 LIVE_MIGRATE_RESCUED = 'rescue_ext:migrate_live:rescued'
+ATTACH_VOLUME_RESCUED = 'rescue_ext:os-volumes-attachments:create:rescued'
+DETACH_VOLUME_RESCUED = 'rescue_ext:os-volumes-attachments:delete:rescued'
 REBOOT_RESCUED = 'rescue_ext:reboot:rescued'
 
 _RULES = [
@@ -45,6 +47,23 @@ _RULES = [
                     {'method': 'POST',
                      'path': '/servers/{server_id}/migrations/'
                              '{migration_id}/action (force_complete)'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=ATTACH_VOLUME_RESCUED,
+        check_str='rule:os_compute_api:os-volumes-attachments:create',
+        description='Attach a volume to a server that is in rescue. Nova\'s '
+                    'own policy is checked as well.',
+        operations=[{'method': 'POST',
+                     'path': '/servers/{server_id}/os-volume_attachments'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=DETACH_VOLUME_RESCUED,
+        check_str='rule:os_compute_api:os-volumes-attachments:delete',
+        description='Detach a volume from a server that is in rescue. '
+                    'Nova\'s own policy is checked as well.',
+        operations=[{'method': 'DELETE',
+                     'path': '/servers/{server_id}/os-volume_attachments/'
+                             '{volume_id}'}],
         scope_types=['project']),
     policy.DocumentedRuleDefault(
         name=REBOOT_RESCUED,

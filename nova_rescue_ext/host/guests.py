@@ -115,6 +115,22 @@ def read_definition(driver: libvirt_driver.LibvirtDriver,
         dump_inactive=True, dump_sensitive=True))
 
 
+def disk_targets(driver: libvirt_driver.LibvirtDriver,
+                 instance: objects.Instance) -> list[str]:
+    """The names of the disks of a server's guest, such as vda.
+
+    :param driver: the LibvirtDriver
+    :param instance: the Instance
+    :returns: an empty list if it has no domain
+    """
+    try:
+        domain = read_definition(driver, instance)
+    except exception.InstanceNotFound:
+        return []
+    return [target.get('dev') for target in domain.findall(
+        'devices/disk/target')]
+
+
 def is_in_rescue(driver: libvirt_driver.LibvirtDriver,
                  instance: objects.Instance) -> bool:
     """Whether a server's domain, running or not, is that of a rescue.

@@ -27,12 +27,33 @@ from nova.virt import driver as virt_driver
 
 from nova_rescue_ext.host import guests
 from nova_rescue_ext import nova_types
+from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
     from nova.network import model as network_model
     from nova.virt.libvirt import driver as libvirt_driver
 
 CONF = conf.CONF
+
+
+class Naming(operation.Operation):
+    """A search for a name that no disk has, of a server or of its guest.
+
+    :param instance_uuid: the UUID of the server
+    :param names: those of the guest's disks
+    """
+
+    def __init__(self, instance_uuid: str, names: list[str]) -> None:
+        super().__init__(instance_uuid)
+        self._names = names
+
+    def reserve_in(self, mapping: dict[str, typing.Any]) -> None:
+        """Add the disks of the guest to those of the server.
+
+        :param mapping: as Nova's get_disk_info() makes it; changed in place
+        """
+        mapping.update(('of the guest: ' + name, {'dev': name})
+                       for name in self._names)
 
 
 def start(driver: libvirt_driver.LibvirtDriver,

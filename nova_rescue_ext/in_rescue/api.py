@@ -57,6 +57,34 @@ def reboot(original: nova_types.Original, self: compute_api.API,
         return original(context, state_check.AsActive(instance), reboot_type)
 
 
+def attach_volume(original: nova_types.Original, self: compute_api.API,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance, *args: typing.Any,
+                  **kwargs: typing.Any) -> str | None:
+    """Attach a volume to a server in rescue.
+
+    :raises: as reboot()
+    """
+    if _is_ours(context, instance):
+        _check_idle(self, context, instance, policies.ATTACH_VOLUME_RESCUED)
+        instance = state_check.AsActive(instance)
+    return original(context, instance, *args, **kwargs)
+
+
+def detach_volume(original: nova_types.Original, self: compute_api.API,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance, *args: typing.Any,
+                  **kwargs: typing.Any) -> None:
+    """Detach a volume from a server in rescue; Nova refuses its root.
+
+    :raises: as reboot()
+    """
+    if _is_ours(context, instance):
+        _check_idle(self, context, instance, policies.DETACH_VOLUME_RESCUED)
+        instance = state_check.AsActive(instance)
+    return original(context, instance, *args, **kwargs)
+
+
 def _is_ours(context: nova_context.RequestContext,
              instance: objects.Instance) -> bool:
     return (microversion.is_named(context, microversion.RESCUE_SESSION)
@@ -67,10 +95,15 @@ def _is_ours(context: nova_context.RequestContext,
 # 409, whatever its compute node is like.
 @compute_api.check_instance_lock
 @compute_api.check_instance_state(vm_state=[vm_states.RESCUED])
-def _check_soft_reboot(self: compute_api.API,
+def _check_idle(self: compute_api.API, context: nova_context.RequestContext,
+                instance: objects.Instance, policy: str) -> None:
+    _check(context, instance, policy)
+
+
+def _check_soft_reboot(api: compute_api.API,
                        context: nova_context.RequestContext,
                        instance: objects.Instance) -> None:
-    _check(context, instance, policies.REBOOT_RESCUED)
+    _check_idle(api, context, instance, policies.REBOOT_RESCUED)
     if instance.power_state == power_state.SHUTDOWN:
         # As that of a server that is stopped.
         _refuse_power_state(instance, 'reboot')

@@ -49,6 +49,20 @@ def reboot_instance(original: nova_types.Original,
                 lambda: original(context, instance, *args, **kwargs))
 
 
+def detach_volume(original: nova_types.Original,
+                  self: compute_manager.ComputeManager,
+                  context: nova_context.RequestContext, volume_id: str,
+                  instance: objects.Instance, *args: typing.Any,
+                  **kwargs: typing.Any) -> None:
+    """Detach a volume from a server in rescue, whose guest may not have it."""
+    if not _is_in_rescue(self, instance):
+        return original(context, volume_id, instance, *args, **kwargs)
+    from nova_rescue_ext.in_rescue import operation
+
+    with operation.DetachVolume(instance.uuid):
+        return original(context, volume_id, instance, *args, **kwargs)
+
+
 def _is_in_rescue(manager: compute_manager.ComputeManager,
                   instance: objects.Instance) -> bool:
     return (capabilities.is_libvirt(manager.driver)

@@ -32,6 +32,7 @@ from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import rescue_guest
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import host_task
+from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
@@ -99,6 +100,13 @@ class StaysInRescue(host_task.HostTask):
             self.instance.power_state = self.manager._get_power_state(
                 self.instance)
         return super().may_end()
+
+
+class DetachVolume(operation.Operation):
+    """The detach of a volume from a server in rescue.
+
+    :param instance_uuid: the UUID of the server
+    """
 
 
 class Reboot(StaysInRescue):

@@ -244,5 +244,9 @@ class Reboot(_Hook):
                 or server['OS-EXT-STS:power_state'] != _RUNNING)
 
 
+class InRescue(_Hook):
+    """What a server accepts in rescue, too."""
+
+
 class Rebuild(_Hook):
     """``server rebuild``, also of a server that never booted."""

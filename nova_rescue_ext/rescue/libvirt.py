@@ -255,8 +255,12 @@ def get_disk_info(
     if rescue_image_meta is not None and _is_ours(instance):
         image_meta = instance.image_meta
     with _as_in_rescue(instance, rescue):
-        return original(virt_type, instance, image_meta, block_device_info,
+        info = original(virt_type, instance, image_meta, block_device_info,
                         rescue, rescue_image_meta)
+    naming = rescue_guest.Naming.on(instance)
+    if naming is not None:
+        naming.reserve_in(info['mapping'])
+    return info
 
 
 def create_configdrive(original: nova_types.Original,

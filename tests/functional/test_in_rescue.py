@@ -13,10 +13,14 @@
 """What can be done to a server that is in rescue, and stays there (1.4)."""
 
 import ddt
+import fixtures
+from lxml import etree
 from nova import exception
 from nova import objects
+from nova.tests.fixtures import libvirt
 from nova.virt.libvirt import driver as libvirt_driver
 from oslo_serialization import jsonutils
+from oslo_utils.fixture import uuidsentinel as uuids
 
 from tests.functional import test_live_migration
 from tests.functional import test_rescue_failure
@@ -41,6 +45,54 @@ def act(test, server, action, version='1.4', **parameters):
     """The same for an action."""
     return request(test, server, 'POST', 'action',
                    {action: parameters or None}, version)
+
+
+class Serials(fixtures.Fixture):
+    """Disks have serial numbers in Nova's double of libvirt, too.
+
+    :param domains: the base.Domains of the test
+    """
+
+    def __init__(self, domains):
+        super().__init__()
+        self._domains = domains
+
+    def _setUp(self):
+        describe = libvirt.Domain.XMLDesc
+
+        def describe_with_serials(itself, flags):
+            domain = etree.fromstring(describe(itself, flags))
+            serials = self._domains.serials(itself.UUIDString())
+            for disk in domain.findall('devices/disk'):
+                # Nova's own, of a volume.
+                kind, _, volume_id = disk.find('alias').get('name').partition(
+                    '-')
+                serial = (volume_id if kind == 'ua' else serials.get(
+                    disk.find('target').get('dev')))
+                if serial and disk.find('serial') is None:
+                    etree.SubElement(disk, 'serial').text = serial
+            return etree.tostring(domain, encoding='unicode')
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.XMLDesc',
+            describe_with_serials))
+
+
+def volumes_of(test, server):
+    """Names of a server's volumes, by ID, as Nova has them."""
+    return {bdm.volume_id: bdm.device_name
+            for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
+                test.context, server['id']) if bdm.is_volume}
+
+
+def attach_volume(test, server, volume_id, version='1.4'):
+    return request(test, server, 'POST', 'os-volume_attachments',
+                   {'volumeAttachment': {'volumeId': volume_id}}, version)
+
+
+def detach_volume(test, server, volume_id, version='1.4'):
+    return request(test, server, 'DELETE',
+                   'os-volume_attachments/' + volume_id, version=version)
 
 
 class InRescueTestCase(test_rescue_recovery.RecoveryTestCase):
@@ -304,7 +356,7 @@ class RebootTest(InRescueTestCase):
             return save(instance, *args, **kwargs)
 
         self.killed = False
-        with test_rescue_failure.fixtures.MonkeyPatch(
+        with fixtures.MonkeyPatch(
                 'nova.objects.Instance.save', kill):
             self.reboot()
             self.wait_until_killed()
@@ -325,7 +377,7 @@ class RebootTest(InRescueTestCase):
         held = []
         name = 'nova.compute.rpcapi.ComputeAPI.reboot_instance'
         cast = test_rescue_failure.resolve(name)
-        with test_rescue_failure.fixtures.MonkeyPatch(
+        with fixtures.MonkeyPatch(
                 name, lambda *args, **kwargs: held.append((args, kwargs))):
             self.reboot()
         self.restart()
@@ -345,6 +397,196 @@ class RebootTest(InRescueTestCase):
         self.assertEqual(self.disks, self.disk_names(self.server))
 
 
+@ddt.ddt
+class VolumeTest(InRescueTestCase):
+
+    DATA = uuids.volume
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(Serials(self.domains))
+        self.connected = []
+        for name in ('_connect_volume', '_disconnect_volume'):
+            self.patch(DRIVER + name, self.note(name))
+
+    def note(self, name):
+        method = test_rescue_failure.resolve(DRIVER + name)
+
+        def noted(driver, context, connection_info, *args, **kwargs):
+            self.connected.append((name, connection_info['serial']))
+            return method(driver, context, connection_info, *args, **kwargs)
+
+        return noted
+
+    def be_rescued(self, properties=STABLE, server=None):
+        self.server = server or self.create_server()
+        self.image = self.create_image(properties)
+        self.rescue_opted_in(self.server)
+        self._wait_for_state_change(self.server, 'RESCUE')
+
+    def attach(self, volume_id=DATA):
+        response = attach_volume(self, self.server, volume_id)
+        self.assertEqual(200, response.status_code, response.text)
+        self._wait_for_volume_attach(self.server['id'], volume_id)
+        test_rescue_failure.wait_until(
+            lambda: volume_id in self.guest_disks().values())
+
+    def detach(self, volume_id=DATA):
+        response = detach_volume(self, self.server, volume_id)
+        self.assertEqual(202, response.status_code, response.text)
+        test_rescue_failure.wait_until(
+            lambda: volume_id not in volumes_of(self, self.server))
+        self.assertNotIn(volume_id, self.guest_disks().values())
+
+    def guest_disks(self):
+        """Serials, or else names of files, by target."""
+        guest = self.driver._host.get_guest(self.instance(self.server))
+        return {disk.target_dev: disk.serial or (
+            disk.source_path or '').rpartition('/')[2]
+            for disk in guest.get_all_disks()}
+
+    def assert_attached(self):
+        name = volumes_of(self, self.server)[self.DATA].rpartition('/')[2]
+        self.assertEqual(self.DATA, self.guest_disks()[name])
+        self.assertEqual(1, len(self.cinder.volume_to_attachment[self.DATA]))
+
+    @ddt.data(STABLE, {})
+    def test_attached(self, properties):
+        """It has a name that neither the server nor the guest has."""
+        self.be_rescued(properties)
+        before = self.guest_disks()
+        self.assertEqual({'vda', 'vdb'}, set(before))
+        self.attach()
+        self.assertEqual({**before, 'vdc': self.DATA}, self.guest_disks())
+        self.assertEqual({self.DATA: '/dev/vdc'},
+                         volumes_of(self, self.server))
+        self.unrescue()
+        self.assertEqual({'vda': 'disk', 'vdc': self.DATA},
+                         self.guest_disks())
+        self.assert_attached()
+
+    def test_rebooted(self):
+        self.be_rescued()
+        self.attach()
+        before = self.guest_disks()
+        self.connected.clear()
+        self.act('reboot', type='HARD')
+        self.wait_until_done()
+        self.assertEqual(before, self.guest_disks())
+        self.assertEqual([('_disconnect_volume', self.DATA),
+                          ('_connect_volume', self.DATA)], self.connected)
+        self.unrescue()
+        self.assert_attached()
+
+    def test_host_was_rebooted(self):
+        self.be_rescued()
+        self.attach()
+        before = self.guest_disks()
+        self.driver._host.get_guest(self.instance(self.server)).poweroff()
+        self.flags(resume_guests_state_on_host_boot=True)
+        self.restart()
+        self.assertTrue(self.is_running(self.server))
+        self.assertEqual(before, self.guest_disks())
+
+    def test_restart_of_the_service(self):
+        self.be_rescued()
+        self.attach()
+        before = self.guest_disks()
+        self.restart()
+        self.assertEqual(before, self.guest_disks())
+        self.detach()
+        self.unrescue()
+        self.assertEqual({'vda': 'disk'}, self.guest_disks())
+
+    def test_failed(self):
+        """Nothing of it is left, and it can be tried again."""
+        self.be_rescued()
+        with self.failing(GUEST + 'attach_device'):
+            attach_volume(self, self.server, self.DATA)
+            self._wait_for_instance_action_event(
+                self.server, 'attach_volume', 'compute_attach_volume',
+                'error')
+            test_rescue_failure.wait_until(
+                lambda: not volumes_of(self, self.server))
+        self.assertEqual({'vda', 'vdb'}, set(self.guest_disks()))
+        self.assertEqual('_disconnect_volume', self.connected[-1][0])
+        self.attach()
+        self.unrescue()
+        self.assert_attached()
+
+    def test_detached(self):
+        self.be_rescued(server=self.boot_with_data())
+        self.assertIn(self.DATA, self.guest_disks().values())
+        self.detach()
+        self.assertEqual(('_disconnect_volume', self.DATA),
+                         self.connected[-1])
+        self.unrescue()
+        self.assertEqual({'vda': 'disk'}, self.guest_disks())
+
+    def test_detached_without_stable_devices(self):
+        """The guest has another disk of that name: the server's root."""
+        self.be_rescued({}, server=self.boot_with_data())
+        before = self.guest_disks()
+        self.assertEqual({self.DATA: '/dev/vdb'},
+                         volumes_of(self, self.server))
+        self.assertEqual('disk', before['vdb'])
+        self.detach()
+        self.assertEqual(before, self.guest_disks())
+        self.assertEqual(('_disconnect_volume', self.DATA),
+                         self.connected[-1])
+        self.unrescue()
+        self.assertEqual({'vda': 'disk'}, self.guest_disks())
+
+    def boot_with_data(self):
+        server = self.create_server()
+        self._attach_volume(server, self.DATA)
+        return server
+
+    def test_root(self):
+        self.server = self.create_bfv_server()
+        self.be_rescued(server=self.server)
+        response = detach_volume(self, self.server, self.VOLUME)
+        self.assertEqual(403, response.status_code, response.text)
+        self.assertIn('root', response.text)
+        self.assertEqual([self.VOLUME], list(volumes_of(self, self.server)))
+
+    def test_deleted_meanwhile(self):
+        self.be_rescued()
+        attach = libvirt_driver.LibvirtDriver.attach_volume
+
+        def delete_and_attach(*args, **kwargs):
+            self.api.delete_server(self.server['id'])
+            return attach(*args, **kwargs)
+
+        self.patch(DRIVER + 'attach_volume', delete_and_attach)
+        attach_volume(self, self.server, self.DATA)
+        self._wait_until_deleted(self.server)
+        self.assertEqual({}, volumes_of(self, self.server))
+
+    def test_refused(self):
+        self.be_rescued(server=self.boot_with_data())
+        before = self.guest_disks()
+        other = uuids.other_volume
+        requests = ((attach_volume, other, 'create'),
+                    (detach_volume, self.DATA, 'delete'))
+        for ask, volume_id, name in requests:
+            for version in ('1.0', '1.3'):
+                self.assert_refused_in_rescue(
+                    ask(self, self.server, volume_id, version),
+                    "_volume' instance", 'while it is in vm_state rescued')
+            self.change_compute_node(compute_rescue='1.3')
+            self.assert_refused_in_rescue(
+                ask(self, self.server, volume_id),
+                'does not serve compute-rescue 1.4')
+            self.change_compute_node(compute_rescue='1.4')
+            policy = 'rescue_ext:os-volumes-attachments:%s:rescued' % name
+            self.policy.set_rules({policy: '!'}, overwrite=False)
+            self.assert_refused_in_rescue(
+                ask(self, self.server, volume_id), policy, status=403)
+        self.assertEqual(before, self.guest_disks())
+        self.assertEqual([self.DATA], list(volumes_of(self, self.server)))
+
+
 class MigratedTest(test_live_migration.LiveMigrationTestCase):
     """What was done in rescue, on the host that the server migrated to."""
 
@@ -360,6 +602,27 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
         self.assertEqual(202, response.status_code, response.text)
         return self._wait_for_server_parameter(
             self.server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+
+    def test_volume(self):
+        """Attached on one host, and detached on the other."""
+        self.useFixture(Serials(self.domains))
+        self.rescue_now(**STABLE)
+        self.put_raw_disks('disk', 'disk.rescue')
+        for volume_id in (uuids.one, uuids.two):
+            attach_volume(self, self.server, volume_id)
+            self._wait_for_volume_attach(self.server['id'], volume_id)
+        self.migrate()
+        self.reboot()
+        response = detach_volume(self, self.server, uuids.one)
+        self.assertEqual(202, response.status_code, response.text)
+        self.wait_until(
+            lambda: uuids.one not in volumes_of(self, self.server))
+        self.unrescue(self.server)
+        guest = self.computes['compute2'].driver._host.get_guest(
+            self.instance(self.server))
+        self.assertEqual(
+            {'vda': None, 'vdd': uuids.two},
+            {disk.target_dev: disk.serial for disk in guest.get_all_disks()})
 
     def test_rebooted_on_both_hosts(self):
         self.rescue_now()
