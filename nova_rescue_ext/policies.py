@@ -23,6 +23,8 @@ LIVE_MIGRATE_RESCUED = 'rescue_ext:migrate_live:rescued'
 ATTACH_VOLUME_RESCUED = 'rescue_ext:os-volumes-attachments:create:rescued'
 DETACH_VOLUME_RESCUED = 'rescue_ext:os-volumes-attachments:delete:rescued'
 REBOOT_RESCUED = 'rescue_ext:reboot:rescued'
+START_RESCUED = 'rescue_ext:start:rescued'
+STOP_RESCUED = 'rescue_ext:stop:rescued'
 
 _RULES = [
     policy.DocumentedRuleDefault(
@@ -72,6 +74,22 @@ _RULES = [
                     'Nova\'s own policy for reboots is checked as well.',
         operations=[{'method': 'POST',
                      'path': '/servers/{server_id}/action (reboot)'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=START_RESCUED,
+        check_str='rule:os_compute_api:servers:start',
+        description='Power on the rescue system of a server that is in '
+                    'rescue. Nova\'s own policy is checked as well.',
+        operations=[{'method': 'POST',
+                     'path': '/servers/{server_id}/action (os-start)'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=STOP_RESCUED,
+        check_str='rule:os_compute_api:servers:stop',
+        description='Power off the rescue system of a server that is in '
+                    'rescue. Nova\'s own policy is checked as well.',
+        operations=[{'method': 'POST',
+                     'path': '/servers/{server_id}/action (os-stop)'}],
         scope_types=['project']),
 ]
 

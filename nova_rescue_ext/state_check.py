@@ -26,3 +26,9 @@ class AsActive(wrapt.ObjectProxy):
     """
 
     vm_state = vm_states.ACTIVE
+
+
+class AsStopped(wrapt.ObjectProxy):
+    """The same for actions that Nova allows on a stopped server only."""
+
+    vm_state = vm_states.STOPPED

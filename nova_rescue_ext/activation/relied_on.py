@@ -86,7 +86,10 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver._get_existing_domain_xml',
     'nova.virt.libvirt.driver:LibvirtDriver._get_volume_config',
     'nova.virt.libvirt.driver:LibvirtDriver._connect_volume',
-    # Reboots of the rescue system.
+    # Reboots of the rescue system, and its power.
+    'nova.compute.manager:ComputeManager._power_on',
+    'nova.virt.libvirt.driver:LibvirtDriver.power_on',
+    'nova.virt.libvirt.config:make_libvirt_device_alias',
     'nova.compute.manager:ComputeManager._reboot_instance',
     'nova.compute.utils:get_reboot_type',
     'nova.console.serial:acquire_port',

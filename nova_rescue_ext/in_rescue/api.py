@@ -57,6 +57,37 @@ def reboot(original: nova_types.Original, self: compute_api.API,
         return original(context, state_check.AsActive(instance), reboot_type)
 
 
+def stop(original: nova_types.Original, self: compute_api.API,
+         context: nova_context.RequestContext, instance: objects.Instance,
+         *args: typing.Any, **kwargs: typing.Any) -> None:
+    """Power off the rescue system of a server in rescue.
+
+    :raises: as reboot()
+    """
+    if not _is_ours(context, instance):
+        return original(context, instance, *args, **kwargs)
+    _check_idle(self, context, instance, policies.STOP_RESCUED)
+    with conflict.loser_is_refused(instance, 'stop'):
+        return original(context, state_check.AsActive(instance), *args,
+                        **kwargs)
+
+
+def start(original: nova_types.Original, self: compute_api.API,
+          context: nova_context.RequestContext,
+          instance: objects.Instance) -> None:
+    """Power on the rescue system of a server in rescue.
+
+    :raises: as reboot()
+    """
+    if not _is_ours(context, instance):
+        return original(context, instance)
+    _check_idle(self, context, instance, policies.START_RESCUED)
+    if instance.power_state == power_state.RUNNING:
+        _refuse_power_state(instance, 'start')
+    with conflict.loser_is_refused(instance, 'start'):
+        return original(context, state_check.AsStopped(instance))
+
+
 def attach_volume(original: nova_types.Original, self: compute_api.API,
                   context: nova_context.RequestContext,
                   instance: objects.Instance, *args: typing.Any,

@@ -49,6 +49,34 @@ def reboot_instance(original: nova_types.Original,
                 lambda: original(context, instance, *args, **kwargs))
 
 
+def stop_instance(original: nova_types.Original,
+                  self: compute_manager.ComputeManager,
+                  context: nova_context.RequestContext,
+                  instance: objects.Instance, *args: typing.Any,
+                  **kwargs: typing.Any) -> None:
+    """Power off the rescue system of a server in rescue."""
+    if not _is_in_rescue(self, instance):
+        return original(context, instance, *args, **kwargs)
+    from nova_rescue_ext.in_rescue import operation
+
+    return _act(operation.Stop(self, instance),
+                lambda: original(context, instance, *args, **kwargs))
+
+
+def start_instance(original: nova_types.Original,
+                   self: compute_manager.ComputeManager,
+                   context: nova_context.RequestContext,
+                   instance: objects.Instance, *args: typing.Any,
+                   **kwargs: typing.Any) -> None:
+    """Power on the rescue system of a server in rescue."""
+    if not _is_in_rescue(self, instance):
+        return original(context, instance, *args, **kwargs)
+    from nova_rescue_ext.in_rescue import operation
+
+    return _act(operation.Start(self, instance),
+                lambda: original(context, instance, *args, **kwargs))
+
+
 def detach_volume(original: nova_types.Original,
                   self: compute_manager.ComputeManager,
                   context: nova_context.RequestContext, volume_id: str,

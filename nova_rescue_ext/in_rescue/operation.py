@@ -40,6 +40,8 @@ if typing.TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+_Kind = typing.TypeVar('_Kind', bound='_PowerChange')
+
 
 class StaysInRescue(host_task.HostTask):
     """A task from its message to its end, which leaves the server RESCUED.
@@ -115,3 +117,50 @@ class Reboot(StaysInRescue):
     ACTION = instance_actions.REBOOT
     TASK_STATES = (*task_states.soft_reboot_states,
                    *task_states.hard_reboot_states)
+
+
+class _PowerChange(StaysInRescue):
+    """A stop or a start, at whose end Nova saves another state.
+
+    The state stays RESCUED, and the power state tells. So the power sync lets
+    such a server be, as it does with everything that is RESCUED, also in stock
+    Nova; it is not started when its host boots, can be unrescued and deleted,
+    and cannot be live-migrated until it is started.
+    """
+
+    def __enter__(self: _Kind) -> _Kind:
+        self.instance.save = self._save
+        return super().__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        del self.instance.save  # that of the class
+
+    def _save(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        self.instance.vm_state = vm_states.RESCUED
+        # Not to overwrite a state that was reset.
+        self.instance.obj_reset_changes(['vm_state'])
+        type(self.instance).save(self.instance, *args, **kwargs)
+
+
+class Stop(_PowerChange):
+    """A power off of the rescue system."""
+
+    ACTION = instance_actions.STOP
+    TASK_STATE = task_states.POWERING_OFF
+
+
+class Start(_PowerChange):
+    """A power on of the rescue system."""
+
+    ACTION = instance_actions.START
+    TASK_STATE = task_states.POWERING_ON
+
+    def replace_hard_reboot(self, *args: typing.Any) -> bool:
+        """Start the guest of the rescue, unless it runs.
+
+        Nova has not taken the lock.
+        """
+        with self.turn():
+            return (guests.is_running(self.manager.driver, self.instance)
+                    or super().replace_hard_reboot(*args))

@@ -398,6 +398,155 @@ class RebootTest(InRescueTestCase):
 
 
 @ddt.ddt
+class PowerTest(InRescueTestCase):
+    """The state stays RESCUED, and the power state tells."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.rescued()
+        self.disks = self.disk_names(self.server)
+
+    def stop(self):
+        self.act('os-stop')
+        self.assert_off()
+
+    def start(self):
+        self.act('os-start')
+        self.assert_on()
+
+    def assert_off(self):
+        self.assert_power(4)
+
+    def assert_on(self):
+        self.assert_power(1)
+
+    def assert_power(self, state):
+        self.wait_until_done()
+        self.assertEqual(
+            state, self.api.get_server(self.server['id'])[
+                'OS-EXT-STS:power_state'])
+        self.assertEqual(state == 1, bool(self.is_running(self.server)))
+        self.assertEqual(self.disks, self.disk_names(self.server))
+
+    def test_stopped_and_started(self):
+        states = []
+        save = objects.Instance.save
+
+        def note(instance, *args, **kwargs):
+            states.append(instance.vm_state)
+            return save(instance, *args, **kwargs)
+
+        self.patch('nova.objects.Instance.save', note)
+        self.stop()
+        self.wait_for_event(self.server, 'stop', 'success')
+        self.start()
+        self.wait_for_event(self.server, 'start', 'success')
+        self.assertEqual({'rescued'}, set(states))
+        self.assert_unrescued('disk')
+
+    def test_unrescued_while_it_is_off(self):
+        self.stop()
+        self.assert_unrescued('disk')
+
+    def test_deleted_while_it_is_off(self):
+        self.stop()
+        self._delete_server(self.server)
+
+    def test_rebooted_while_it_is_off(self):
+        self.stop()
+        self.act('reboot', type='HARD')
+        self.assert_on()
+
+    def test_power_sync(self):
+        self.stop()
+        self.computes['compute1'].manager._sync_power_states(self.context)
+        self.assert_off()
+
+    def test_host_was_rebooted(self):
+        """A guest that was stopped is not resumed with its host."""
+        self.stop()
+        self.flags(resume_guests_state_on_host_boot=True)
+        self.restart()
+        self.assert_off()
+        self.start()
+
+    def test_start_that_failed(self):
+        self.stop()
+        with self.failing(GUEST + 'launch'):
+            self.act('os-start')
+            self.wait_for_event(self.server, 'start', 'error')
+        self.assert_off()
+        self.start()
+
+    def test_stop_that_failed(self):
+        with self.failing(DRIVER + '_destroy'):
+            self.act('os-stop')
+            self.wait_for_event(self.server, 'stop', 'error')
+        self.assert_off()  # it had shut down by then
+        self.start()
+        self.stop()
+
+    def test_start_of_a_guest_that_runs(self):
+        """The database did not know; the guest is its user's."""
+        before = self.guest_id(self.server)
+        self.set_power(4)
+        self.start()
+        self.assertEqual(before, self.guest_id(self.server))
+
+    @ddt.data('stop', 'start')
+    def test_killed(self, action):
+        if action == 'start':
+            self.stop()
+        with self.kill_at(GUEST + {'stop': 'poweroff',
+                                   'start': 'launch'}[action]):
+            self.act('os-' + action)
+            self.wait_until_killed()
+        self.restart()
+        self.assert_off() if action == 'stop' else self.assert_on()
+        self.assert_unrescued('disk')
+
+    def test_state_was_reset_meanwhile(self):
+        """It is not overwritten."""
+        self.stop()
+        acquire = test_rescue_failure.resolve(
+            MANAGER + '_get_instance_block_device_info')
+
+        def reset(*args, **kwargs):
+            result = acquire(*args, **kwargs)
+            self.set(self.server, vm_state='error', task_state=None)
+            return result
+
+        self.patch(MANAGER + '_get_instance_block_device_info', reset)
+        self.act('os-start')
+        self.wait_for_event(self.server, 'start', 'error')
+        self.wait_until_done('ERROR')
+        self.assertFalse(self.is_running(self.server))
+
+    def test_refused(self):
+        self.set_power(1)
+        self.assert_refused_in_rescue(
+            act(self, self.server, 'os-start'),
+            'while it is in power_state running')
+        self.set_power(4)
+        for action in ('start', 'stop'):
+            for version in ('1.0', '1.3'):
+                self.assert_refused_in_rescue(
+                    act(self, self.server, 'os-' + action, version),
+                    "Cannot '%s' instance" % action,
+                    'while it is in vm_state rescued')
+            self.change_compute_node(compute_rescue='1.3')
+            self.assert_refused_in_rescue(
+                act(self, self.server, 'os-' + action),
+                'does not serve compute-rescue 1.4')
+            self.change_compute_node(compute_rescue='1.4')
+            policy = 'rescue_ext:%s:rescued' % action
+            self.policy.set_rules({policy: '!'}, overwrite=False)
+            self.assert_refused_in_rescue(
+                act(self, self.server, 'os-' + action), policy, status=403)
+        self.assertTrue(self.is_running(self.server))
+
+
+@ddt.ddt
 class VolumeTest(InRescueTestCase):
 
     DATA = uuids.volume
@@ -546,7 +695,7 @@ class VolumeTest(InRescueTestCase):
         self.server = self.create_bfv_server()
         self.be_rescued(server=self.server)
         response = detach_volume(self, self.server, self.VOLUME)
-        self.assertEqual(403, response.status_code, response.text)
+        self.assertEqual(400, response.status_code, response.text)
         self.assertIn('root', response.text)
         self.assertEqual([self.VOLUME], list(volumes_of(self, self.server)))
 
@@ -598,10 +747,7 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
                 for disk in guest.get_all_disks()]
 
     def reboot(self):
-        response = act(self, self.server, 'reboot', type='HARD')
-        self.assertEqual(202, response.status_code, response.text)
-        return self._wait_for_server_parameter(
-            self.server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        self.act('reboot', type='HARD')
 
     def test_volume(self):
         """Attached on one host, and detached on the other."""
@@ -623,6 +769,27 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
         self.assertEqual(
             {'vda': None, 'vdd': uuids.two},
             {disk.target_dev: disk.serial for disk in guest.get_all_disks()})
+
+    def test_stopped(self):
+        """It can be migrated when it is started again."""
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.act('os-stop')
+        self.assertNotEqual(202, self.ask_migration(
+            self.server, compute='2.30').status_code)
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.act('os-start')
+        self.migrate()
+        self.act('os-stop')
+        self.act('os-start')
+        self.unrescue(self.server)
+        self.assertEqual(['disk'], self.names('compute2'))
+
+    def act(self, action, **parameters):
+        response = act(self, self.server, action, **parameters)
+        self.assertEqual(202, response.status_code, response.text)
+        self._wait_for_server_parameter(
+            self.server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
 
     def test_rebooted_on_both_hosts(self):
         self.rescue_now()

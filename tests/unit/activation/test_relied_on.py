@@ -45,12 +45,16 @@ EXEMPT = {
 NOT_CALLED = {
     'nova.compute.manager:ComputeManager._error_out_instance_on_exception':
         'sets the state in which a rescue that failed leaves a server',
+    'nova.compute.manager:ComputeManager._power_on':
+        'starts a guest by the driver, without the lock of the instance',
     'nova.compute.manager:ComputeManager._reboot_instance':
         'leaves a server RESCUED, and says so in its tasks',
     'nova.compute.manager:ComputeManager._resume_guests_state':
         'calls the driver after a reboot of the host',
     'nova.virt.libvirt.driver:LibvirtDriver._clean_shutdown':
         'how a guest is powered off, when its rescue disk is ready',
+    'nova.virt.libvirt.driver:LibvirtDriver.power_on':
+        'is a hard reboot',
     'nova.virt.libvirt.driver:LibvirtDriver._soft_reboot':
         'starts the domain that is defined, which is that of a rescue',
     'nova.virt.libvirt.driver:LibvirtDriver.destroy':
