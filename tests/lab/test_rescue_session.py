@@ -35,7 +35,8 @@ def alice(*argv):
                     '--os-project-name', resources.PROJECT, *argv)
 
 
-class RescueSession(base.LabTest):
+class _Session(base.LabTest):
+    """What alice types, and what her rescue system tells."""
 
     def setUp(self):
         super().setUp()
@@ -101,6 +102,9 @@ class RescueSession(base.LabTest):
         self.assertIsNone(after.config_drive)
         self.assertEqual([], evidence.rescue_leftovers(server))
         self.assertEqual([], [*server.folder.glob('disk.config*')])
+
+
+class RescueSession(_Session):
 
     def _tell(self, image, layout, disks, **more):
         server, before = self.boot(**more)
@@ -202,3 +206,40 @@ class RescueSession(base.LabTest):
         server.wait_for('ACTIVE', host=destination)
         after = server.wait_for_guest('base', after=during.boot_id)
         self.assertAsBefore(server, before, after)
+
+
+class AtWork(_Session):
+    """What users do with a server that stays in rescue meanwhile."""
+
+    def _rescued(self, image):
+        """A server in rescue, and what its guests told before and during."""
+        server, before = self.boot(flavor='lab-disks')
+        self._key = self._make_key('story')
+        self._password, during = self._rescue(server, image,
+                                              *self._options('story'))
+        return server, before, during
+
+    def _reboot(self, server, kind, during):
+        alice('server', 'reboot', f'--{kind}', '--wait', server.id)
+        self.assertEqual('RESCUE', server.status)
+        after = server.wait_for_guest('rescue', after=during.boot_id)
+        self.assertLetsIn(after, self._password, {'story': self._key},
+                          _USER_DATA)
+        self.assertDisksInPlace(during, after)
+        self.assertEqual(len(during.disks), len(after.disks))
+        return after
+
+    @base.with_package
+    def test_reboot_stable(self):
+        server, before, during = self._rescued('rescue-stable')
+        for kind in ('soft', 'hard'):
+            during = self._reboot(server, kind, during)
+        self.assertAsBefore(server, before, self._unrescue(server))
+
+    @base.with_package
+    def test_reboot_after_migration_legacy(self):
+        server, before, during = self._rescued('rescue')
+        server.live_migrate(base.SESSION, status='RESCUE')
+        for kind in ('hard', 'soft'):
+            during = self._reboot(server, kind, during)
+        self.assertAsBefore(server, before, self._unrescue(server))
