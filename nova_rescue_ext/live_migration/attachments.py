@@ -143,12 +143,15 @@ def leave(services: Services, context: nova_context.RequestContext,
         for left in _attached_to(hosts, source):
             if left in known:
                 continue
-            if source not in others:
-                if services.driver is None or _ATTACHING in others:
-                    kept.append(LeftAttachment(left, bdm.volume_id, source))
-                    log_left(instance, kept[-1])
-                    continue
-                _disconnect_here(services, context, instance, bdm, left)
+            # A volume that others use there is not disconnected.
+            is_free = source in others or (
+                services.driver is not None and _ATTACHING not in others
+                and _disconnect_here(services, context, instance, bdm, left,
+                                     source))
+            if not is_free:
+                kept.append(LeftAttachment(left, bdm.volume_id, source))
+                log_left(instance, kept[-1])
+                continue
             services.volume_api.attachment_delete(context, left)
     record_left(context, instance.uuid, kept)
 
@@ -254,9 +257,7 @@ def _disconnect_there(services: Services,
         services.compute_rpcapi.remove_volume_connection(
             context, instance, bdm.volume_id, host, delete_attachment=True)
     except Exception as exc:
-        LOG.warning('%(host)s has not disconnected volume %(volume)s: '
-                    '%(error)s', {'host': host, 'volume': bdm.volume_id,
-                                  'error': exc}, instance=instance)
+        _log_connected(instance, bdm, host, exc)
         return False
     return True
 
@@ -265,13 +266,28 @@ def _disconnect_here(services: Services,
                      context: nova_context.RequestContext,
                      instance: objects.Instance,
                      bdm: objects.BlockDeviceMapping,
-                     attachment_id: str) -> None:
-    """As Nova does on the source when a guest has moved."""
+                     attachment_id: str, host: str) -> bool:
+    """As Nova does on the source when a guest has moved.
+
+    But there Nova swallows a failure.
+    """
     info = services.volume_api.attachment_get(context, attachment_id)[
         'connection_info']
     info.setdefault('serial', bdm.volume_id)
-    services.driver.post_live_migration(context, instance, {
-        'block_device_mapping': [{'connection_info': info}]})
+    try:
+        services.driver._disconnect_volume(context, info, instance)
+    except Exception as exc:
+        _log_connected(instance, bdm, host, exc)
+        return False
+    return True
+
+
+def _log_connected(instance: objects.Instance,
+                   bdm: objects.BlockDeviceMapping, host: str,
+                   error: Exception) -> None:
+    LOG.warning('%(host)s has not disconnected volume %(volume)s: %(error)s',
+                {'host': host, 'volume': bdm.volume_id, 'error': error},
+                instance=instance)
 
 
 def _name(services: Services, context: nova_context.RequestContext,

@@ -297,6 +297,22 @@ class LookTest(AttachmentsTestCase):
         self.assert_only(self.new)
         self.assertEqual([('compute1', self.old)], self.disconnected)
 
+    def test_the_source_fails_to_disconnect(self):
+        """The owner gets the server; the operator is told."""
+        self.interrupt(AWAY)
+        self.move_guest()
+        self.answers['compute2'] = True
+        with self.failing_to_disconnect():
+            self.look()
+        self.assert_migrated(self.server)
+        self.assert_named(self.new)
+        self.assertEqual({self.old, self.new}, set(self.attached()))
+        self.assertEqual([(self.old, self.VOLUME, 'compute1')],
+                         instance_metadata.left_attachments(
+                             self.instance(self.server)))
+        self.assertIn('compute1 has not disconnected volume %s: device is busy'
+                      % self.VOLUME, self.stdlog.logger.output)
+
     def move_on(self, **changes):
         """A stock migration to a third host, from the destination."""
         self.interrupt(AWAY)
