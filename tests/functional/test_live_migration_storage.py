@@ -50,13 +50,15 @@ class StorageTestCase(test_live_migration.LiveMigrationTestCase):
     # Of a server with everything, on the host.
     OWN = ['disk', 'disk.eph0', 'disk.swap', 'disk.config']
     RESCUE = ['disk.rescue', 'disk.config.rescue', 'kernel.rescue']
+    HAS_CONFIG_DRIVE = True
+    VERSION = '1.3'
 
     def boot(self):
         flavor = self._create_flavor(
             disk=1, ephemeral=1, swap=64)
         body = self._build_server(flavor_id=flavor, networks='none',
                                   host='compute1')
-        body['config_drive'] = True
+        body['config_drive'] = self.HAS_CONFIG_DRIVE
         server = self.api.post_server({'server': self.change_request(body)})
         server = self._wait_for_state_change(server, 'ACTIVE')
         self.attach(server, self.cinder.IMAGE_WITH_TRAITS_BACKED_VOL)
@@ -75,7 +77,7 @@ class StorageTestCase(test_live_migration.LiveMigrationTestCase):
                                   test_live_migration.FilesWithKernel)
         patch.start()
         self.addCleanup(patch.stop)
-        with self.opted_in('1.3'):
+        with self.opted_in(self.VERSION):
             self.rescue_now(**properties)
 
     def copied_by_qemu(self):
@@ -138,6 +140,22 @@ class BlockRawTest(StorageTestCase):
         self.migrate_and_unrescue()
         self.assertEqual({'disk', 'disk.eph0', 'disk.swap'},
                          self.copied_by_qemu())
+
+
+@ddt.ddt
+class ConfigDriveOfRescueTest(StorageTestCase):
+    """The server itself has none."""
+
+    OWN = ['disk', 'disk.eph0', 'disk.swap']
+    HAS_CONFIG_DRIVE = False
+    VERSION = '1.4'
+
+    @ddt.data(LEGACY, STABLE)
+    def test(self, properties):
+        self.rescue_with_kernel(properties)
+        self.put_raw_disks(*self.OWN, *self.RESCUE)
+        self.migrate_and_unrescue()
+        self.assertNotIn('disk.config.rescue', self.copied_by_qemu())
 
 
 @ddt.ddt
