@@ -104,6 +104,7 @@ Used by nova-compute; set it to the same value on all hosts.
         'max_rescue_timeout',
         default=604800,
         min=60,
+        max=315360000,  # ten years: no date is out of range
         help="""
 The longest ``timeout`` that a rescue request may have, in seconds.
 

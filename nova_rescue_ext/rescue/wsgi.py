@@ -22,7 +22,9 @@ import contextlib
 import typing
 
 from nova import conf
+from nova import exception
 
+from nova_rescue_ext.i18n import _
 from nova_rescue_ext import microversion
 from nova_rescue_ext.microversion import parameters
 from nova_rescue_ext.task import operation
@@ -31,6 +33,8 @@ if typing.TYPE_CHECKING:
     from nova.api.openstack import wsgi
 
 CONF = conf.CONF
+
+_USER_DATA = 'user_data'
 
 _MIN_TIMEOUT = 60  # nova-compute looks once a minute
 
@@ -83,18 +87,41 @@ def beyond_schema(
     if not ours:
         yield action_args
         return
-    parameters.validate(schema, ours)
+    _validate(schema, ours)
     body = dict(action_args['body'], rescue=wanted or None)
     with BeyondSchema(action_args['id'].lower(), **ours):
         yield dict(action_args, body=body)
 
 
+def _validate(schema: dict[str, typing.Any],
+              wanted: dict[str, typing.Any]) -> None:
+    """Validate, without the user data in the words, which are logged.
+
+    :raises: ValidationError
+    """
+    parameters.validate(schema, {name: value for name, value in wanted.items()
+                                 if name != _USER_DATA})
+    try:
+        parameters.validate(schema, wanted)
+    # Nova does not expect text that cannot be encoded.
+    except (exception.ValidationError, UnicodeError):
+        raise exception.ValidationError(detail=_(
+            'Invalid input for field/attribute user_data. It must be base64 '
+            'text of at most %d characters.')
+            % schema[_USER_DATA]['maxLength']) from None
+
+
 def _schema() -> dict[str, typing.Any]:
+    # Nova's API modules import what overrides them: late.
+    from nova.api.validation import parameter_types
+
     return {
         'timeout': {'type': 'integer', 'minimum': _MIN_TIMEOUT,
                     'maximum': CONF.rescue_ext.max_rescue_timeout},
         # As in Nova's schema of a server create.
-        'key_name': {'type': 'string', 'minLength': 1, 'maxLength': 255},
+        'key_name': parameter_types.name,
         'user_data': {'type': 'string', 'format': 'base64',
-                      'maxLength': 65535},
+                      'maxLength': 65535,
+                      # The format ignores all others, some databases not.
+                      'pattern': r'^[A-Za-z0-9+/=\r\n]*$'},
     }

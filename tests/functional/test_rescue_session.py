@@ -189,6 +189,16 @@ class TimeoutTest(SessionTestCase):
             self.server, self.rescue_with(self.server, timeout=timeout),
             'timeout')
 
+    def test_longest_limit(self):
+        """No date is out of range."""
+        limit = {'group': 'rescue_ext', 'max_rescue_timeout': 315360000}
+        self.flags(**limit)
+        self.be_rescued(timeout=315360000)
+        self.assertIsNotNone(
+            self.shown(self.server)['rescue_session']['until'])
+        limit['max_rescue_timeout'] += 1
+        self.assertRaises(ValueError, self.flags, **limit)
+
     @ddt.data('1.0', '1.3')
     def test_below(self, version):
         self.assert_refused(
@@ -416,13 +426,29 @@ class AccessTest(SessionTestCase):
             self.server, self.rescue_with(self.server, key_name='of-other'),
             'you have no key pair of-other')
 
+    @ddt.data('\ud800', 'a\0b', ' a')
+    def test_refused_key_names(self, name):
+        self.assert_refused(
+            self.server, self.rescue_with(self.server, key_name=name),
+            'printable characters')
+
     @ddt.data({'key_name': ''}, {'key_name': 3}, {'key_name': None},
               {'user_data': 'not base64!'}, {'user_data': 'QUJD' * 16384},
-              {'user_data': None})
+              {'user_data': 'QUJD\0'}, {'user_data': 'QUJD\U0001f600'},
+              {'user_data': '\ud800'}, {'user_data': None},
+              {'user_data': ['QUJD']})
     def test_refused(self, parameters):
         (name,) = parameters
         self.assert_refused(
             self.server, self.rescue_with(self.server, **parameters), name)
+
+    def test_refused_user_data_is_not_logged(self):
+        for text in ('QUJD' * 16384, 'QUJDRA'):
+            response = self.rescue_with(self.server, user_data=text)
+            self.assert_refused(self.server, response, 'user_data')
+            self.assertNotIn('QUJD', response.text)
+        self.assertNotIn('exception thrown: Invalid input for field/attribute '
+                         'user_data. Value: QUJD', self.stdlog.logger.output)
 
     def test_longest(self):
         data = b'x' * 49149
