@@ -21,13 +21,19 @@ password is on the config drive only, as in stock Nova.
 from __future__ import annotations
 
 import contextlib
+import copy
 import typing
 
 from nova.compute import task_states
 from nova import objects
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import microversion
 from nova_rescue_ext import nova_types
+
+if typing.TYPE_CHECKING:
+    from nova.api.metadata import handler
+    from nova import cache_utils
 
 
 def init_instance_metadata(original: nova_types.Original, self: object,
@@ -48,6 +54,62 @@ def init_instance_metadata(original: nova_types.Original, self: object,
           else as_in_rescue(instance, access)):
         # Nova copies the instance.
         original(instance, *args, **kwargs)
+
+
+def get_metadata_by_instance_id(original: typing.Callable[..., typing.Any],
+                                self: handler.MetadataRequestHandler,
+                                instance_id: str, address: str) -> typing.Any:
+    """Keep in the cache nothing that another system may get before it expires.
+
+    :returns: an InstanceMetadata, or None
+    """
+    return _with_our_cache(original, self)(instance_id, address)
+
+
+def get_metadata_by_remote_address(original: typing.Callable[..., typing.Any],
+                                   self: handler.MetadataRequestHandler,
+                                   address: str) -> typing.Any:
+    """Likewise, where no proxy of Neutron says which server asks.
+
+    :returns: an InstanceMetadata, or None
+    """
+    return _with_our_cache(original, self)(address)
+
+
+def _with_our_cache(
+        original: typing.Callable[..., typing.Any],
+        reader: handler.MetadataRequestHandler
+) -> typing.Callable[..., typing.Any]:
+    stand_in = copy.copy(reader)
+    stand_in._cache = _Cache(reader._cache)
+    return original.__func__.__get__(stand_in)  # type: ignore[attr-defined]
+
+
+class _Cache:
+    """Nova's cache of metadata, without that of a server around its rescue."""
+
+    def __init__(self, cache: cache_utils.CacheClient) -> None:
+        self._cache = cache
+
+    def get(self, key: str) -> typing.Any:
+        """As CacheClient.get()."""
+        return self._cache.get(key)
+
+    def set(self, key: str, value: typing.Any) -> None:
+        """As CacheClient.set()."""
+        if not _is_soon_outdated(getattr(value, 'instance', None)):
+            self._cache.set(key, value)
+
+
+def _is_soon_outdated(instance: typing.Any) -> bool:
+    # Nova's own tests have others.
+    return (isinstance(instance, objects.Instance)
+            and instance.obj_attr_is_set('system_metadata')
+            and instance_metadata.rescue_asks_for(
+                instance, microversion.RESCUE_SESSION)
+            and (instance_metadata.is_in_rescue(instance)
+                 or instance.task_state in (task_states.RESCUING,
+                                            task_states.UNRESCUING)))
 
 
 @contextlib.contextmanager

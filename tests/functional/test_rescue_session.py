@@ -21,6 +21,7 @@ from unittest import mock
 import ddt
 import fixtures
 from nova.api.metadata import base as metadata_base
+from nova.api.metadata import handler
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
@@ -416,6 +417,35 @@ class AccessTest(SessionTestCase):
         instance.task_state = 'unrescuing'
         instance.save()
         self.assertEqual(self.OWN, self.from_service()[1])
+
+    @ddt.data(True, False)
+    def test_cache_of_the_service(self, is_behind_proxy):
+        """The next system gets none of it for a single second."""
+        service = handler.MetadataRequestHandler()
+        by_id = metadata_base.get_metadata_by_instance_id
+        read = mock.Mock(side_effect=lambda *args: by_id(
+            self.server['id'], '192.0.2.1', self.context))
+        for name in ('instance_id', 'address'):
+            self.patch('nova.api.metadata.base.get_metadata_by_' + name, read)
+
+        def user_data():
+            if is_behind_proxy:
+                found = service.get_metadata_by_instance_id(
+                    self.server['id'], '192.0.2.1')
+            else:
+                found = service.get_metadata_by_remote_address('192.0.2.1')
+            return found.userdata_raw
+
+        self.be_rescued(**self.request())
+        self.assertEqual(self.USER_DATA, user_data())
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        for task_state in ('rescuing', 'unrescuing', None, None):
+            instance = self.instance(self.server)
+            instance.task_state = task_state
+            instance.save()
+            self.assertEqual(self.OWN, user_data())
+        self.assertEqual(4, read.call_count)
 
     def test_key_of_somebody_else(self):
         objects.KeyPair(
