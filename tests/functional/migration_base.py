@@ -195,8 +195,10 @@ class MigrationTestCase(base.RescueTestCase):
         self.before_migration()
         uuid = domain.UUIDString()
         instance = self.instance({'id': uuid})
-        migration = objects.MigrationList.get_by_filters(
-            self.context, {'instance_uuid': uuid, 'status': 'running'})[0]
+        # One whose source is not done yet may be running, too.
+        migration = max(objects.MigrationList.get_by_filters(
+            self.context, {'instance_uuid': uuid, 'status': 'running'}),
+            key=lambda each: each.id)
         source, target = migration.source_compute, migration.dest_compute
         self.migrations.append(params)
         disks = {disk.find('target').get('dev'):
