@@ -88,6 +88,7 @@ def live_migration(original: nova_types.Original,
         return original(context, dest, instance, block_migration, migration,
                         migrate_data)
     from nova_rescue_ext.live_migration import recovery
+    from nova_rescue_ext.live_migration import source
 
     with lockutils.lock('rescue_ext-queue-%d' % migration.id):
         fresh = objects.Migration.get_by_id(context, migration.id)
@@ -98,6 +99,9 @@ def live_migration(original: nova_types.Original,
                 'is dropped: the migration is %(status)s. Nothing needs to be '
                 'done.', {'dest': dest, 'status': fresh.status},
                 instance=instance)
+    if not (recovery.is_unfinished(fresh) or source.is_run(fresh.uuid)):
+        # Nova takes one that is accepted for that of an evacuation.
+        _forget(self, context, fresh)
     return None
 
 
@@ -246,7 +250,35 @@ def pre_live_migration(
         except ext_exception.MigrationSuperseded:
             destination.log_superseded(instance)
             _end_pending_task(self, instance)
+            _give_up_attachments(self, instance)
             raise _superseded()
+
+
+def _give_up_attachments(manager: compute_manager.ComputeManager,
+                         instance: objects.Instance) -> None:
+    """Remove attachments that were made when the source had given up.
+
+    It has rolled back those from before. Block devices may name later ones.
+    """
+    from nova_rescue_ext.live_migration import attachments
+    from nova_rescue_ext.live_migration import periodic
+
+    context = nova_context.get_admin_context()
+    try:
+        fresh = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=['system_metadata'])
+        # With a task, a roll-back or another migration is at work on them.
+        if fresh.task_state is None and fresh.host != manager.host:
+            attachments.record_left(context, fresh.uuid, attachments.stay(
+                periodic.services_of(manager), context, fresh, manager.host,
+                dest_is_up=True, may_wait=False))
+    except exception.InstanceNotFound:
+        return
+    except Exception:
+        LOG.exception('The volumes of the server may have attachments to this '
+                      'host, and its block devices may name them. Compare '
+                      'them with Cinder before the server is rebooted or '
+                      'migrated.', instance=instance)
 
 
 def end_event(original: nova_types.Original, self: compute_utils.EventReporter,

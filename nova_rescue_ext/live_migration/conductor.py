@@ -98,10 +98,13 @@ def _execute(original: nova_types.Original,
         if not _claim(self):
             return None
         return original()
-    except _KNOWN:
-        raise
     except Exception as exc:
         if self.instance.vm_state != vm_states.RESCUED:
+            raise
+        if _is_overtaken(self):
+            _give_back(self, exc)
+            return None
+        if isinstance(exc, _KNOWN):
             raise
         LOG.exception('The live migration failed before any host had started '
                       'it. The server is still in rescue. Migrate it again.',
@@ -111,6 +114,41 @@ def _execute(original: nova_types.Original,
         raise exception.MigrationPreCheckError(reason=_(
             'the migration could not be started: %(type)s: %(error)s')
             % {'type': type(exc).__name__, 'error': exc})
+
+
+def _is_overtaken(task: live_migrate_task.LiveMigrationTask) -> bool:
+    """Whether the server no longer waits for a migration that has failed.
+
+    Its state was reset, and perhaps it was rebooted or evacuated since. Nova
+    would set it to RESCUED all the same, and take whatever task it has.
+    """
+    try:
+        return not recovery.is_awaited(objects.Instance.get_by_uuid(
+            task.context, task.instance.uuid,
+            expected_attrs=['system_metadata']), task.instance)
+    except Exception as exc:
+        LOG.debug('Whether the server waits for its live migration is not '
+                  'known: %s', exc, instance=task.instance)
+        return False
+
+
+def _give_back(task: live_migrate_task.LiveMigrationTask,
+               exc: Exception) -> None:
+    """End a migration of a server that no longer waits for it."""
+    LOG.warning('The live migration has failed, and the state of the server '
+                'was reset meanwhile: it is left as it is. If it is in rescue '
+                'still, reset its state to active, unrescue it or reboot it '
+                'hard. %(type)s: %(error)s',
+                {'type': type(exc).__name__, 'error': exc},
+                instance=task.instance)
+    services = recovery.Services(task.network_api, task.compute_rpcapi,
+                                 task.report_client, None)
+    fresh = objects.Instance.get_by_uuid(task.context, task.instance.uuid)
+    if fresh.host == task.source:
+        recovery.give_back_claims(services, task.context, fresh,
+                                  task.migration)
+    else:
+        recovery.close(services, task.context, task.migration, 'error')
 
 
 def live_migrate(original: nova_types.Original,

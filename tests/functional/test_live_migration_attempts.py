@@ -15,6 +15,7 @@
 
 import os
 import threading
+import types
 from unittest import mock
 
 import ddt
@@ -146,6 +147,48 @@ class LateTest(AttemptTestCase):
 
     def test_a_late_copy_ends(self):
         self.check_late_failure(None)
+
+    def test_late_before_it_is_attached(self):
+        """The source has rolled back what was not there yet."""
+        there = self.computes['compute2'].driver
+        connector = there.get_volume_connector
+
+        def hold(instance):
+            if not self.begun.is_set():
+                self.begun.set()
+                self.wait_until(self.go_on.is_set)
+            return connector(instance)
+
+        there.get_volume_connector = hold
+        self.patch('nova.volume.cinder.cinderclient', self._cinderclient)
+        before, _ = self.attachment()
+        attached = self.cinder.volume_to_attachment[self.volume]
+        attached[before]['connector'] = {'host': 'compute1'}
+        self.lose_answer()
+        self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.wait_until(lambda: self.last_status(self.server) == 'failed')
+        self.assert_in_rescue_on(self.server, 'compute1')
+        self.end_late()
+        self.assertEqual(before, self.attachment()[0])
+        self.assertEqual([before], list(attached))
+        self.migrate()
+        self.assert_files(self.server, *self.FILES)
+
+    def _cinderclient(self, *args, **kwargs):
+        """What an administrator of Cinder sees."""
+        return types.SimpleNamespace(
+            volumes=types.SimpleNamespace(get=self._show_volume),
+            attachments=types.SimpleNamespace(list=lambda search_opts: []))
+
+    def _show_volume(self, volume):
+        return types.SimpleNamespace(attachments=[
+            {'attachment_id': attachment['id'],
+             'server_id': attachment['instance_uuid'],
+             # Nova's double of libvirt calls all hosts alike.
+             'host_name': ('compute1' if attachment['connector'] == {
+                 'host': 'compute1'} else 'compute2')}
+            for attachment in self.cinder.volume_to_attachment[
+                volume].values()])
 
     def test_nothing_in_the_way_of_the_next(self):
         """Also if the copy went on when all was rolled back."""

@@ -19,6 +19,8 @@ import pkgutil
 import threading
 
 import ddt
+from nova.compute import vm_states
+from nova import exception
 from nova import objects
 
 from nova_rescue_ext.live_migration import conductor
@@ -189,3 +191,48 @@ class LateTest(MessageTestCase):
         self._wait_until_deleted(self.server)
         self.send_again(self.WORDS)
         self.assertEqual([], self.statuses())
+
+
+@ddt.ddt
+class OvertakenTest(MessageTestCase):
+    """The state of the server is reset, and it is rebooted or evacuated."""
+
+    def overtake(self, host):
+        instance = self.instance(self.server)
+        instance.update(dict(vm_state=vm_states.ACTIVE, task_state=None,
+                             host=host))
+        instance.save()
+
+    @ddt.data('compute1', 'compute2')
+    def test_it_fails_then(self, host):
+        """Nova would set the server to RESCUED."""
+        before = self.allocations(self.server['id'])
+
+        def check(*args, **kwargs):
+            self.overtake(host)
+            raise exception.MigrationPreCheckError(reason='too late')
+
+        self.patch('nova.compute.rpcapi.ComputeAPI.'
+                   'check_can_live_migrate_destination', check)
+        self.ask_migration(self.server)
+        self.wait_until(lambda: self.last_status(self.server) == 'error')
+        server = self.api.get_server(self.server['id'])
+        self.assertEqual(('ACTIVE', host), (
+            server['status'], server['OS-EXT-SRV-ATTR:host']))
+        self.assertEqual(before if host == 'compute1' else set(),
+                         self.allocations(self.server['id']))
+        self.assertEqual(set(), self.allocations(self.last_migration().uuid))
+
+    def test_the_source_gets_the_message_then(self):
+        """An evacuation has ended the migration in place of its own."""
+        self.record(TO_SOURCE, delivered=False)
+        self.ask_migration(self.server)
+        self.wait_until(lambda: self.messages)
+        migration = self.last_migration()
+        migration.status = 'done'
+        migration.save()
+        self.overtake('compute2')
+        self.assertNotEqual(set(), self.allocations(migration.uuid))
+        self.send_again(DoubledTest.WORDS[TO_SOURCE])
+        self.wait_until(lambda: not self.allocations(migration.uuid))
+        self.assertEqual('done', self.last_status(self.server))
