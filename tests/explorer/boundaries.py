@@ -25,6 +25,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import shutil
 import sys
 
@@ -45,6 +46,8 @@ from oslo_privsep import daemon
 from tests.explorer import doubles
 
 CONF = conf.CONF
+
+_UUID = re.compile('[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,7 +328,8 @@ def _instance_file(args):
         return None
     # instances/<host>/<uuid>/...; the name of a temporary file is random.
     names = path[len(CONF.instances_path) + 1:].split(os.sep)[1:]
-    return '/'.join(names[1:]) or '.'
+    # That of a folder for a migration has its UUID, which is random, too.
+    return _UUID.sub('UUID', '/'.join(names[1:])) or '.'
 
 
 def _install_fake_driver(explorer):

@@ -560,7 +560,8 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
         """What an operator does with one that a crash has left on a host."""
         with contextlib.redirect_stdout(io.StringIO()):
             rebuild_release.run(argparse.Namespace(
-                server=self.server['id'], host_is_gone=host_is_gone))
+                server=self.server['id'], host_is_gone=host_is_gone,
+                no_guest=False))
 
     @staticmethod
     def finish_interrupted():
