@@ -14,6 +14,7 @@
 
 import argparse
 import contextlib
+import datetime
 import io
 import os
 import tempfile
@@ -22,17 +23,20 @@ import weakref
 import eventlet
 import fixtures
 import greenlet
+from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client as api_client
+from nova.tests.unit import fake_crypto
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext.cmd import manage
 from nova_rescue_ext.cmd import rebuild_release
 from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.rescue import timeouts
 from tests.explorer import actors
 from tests.explorer import doubles
 from tests.explorer import operators
@@ -270,6 +274,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     CONFIG_DRIVE = False
     CEPH = False
     ENCRYPTED = False
+    # What a rescue is asked with beyond its image (compute-rescue 1.4).
+    SESSION = {}
     # Seconds; longer than any schedule takes, and shorter ago than age().
     RESCUE_TIMEOUT = 10 ** 6
 
@@ -303,6 +309,10 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
                    running_deleted_instance_timeout=0)
         self.flags(live_migration_wait_for_vif_plug=False, group='compute')
         self.image = self.create_image(self.rescue_properties())
+        if self.SESSION:
+            self.api.post_keypair({'keypair': {
+                'name': self.SESSION['key_name'],
+                'public_key': fake_crypto.get_ssh_public_key()}})
         self.image_to_rebuild = self.IMAGE
         self.follow_answers()
         # Those that are down, too: {host: its service}
@@ -358,8 +368,25 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     def ask_rescue(self):
         if self.STOCK:
             return self.rescue(self.server, self.image)
+        if self.SESSION:
+            with self.opted_in('1.4'):
+                return self.act({'rescue': dict(
+                    self.SESSION, rescue_image_ref=self.image)})
         with self.opted_in():
             return self.rescue(self.server, self.image)
+
+    def let_rescue_expire(self):
+        """Its rescue has lasted as long as was asked, and is looked at."""
+        instance = self.instance(self.server)
+        if instance.vm_state == vm_states.RESCUED:
+            instance.launched_at -= datetime.timedelta(
+                seconds=self.SESSION['timeout'])
+            instance.save()
+        for host, compute in list(self.computes.items()):
+            with self.as_host(host):
+                if not self.is_stock():
+                    timeouts.unrescue_expired(
+                        compute.manager, nova_context.get_admin_context())
 
     def ask_live_migration(self):
         if self.STOCK:

@@ -136,6 +136,11 @@ def _poll_rescued(cloud):
     _each(cloud, '_poll_rescued_instances')
 
 
+@_intruder('its rescue has lasted as long as it was asked for')
+def _timeout(cloud):
+    cloud.let_rescue_expire()
+
+
 @_intruder('guests of deleted servers are looked for')
 def _cleanup_deleted(cloud):
     _each(cloud, '_cleanup_running_deleted_instances')

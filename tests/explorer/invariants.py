@@ -136,8 +136,8 @@ def _violations(cloud, state):
     return [text for check in (
         _one_in_lists, _no_task, _guest_is_what_api_says,
         _guest_is_on_its_host, _disks_are_there,
-        _nothing_of_rescue, _volumes, _keys, _placement, _ports, _migrations,
-        _events) for text in check(cloud, state)]
+        _nothing_of_rescue, _session, _volumes, _keys, _placement, _ports,
+        _migrations, _events) for text in check(cloud, state)]
 
 
 def _left_of_deleted(cloud):
@@ -245,6 +245,20 @@ def _nothing_of_rescue(cloud, state):
             and key not in _ALLOWED_METADATA]
     if keys:
         yield 'metadata of a rescue is left: %s' % sorted(keys)
+
+
+def _session(cloud, state):
+    """A server in rescue has what its rescue was asked with."""
+    if state['status'] != 'RESCUE' or not cloud.SESSION:
+        return
+    instance = cloud.instance(cloud.server)
+    record = instance_metadata.rescue_of(instance)
+    access = instance_metadata.access_to_rescue(instance)
+    for name, found in (('timeout', record and int(record.timeout or 0)),
+                        ('key_name', access and access.key_name),
+                        ('user_data', access and access.user_data)):
+        if found != cloud.SESSION[name]:
+            yield 'RESCUE, but its %s is %.20s' % (name, found)
 
 
 def _volumes(cloud, state):

@@ -92,6 +92,10 @@ ALL = (
           'A server in rescue is evacuated only if its state was reset. What '
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
+    Entry(r'=evacuate\b',
+          r'^(after [\w -]+: )?an event is open: compute_\w+ of ',
+          'A host that loses its power does not end the events of what it '
+          'did.'),
     Entry(r'=(fail|lost|late|crash)\b.*=(fail|lost|late|crash)\b',
           '^(after [\\w -]+: )?(files of a rescue are left|'
           'metadata of a rescue is left|an event is open|a migration is)',

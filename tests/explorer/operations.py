@@ -15,6 +15,7 @@
 Each is a class with the cloud that it runs in; ``ALL`` has them by name.
 """
 
+import base64
 import os
 from unittest import mock
 
@@ -139,6 +140,20 @@ class RescueEncrypted(RescueBfv):
     ENCRYPTED = True
 
 
+# More than one piece of user data.
+_SESSION = {'timeout': 3600, 'key_name': 'of-rescue',
+            'user_data': base64.b64encode(b'#!/bin/sh\n' * 40).decode()}
+
+
+@_operation('rescue-session', 'rescue with a timeout, a key pair and user '
+            'data')
+class RescueSession(RescueLegacy):
+
+    CONFIG_DRIVE = True
+    SESSION = _SESSION
+    INTRUDERS = _ON_A_HOST + ('timeout',)
+
+
 @_operation('unrescue', 'unrescue of a server in a legacy rescue',
             beside='unrescue')
 class Unrescue(_OnLibvirt):
@@ -183,6 +198,18 @@ class UnrescueRbd(Unrescue):
 class UnrescueEncrypted(UnrescueBfv):
 
     ENCRYPTED = True
+
+
+@_operation('unrescue-session', 'unrescue of a server whose rescue has '
+            'lasted as long as was asked')
+class UnrescueSession(Unrescue):
+
+    CONFIG_DRIVE = True
+    SESSION = _SESSION
+    INTRUDERS = _ON_A_HOST + ('timeout',)
+
+    def operate(self):
+        self.let_rescue_expire()
 
 
 class _Migration(_OnLibvirt):
@@ -332,6 +359,15 @@ class MigrateToStock(Migrate):
 class MigrateByStock(Migrate):
 
     STOCK_SERVICES = ('conductor',)
+
+
+@_operation('migrate-session', 'live migration in a rescue with a timeout, a '
+            'key pair and user data')
+class MigrateSession(MigrateShared):
+
+    CONFIG_DRIVE = True
+    SESSION = _SESSION
+    INTRUDERS = MigrateShared.INTRUDERS + ('timeout',)
 
 
 @_operation('drain', 'an operator drains the host of a server in rescue')
