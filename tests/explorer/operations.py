@@ -415,10 +415,12 @@ class SettleInDoubt(_Abandoned):
 
     def settle(self):
         self.switch_off('compute1')
-        with self.marked_down('compute1'):
-            operators.run(self, 'settle-migration', self.server['id'],
-                          '--runs-on', 'compute2')
-        self.start_again('compute1')
+        try:
+            with self.marked_down('compute1'):
+                operators.run(self, 'settle-migration', self.server['id'],
+                              '--runs-on', 'compute2')
+        finally:
+            self.start_again('compute1')
 
 
 @_operation('attend', 'nova-compute ends a migration that was abandoned')
