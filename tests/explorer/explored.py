@@ -143,7 +143,8 @@ def page(data):
             'Not explored yet: %s.' % ', '.join(missing), 79,
             break_on_hyphens=False)
     text += _happenings(slices) + _left(slices) + _new(slices)
-    return text.rstrip() + '\n'
+    return '\n'.join(line.rstrip() for line in text.splitlines()).rstrip() + (
+        '\n')
 
 
 def _load():
