@@ -115,6 +115,23 @@ comes first counts.
 Used by nova-api.
 """),
     cfg.IntOpt(
+        'ready_timeout',
+        default=300,
+        min=0,
+        help="""
+How long to look for the ready line of a rescue system, in seconds.
+
+A rescue image says with the property ``os_rescue_ready_line`` what its console
+shows when it is ready. From compute-rescue 1.4 nova-compute looks for that at
+the end of the console log of the server, from the end of the rescue on, and
+tells whether it was seen. Nothing else depends on it.
+
+With 0 nova-compute reads no console log by itself, and ``ready_line`` of a
+rescue is null. Set it to the same value on all hosts.
+
+Used by nova-compute.
+"""),
+    cfg.IntOpt(
         'rebuild_quiet_period',
         default=15,
         min=0,

@@ -50,6 +50,13 @@ class TaskEnded(RescueExtException):
                  'reset of its state.')
 
 
+class RescueNotReady(RescueExtException):
+    """The console did not show that a rescue system is ready."""
+
+    msg_fmt = N_('not seen: %(reason)s. The server is in rescue all the same. '
+                 'Its console may tell more.')
+
+
 # nova.api.openstack.wsgi:Resource._process_stack answers this class with 400,
 # and no other.
 class InvalidVersion(RescueExtException,

@@ -22,6 +22,7 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``version``                 nova-api        nova-compute    next rescue
 ``offered_image``           nova-api        nova-compute    next rescue
 ``requested_timeout``       nova-api        nova-compute    when it is recorded
+``requested_ready_line``    as ``requested_timeout``
 ``image_id``                nova-compute    nova-compute    unrescue, failed
                                                             rescue, next rescue
 ``kernel_id``               as ``image_id``
@@ -33,6 +34,8 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``key_name``, ``key_data``, nova-api        nova-compute,   as ``image_id``,
 ``key_type``, ``user_data``                 metadata API    in pieces
 ``timeout``                 as ``serials``
+``ready_line``              as ``serials``
+``ready``                   as ``serials``
 ``firmware_``: ``loader``,  as ``image_id``
 ``secure``, ``nvram``,
 ``template``
@@ -80,6 +83,12 @@ PREFIX = 'rescue_ext_'
 _VERSION = PREFIX + 'version'
 _OFFERED_IMAGE = PREFIX + 'offered_image'
 _REQUESTED_TIMEOUT = PREFIX + 'requested_timeout'
+_REQUESTED_READY_LINE = PREFIX + 'requested_ready_line'
+
+# What became of the ready line of a rescue.
+WAITING = 'waiting'
+SEEN = 'seen'
+NOT_SEEN = 'not_seen'
 
 # What a server was rescued with: the fields of RescueRecord.
 MODE = PREFIX + 'mode'  # no record is without it
@@ -123,6 +132,9 @@ class RescueRecord(typing.NamedTuple):
     :ivar serials: 'True' if the server's own disks have serial numbers
     :ivar timeout: after how many seconds the server is unrescued, as text;
         None for never
+    :ivar ready_line: what the console shows when the rescue system is ready;
+        None if nobody looks for it
+    :ivar ready: SEEN or NOT_SEEN; None until that is known
     """
 
     image_id: typing.Optional[str]
@@ -133,6 +145,8 @@ class RescueRecord(typing.NamedTuple):
     guest: typing.Optional[str] = None
     serials: typing.Optional[str] = None
     timeout: typing.Optional[str] = None
+    ready_line: typing.Optional[str] = None
+    ready: typing.Optional[str] = None
 
 
 class RescueAccess(typing.NamedTuple):
@@ -201,10 +215,12 @@ def record_rescue(instance: 'objects.Instance', image_id: str | None,
     _forget_record(instance)
     # Taken, so that a later request of a stock nova-api does not find it.
     timeout = instance.system_metadata.pop(_REQUESTED_TIMEOUT, None)
+    ready_line = instance.system_metadata.pop(_REQUESTED_READY_LINE, None)
     serials = rescue_asks_for(instance, microversion.RESCUE_SESSION)
     record = RescueRecord(image_id, kernel_id, ramdisk_id, mode,
                           instance.vm_state, RUNNING if was_running else OFF,
-                          str(serials) if serials else None, timeout)
+                          str(serials) if serials else None, timeout,
+                          ready_line)
     for name, value in record._asdict().items():
         if value:
             instance.system_metadata[PREFIX + name] = value
@@ -292,7 +308,8 @@ def request_rescue(instance: 'objects.Instance',
                    version: microversion_parse.Version,
                    offered_image: str | None = None,
                    timeout: int | None = None,
-                   access: RescueAccess = RescueAccess()) -> None:
+                   access: RescueAccess = RescueAccess(),
+                   ready_line: str | None = None) -> None:
     """Tell nova-compute what was requested. Nova saves the instance.
 
     :param instance: the Instance
@@ -301,6 +318,7 @@ def request_rescue(instance: 'objects.Instance',
         the caller cannot see
     :param timeout: after how many seconds to unrescue the server, or None
     :param access: what the rescue system gets
+    :param ready_line: what its console shows when it is ready, or None
     """
     forget_rescue_request(instance)
     instance.system_metadata[_VERSION] = str(version)
@@ -308,10 +326,51 @@ def request_rescue(instance: 'objects.Instance',
         instance.system_metadata[_OFFERED_IMAGE] = offered_image
     if timeout is not None:
         instance.system_metadata[_REQUESTED_TIMEOUT] = str(timeout)
+    if ready_line:
+        instance.system_metadata[_REQUESTED_READY_LINE] = ready_line
     for name, text in access._asdict().items():
         for number, begin in enumerate(range(0, len(text or ''), _PIECE)):
             instance.system_metadata['%s%s_%03d' % (_ACCESS, name, number)] = (
                 text[begin:begin + _PIECE])
+
+
+def forget_requested_ready_line(instance: 'objects.Instance') -> None:
+    """Let nobody look for the ready line. The caller saves the instance.
+
+    :param instance: the Instance
+    """
+    instance.system_metadata.pop(_REQUESTED_READY_LINE, None)
+
+
+def ready_line_of(instance: 'objects.Instance') -> str | None:
+    """What the console of a server in rescue shows when it is ready.
+
+    :param instance: the Instance
+    :returns: None if nobody looks for it
+    """
+    record = rescue_of(instance)
+    return record.ready_line if record else None
+
+
+def readiness_of(instance: 'objects.Instance') -> str | None:
+    """What became of the ready line of a server in rescue.
+
+    :param instance: the Instance
+    :returns: WAITING, SEEN or NOT_SEEN; None if nobody looks for it
+    """
+    record = rescue_of(instance)
+    if record is None or not record.ready_line:
+        return None
+    return record.ready or WAITING
+
+
+def record_readiness(instance: 'objects.Instance', readiness: str) -> None:
+    """Record what became of the ready line. The caller saves the instance.
+
+    :param instance: the Instance, in rescue
+    :param readiness: SEEN or NOT_SEEN
+    """
+    instance.system_metadata[PREFIX + 'ready'] = readiness
 
 
 def has_record(instance: 'objects.Instance') -> bool:
@@ -333,6 +392,7 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
         metadata.pop(_REQUESTED_TIMEOUT, None)
+        forget_requested_ready_line(instance)
         _forget_access(instance)
 
 

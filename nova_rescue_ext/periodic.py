@@ -45,10 +45,13 @@ def periodic_tasks(original: nova_types.Original, self: nova_manager.Manager,
             and capabilities.is_libvirt(getattr(self, 'driver', None))
             and _is_due(self)):
         from nova_rescue_ext.live_migration import periodic
+        from nova_rescue_ext.rescue import readiness
         from nova_rescue_ext.rescue import timeouts
 
         periodic.look(self, context)
-        timeouts.unrescue_expired(self, context)
+        rescued = timeouts.servers_in_rescue(self, context)
+        readiness.resume(self, rescued)
+        timeouts.unrescue_expired(self, context, rescued)
     return idle_for
 
 

@@ -58,6 +58,12 @@ CALLABLES = (
     'nova.virt.driver:swap_is_usable',
     'nova.virt.libvirt.blockinfo:get_eph_disk',
     'nova.objects.block_device:BlockDeviceMappingList.bdms_by_instance_uuid',
+    # Whether a rescue system is ready, by its console log.
+    'nova.virt.libvirt.config:LibvirtConfigGuestCharDeviceLog.__init__',
+    'nova.virt.libvirt.config:LibvirtConfigGuestCharDeviceLog.format_dom',
+    'nova.virt.libvirt.driver:LibvirtDriver._create_pty_device',
+    'nova.virt.libvirt.driver:LibvirtDriver._create_serial_consoles',
+    'nova.objects.instance_action:InstanceActionEvent.create',
     # The rescue disk is prepared before the guest goes down, and the way back.
     'nova.compute.manager:reverts_task_state',
     'nova.compute.manager:ComputeManager._notify_about_instance_usage',

@@ -88,7 +88,8 @@ class ShowRescue(command.ShowOne):
             raise exceptions.CommandError(
                 'Server %s is not in rescue. It is %s.'
                 % (server['id'], server['status']))
-        names = ('since', 'until', 'image_id', 'layout', 'key_name')
+        names = ('since', 'until', 'image_id', 'layout', 'key_name',
+                 'ready_line')
         return ((*names, 'disks'),
                 (*(rescue[name] for name in names),
                  format_columns.ListDictColumn(rescue['disks'])))

@@ -35,6 +35,9 @@ from nova_rescue_ext.osc import wait
 # Of nova.compute.power_state.
 _RUNNING = 1
 
+# The exit status if a server is in rescue, but not known to be ready.
+NOT_READY = 3
+
 
 class _Hook(hooks.CommandHook):
     """Adds the version that the user chose to each request."""
@@ -79,16 +82,15 @@ class _Hook(hooks.CommandHook):
         return plugin.chosen_version(self.cmd.app)
 
     def _wait(self, has_failed: typing.Callable[[dict[str, typing.Any]], bool],
-              what: str) -> None:
+              what: str) -> dict[str, typing.Any]:
         """Wait for the end of the action.
 
         :param has_failed: tells by the server afterwards, a dict
         :param what: what should have happened, for example 'rescued'
+        :returns: the server afterwards, a dict
         :raises: CommandError if it has not
         """
-        client = compute_api.Client(
-            self._clients.compute_rescue, wait.COMPUTE_VERSION,
-            self._version())
+        client = self._client()
         server_id, answer = self._requests.server_id, self._requests.answer
         if server_id is None or answer is None:
             raise exceptions.CommandError(
@@ -96,6 +98,12 @@ class _Hook(hooks.CommandHook):
         server = wait.until_done(client, server_id)
         if has_failed(server):
             raise wait.failure(client, server, answer, what)
+        return server
+
+    def _client(self) -> compute_api.Client:
+        return compute_api.Client(
+            self._clients.compute_rescue, wait.COMPUTE_VERSION,
+            self._version())
 
 
 class _WaitingHook(_Hook):
@@ -112,12 +120,20 @@ class _WaitingHook(_Hook):
 
     def after(self, parsed_args: argparse.Namespace, return_code: int) -> int:
         if parsed_args.wait:
-            self._wait(self._has_failed, self._what)
+            server = self._wait(self._has_failed, self._what)
+            return self._after_wait(server) or return_code
         return return_code
 
     @staticmethod
     def _has_failed(server: dict[str, typing.Any]) -> bool:
         raise NotImplementedError
+
+    def _after_wait(self, server: dict[str, typing.Any]) -> int:
+        """What is to be waited for when the action has succeeded.
+
+        :returns: the exit status
+        """
+        return 0
 
 
 def _read_base64(path: str | None) -> str | None:
@@ -133,7 +149,11 @@ def _read_base64(path: str | None) -> str | None:
 class Rescue(_WaitingHook):
     """``server rescue``: prints the password, and can wait or be limited."""
 
-    _wait_help = 'Wait until the server is in rescue; if it fails, say why'
+    _wait_help = (
+        'Wait until the server is in rescue; if it fails, say why. With '
+        '--os-compute-rescue-api-version 1.4 or greater, and an image with '
+        'os_rescue_ready_line, also until the console has shown that line: '
+        'exit status %d if it has not' % NOT_READY)
     _what = 'rescued'
 
     def get_parser(self,
@@ -177,6 +197,15 @@ class Rescue(_WaitingHook):
     @staticmethod
     def _has_failed(server: dict[str, typing.Any]) -> bool:
         return server['status'] != 'RESCUE'
+
+    def _after_wait(self, server: dict[str, typing.Any]) -> int:
+        if wait.until_ready(self._client(), server) is not False:
+            return 0
+        self.cmd.app.stderr.write(
+            'Server %(id)s is in rescue, but its console has not shown that '
+            'the rescue system is ready. It may be all the same; "openstack '
+            'console log show %(id)s" may tell.\n' % {'id': server['id']})
+        return NOT_READY
 
 
 class Unrescue(_WaitingHook):

@@ -26,6 +26,7 @@ if typing.TYPE_CHECKING:
     import requests
 
 _SECONDS = 2
+_WAITING = 'waiting'
 # The first whose events have details.
 COMPUTE_VERSION = '2.84'
 
@@ -51,6 +52,27 @@ def until_done(client: compute_api.Client,
                     and server['status'] != 'BUILD'):
                 return server
         time.sleep(_SECONDS)
+
+
+def until_ready(client: compute_api.Client,
+                server: dict[str, typing.Any]) -> bool | None:
+    """Wait until it is known whether a rescue system is ready.
+
+    :param client: a compute_api.Client
+    :param server: the server in rescue, a dict
+    :returns: whether the ready line was seen; None if nobody looks for it
+    :raises: as until_done; CommandError if the rescue is ended meanwhile
+    """
+    while True:
+        line = (server.get('rescue_session') or {}).get('ready_line')
+        if line != _WAITING:
+            return {'seen': True, 'not_seen': False}.get(line or '')
+        time.sleep(_SECONDS)
+        server = until_done(client, server['id'])
+        if server['status'] != 'RESCUE':
+            raise exceptions.CommandError(
+                'Server %s is no longer in rescue. It is %s.'
+                % (server['id'], server['status']))
 
 
 def failure(client: compute_api.Client, server: dict[str, typing.Any],

@@ -95,7 +95,11 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
                 instance, context.compute_rescue,
                 chosen.id if chosen.is_offered else None,
                 wsgi.requested(instance.uuid).timeout,
-                _access(context, instance))
+                _access(context, instance),
+                image.ready_line(chosen.metadata)
+                if microversion.is_requested(context,
+                                             microversion.RESCUE_SESSION)
+                else None)
             original = _with_image(original, self, chosen)
     with race:
         original(context, instance, rescue_password=rescue_password,
@@ -162,6 +166,8 @@ def _choose(api: compute_api.API, context: nova_context.RequestContext,
                    rescue_image_ref)
     compute_node = _compute_node(context, instance)
     image.check(instance, chosen.id, chosen.metadata, compute_node)
+    if microversion.is_requested(context, microversion.RESCUE_SESSION):
+        image.check_ready_line(instance, chosen.id, chosen.metadata)
     _check_hardware(instance, chosen, volume_backed, compute_node)
     if chosen.is_offered:
         _check_host(context, instance, compute_node, _(

@@ -109,6 +109,7 @@ def _rescue(original: nova_types.Original,
             return original(context, instance, *args, **kwargs)
     from nova_rescue_ext.host import rescue_files
     from nova_rescue_ext.rescue import operation
+    from nova_rescue_ext.rescue import readiness
 
     with operation.Rescue(manager, context, instance) as rescue:
         try:
@@ -126,6 +127,7 @@ def _rescue(original: nova_types.Original,
         finally:
             if instance_metadata.rescue_of(instance):
                 rescue_files.try_to_remove_stock_domain(instance)
+    readiness.watch(manager, instance)
 
 
 def power_off_instance(original: nova_types.Original,

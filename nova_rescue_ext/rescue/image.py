@@ -52,6 +52,11 @@ _DISK_FORMATS = {'raw', 'qcow2', 'vmdk', 'vhd', 'vhdx', 'vdi', 'iso',
 # Nova uses an image in any other container as the disk itself.
 _UNBOOTABLE_CONTAINERS = {None, 'aki', 'ari', 'docker', 'compressed'}
 
+# What a console shows when a rescue system is ready. ImageMetaProps of Nova
+# drops what it does not know, so that this is read from the image itself.
+READY_LINE = 'os_rescue_ready_line'
+_LONGEST_READY_LINE = 255  # characters, as of a value of system metadata
+
 # Architectures whose servers have a BIOS unless their image says otherwise.
 _BIOS_BY_DEFAULT = {'x86_64', 'i686'}
 
@@ -250,6 +255,37 @@ def _objections(instance: objects.Instance, image: images.Image,
         return
     yield from _hardware_objections(meta.properties, compute_node)
     yield from _device_objections(instance, meta.properties)
+
+
+def ready_line(image: images.Image) -> str | None:
+    """What a console shows when the system of an image is ready.
+
+    :param image: the image as Nova's client gives it
+    :returns: None if the image does not say
+    """
+    line = image['properties'].get(READY_LINE)
+    return None if line is None else str(line).strip()
+
+
+def check_ready_line(instance: objects.Instance, image_id: str,
+                     image: images.Image) -> None:
+    """Check what an image says of its console. From compute-rescue 1.4.
+
+    :param instance: the Instance to be rescued
+    :param image_id: the id of the image
+    :param image: the image as Nova's client gives it
+    :raises: InstanceNotRescuable
+    """
+    line = ready_line(image)
+    if line is None or (0 < len(line) <= _LONGEST_READY_LINE
+                        and line.isascii() and line.isprintable()):
+        return
+    refuse(instance, _(
+        'image %(image)s has %(name)s, which must be one line of 1 to '
+        '%(longest)d printable ASCII characters. Correct it, or choose an '
+        'image with rescue_image_ref.') % {
+            'image': image_id, 'name': READY_LINE,
+            'longest': _LONGEST_READY_LINE})
 
 
 def check_with_stable_devices(instance: objects.Instance, image_id: str,

@@ -24,6 +24,7 @@ import typing
 from nova.compute import instance_actions
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova import conf
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -46,6 +47,7 @@ if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
     from nova.virt.libvirt import driver as libvirt_driver
 
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 
@@ -143,6 +145,8 @@ class Rescue(host_task.HostTask):
         :raises: TaskEnded; what saving the instance raises
         """
         self._is_recorded = True
+        if not CONF.rescue_ext.ready_timeout:
+            instance_metadata.forget_requested_ready_line(self.instance)
         instance_metadata.record_rescue(
             self.instance, image_id, kernel_id, ramdisk_id, mode,
             self.was_running)

@@ -33,8 +33,28 @@ if typing.TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
+def servers_in_rescue(
+        manager: compute_manager.ComputeManager,
+        context: nova_context.RequestContext) -> list[objects.Instance]:
+    """The servers of this host that are in rescue.
+
+    :param manager: the ComputeManager
+    :param context: a RequestContext with an administrator's rights
+    :returns: none if they cannot be read now
+    """
+    try:
+        return list(objects.InstanceList.get_by_filters(context, {
+            'host': manager.host, 'vm_state': vm_states.RESCUED,
+            'deleted': False}, expected_attrs=['system_metadata']))
+    except Exception as exc:
+        LOG.warning('nova-compute cannot look for servers in rescue, whose '
+                    'time may be up: %s', exc)
+        return []
+
+
 def unrescue_expired(manager: compute_manager.ComputeManager,
-                     context: nova_context.RequestContext) -> None:
+                     context: nova_context.RequestContext,
+                     instances: typing.Iterable[objects.Instance]) -> None:
     """Unrescue servers that have been in rescue for as long as requested.
 
     They go back to their state before the rescue. One that is busy or cannot
@@ -42,15 +62,8 @@ def unrescue_expired(manager: compute_manager.ComputeManager,
 
     :param manager: the ComputeManager
     :param context: a RequestContext with an administrator's rights
+    :param instances: the servers of this host that are in rescue
     """
-    try:
-        instances = objects.InstanceList.get_by_filters(context, {
-            'host': manager.host, 'vm_state': vm_states.RESCUED,
-            'deleted': False}, expected_attrs=['system_metadata'])
-    except Exception as exc:
-        LOG.warning('nova-compute cannot look for rescues that have timed '
-                    'out: %s', exc)
-        return
     context = copy.copy(context)
     context.compute_rescue = microversion.RESCUE_SESSION
     context.compute_rescue_is_named = True

@@ -117,6 +117,7 @@ def _view(instance: objects.Instance,
         'image_id': record.image_id if record else None,
         'layout': record.mode if record else None,
         'key_name': access.key_name if record and access else None,
+        'ready_line': instance_metadata.readiness_of(instance),
         'disks': _disks(record, bdms),
     }
 

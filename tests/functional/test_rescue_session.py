@@ -504,7 +504,7 @@ class ShownTest(SessionTestCase):
             self.server, rescue_image_ref=image, timeout=90))
         shown = self.shown(self.server)['rescue_session']
         self.assertEqual({'since', 'until', 'image_id', 'layout', 'key_name',
-                          'disks'}, set(shown))
+                          'ready_line', 'disks'}, set(shown))
         self.assertEqual(image, shown['image_id'])
         since, until = (timeutils.parse_isotime(shown[name])
                         for name in ('since', 'until'))
@@ -531,7 +531,8 @@ class ShownTest(SessionTestCase):
         since = shown.pop('since')
         self.assertIsNotNone(since)
         self.assertEqual({'until': None, 'image_id': None, 'layout': None,
-                          'key_name': None, 'disks': []}, shown)
+                          'key_name': None, 'ready_line': None,
+                          'disks': []}, shown)
 
     def test_other_answers(self):
         """What an update and a rebuild of Nova show of a server."""

@@ -112,7 +112,7 @@ class LengthTest(testtools.TestCase):
         'destination': 'qcow2', 'group': UUID, 'host': ' ' + HOST, 'id': UUID,
         'ids': '%s, %s' % (UUID, UUID), 'image': UUID, 'instance_uuid': UUID,
         'known': 'aarch64, armv7l, i686, x86_64', 'libvirt': '9.0.0',
-        'limit': 64, 'mac': 'fa:16:3e:00:00:00',
+        'limit': 64, 'longest': 255, 'mac': 'fa:16:3e:00:00:00',
         'machine': 'pc-i440fx-rhel7.6.0', 'max_ver': '1.3', 'memory': 131072,
         'min_ram': 131072, 'min_ver': '1.0', 'name': 'disk.rescue',
         'needed': NUMBER, 'network': UUID, 'node': ' ' + HOST, 'own': 'bios',

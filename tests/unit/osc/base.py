@@ -42,6 +42,7 @@ class CommandTestCase(unittest.TestCase):
             auth=token_endpoint.Token(URL, 'a-token'))
         self.compute = self.adapter('compute', '2.95')
         self.stdout = io.StringIO()
+        self.stderr = io.StringIO()
 
     def adapter(self, service_type, microversion=None):
         return adapter.Adapter(self.session, service_type=service_type,
@@ -57,7 +58,7 @@ class CommandTestCase(unittest.TestCase):
             sdk_connection=connection)
         app = types.SimpleNamespace(
             api_version={'compute_rescue': version}, stdout=self.stdout,
-            client_manager=manager)
+            stderr=self.stderr, client_manager=manager)
         return types.SimpleNamespace(app=app)
 
     def server(self, *states, headers=OPTED_IN):

@@ -53,14 +53,14 @@ class ShowRescueTest(base.CommandTestCase):
         self.server({'status': 'RESCUE', 'rescue_session': {
             'since': '2026-11-28T10:00:00Z', 'until': None,
             'image_id': 'grml', 'layout': 'stable',
-            'key_name': 'mine', 'disks': [
+            'key_name': 'mine', 'ready_line': 'seen', 'disks': [
                 {'role': 'root', 'serial': 'abc'}]}})
         shown = self.show()
         self.assertEqual("role='root', serial='abc'",
                          shown.pop('disks').human_readable())
         self.assertEqual({'since': '2026-11-28T10:00:00Z', 'until': None,
                           'image_id': 'grml', 'layout': 'stable',
-                          'key_name': 'mine'}, shown)
+                          'key_name': 'mine', 'ready_line': 'seen'}, shown)
         self.assertEqual(['compute 2.84, compute-rescue 1.4'], self.asked())
 
     def test_not_in_rescue(self):

@@ -35,7 +35,7 @@ class HookTestCase(base.CommandTestCase):
         self.addCleanup(patcher.stop)
 
     def run_command(self, hook_class, version='', action='rescue',
-                    arguments=(), **others):
+                    arguments=(), exit_status=0, **others):
         """Run a command of OpenStackClient, which asks for an action.
 
         :param others: arguments that the command has itself
@@ -49,7 +49,7 @@ class HookTestCase(base.CommandTestCase):
         parsed = parser.parse_args(arguments, argparse.Namespace(**others))
         parsed = hook.before(parsed)
         command.take_action(parsed)
-        self.assertEqual(0, hook.after(parsed, 0))
+        self.assertEqual(exit_status, hook.after(parsed, 0))
         return parsed
 
     def fails_with(self, words, *args, **kwargs):
@@ -83,9 +83,10 @@ class InteractiveTest(HookTestCase):
 
 class RescueTest(HookTestCase):
 
-    def rescue(self, version='1.1', arguments=(), password=None):
+    def rescue(self, version='1.1', arguments=(), password=None,
+               exit_status=0):
         self.run_command(hooks.Rescue, version, arguments=arguments,
-                         password=password)
+                         password=password, exit_status=exit_status)
 
     def test_password(self):
         self.server({})
@@ -153,6 +154,32 @@ class RescueTest(HookTestCase):
                             hooks.Rescue, version, password=None,
                             arguments=['--timeout', '600'])
         self.assertEqual([], self.asked())
+
+    def wait_for_line(self, *states, exit_status=0, after='RESCUE'):
+        """With the states of the ready line, one after the other."""
+        servers = [{'status': 'RESCUE', 'rescue_session': {
+            'ready_line': state}} for state in states]
+        self.server({}, *servers, {'status': after})
+        self.answer({'adminPass': 'q2k8'})
+        self.rescue('1.4', ['--wait'], exit_status=exit_status)
+        self.assertEqual(2 + len(states), len(self.asked()))
+
+    def test_wait_for_line(self):
+        self.wait_for_line('waiting', 'waiting', 'seen')
+        self.assertEqual('', self.stderr.getvalue())
+
+    def test_wait_for_line_that_is_not_seen(self):
+        self.wait_for_line('waiting', 'not_seen', exit_status=3)
+        self.assertIn('web is in rescue, but its console has not shown',
+                      self.stderr.getvalue())
+
+    def test_no_line_to_wait_for(self):
+        self.wait_for_line(None)
+
+    def test_unrescued_while_waiting_for_line(self):
+        self.assertRaisesRegex(
+            exceptions.CommandError, 'no longer in rescue. It is ACTIVE',
+            self.wait_for_line, 'waiting', after='ACTIVE')
 
     def test_wait_without_a_version(self):
         self.server({'status': 'RESCUE'}, headers=base.STOCK)
