@@ -19,6 +19,7 @@ HTTP server and the real middleware of Keystone, and calls are as asynchronous
 as in a deployment.
 """
 
+import datetime
 import hashlib
 import importlib.metadata
 import json
@@ -33,8 +34,10 @@ from wsgiref import simple_server
 import fixtures
 from keystonemiddleware import fixture as keystone_fixture
 from lxml import etree
+from nova.api.metadata import base as metadata_base
 from nova import context as nova_context
 from nova import exception
+from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest
@@ -45,6 +48,8 @@ import testtools
 from demo import services
 from demo import users
 from nova_rescue_ext.activation import overrides
+from nova_rescue_ext.rescue import timeouts
+from tests.functional import consoles
 from tests.functional import migration_base
 
 
@@ -66,6 +71,7 @@ class Cloud(migration_base.MigrationTestCase):
     def setUp(self):
         super().setUp()
         self.useFixture(DiskSerials())
+        self.useFixture(consoles.Consoles())
         libvirt_driver.LibvirtDriver._create_image.side_effect = _create_disks
         self.backstage = Backstage(self)
         self.url = self._listen(self.api_fixture.app()) + '/v2.1'
@@ -265,6 +271,40 @@ class Backstage:
         """The image that the last rescue disk was made from."""
         create = libvirt_driver.LibvirtDriver._create_image
         return create.call_args.kwargs['disk_images']['image_id']
+
+    def serials(self, server_id):
+        """The serial numbers of the disks of a server's domain, by target."""
+        return self._cloud.domains.serials(server_id)
+
+    def metadata(self, server_id):
+        """What the metadata service gives to a server now.
+
+        :returns: the names of its key pairs, and its user data
+        """
+        found = metadata_base.get_metadata_by_instance_id(
+            server_id, '192.0.2.1', nova_context.get_admin_context())
+        document = json.loads(found.get_openstack_item(
+            ('latest', 'meta_data.json')))
+        return (list(document.get('public_keys', {})),
+                (found.userdata_raw or b'').decode())
+
+    def print_on_console(self, server_id, text):
+        """Let the guest of a server print something."""
+        (log,) = self._cloud.domains.find({'id': server_id},
+                                          'devices/serial/log')
+        with open(log.get('file'), 'a') as console:
+            console.write(text)
+
+    def pass_time_in_rescue(self, server_id, seconds):
+        """Let a server be in rescue for longer than it is."""
+        context = nova_context.get_admin_context()
+        instance = objects.Instance.get_by_uuid(context, server_id)
+        instance.launched_at -= datetime.timedelta(seconds=seconds)
+        instance.save()
+        manager = self._cloud.computes[instance.host].manager
+        # What its periodic task does each minute.
+        timeouts.unrescue_expired(
+            manager, context, timeouts.servers_in_rescue(manager, context))
 
     def set_option(self, name, value):
         """Set an option of group [rescue_ext], in all services."""

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 
 import microversion_parse
@@ -40,6 +41,16 @@ class ServersClient(servers_client.ServersClient):
         return dict(super().get_headers(), **{
             'OpenStack-API-Version': '%s %s' % (
                 microversion.SERVICE_TYPE, self._rescue_version)})
+
+    def show_rescue(self, server_id: str) -> dict[str, typing.Any] | None:
+        """Show the rescue of a server; Tempest's schema does not have it.
+
+        :returns: None if the server is not in rescue
+        """
+        _response, body = self.get('servers/' + server_id)
+        rescue: dict[str, typing.Any] | None = json.loads(body)['server'][
+            'rescue_session']
+        return rescue
 
     def rebuild_never_booted(self, server_id: str,
                              **kwargs: typing.Any) -> dict[str, typing.Any]:

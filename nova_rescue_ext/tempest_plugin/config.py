@@ -30,4 +30,9 @@ OPTS: list[cfg.Opt] = [
         help='The ID of a rescue image that has hw_rescue_device or '
              'hw_rescue_bus. Default: a snapshot of a server, with both '
              'properties added.'),
+    cfg.StrOpt(
+        'ready_line', default='',
+        help='A line that the console shows when a rescue system from the '
+             'image of the servers, [compute] image_ref, is ready. Default: '
+             'it is not tested.'),
 ]

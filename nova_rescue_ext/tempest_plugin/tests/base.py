@@ -96,14 +96,16 @@ class TestCase(manager.ScenarioTest):
         """The id of an image without properties for a rescue."""
         return CONF.compute_rescue.rescue_image_ref or CONF.compute.image_ref
 
-    def rescue(self, server_id: str,
-               image_id: str | None = None) -> dict[str, typing.Any]:
+    def rescue(self, server_id: str, image_id: str | None = None,
+               **kwargs: typing.Any) -> dict[str, typing.Any]:
         """Rescue a server, and wait until it is in rescue.
 
+        :param kwargs: other parameters of the request
         :returns: the response
         """
-        image = {'rescue_image_ref': image_id} if image_id else {}
-        answer = self.opted_in.rescue_server(server_id, **image)
+        if image_id:
+            kwargs['rescue_image_ref'] = image_id
+        answer = self.opted_in.rescue_server(server_id, **kwargs)
         self.addCleanup(self._unrescue_if_left, server_id)
         self.wait_for('RESCUE', server_id)
         return answer
@@ -118,6 +120,18 @@ class TestCase(manager.ScenarioTest):
         server = self.servers_client.show_server(server_id)['server']
         if server['status'] == 'RESCUE':
             self.unrescue(server_id)
+
+    def rescue_image_with(self, **properties: str) -> str:
+        """Make an image of a server's, with properties for a rescue.
+
+        :returns: its id
+        """
+        image_id: str = self.create_server_snapshot(
+            self.servers_client.show_server(self.boot())['server'])['id']
+        self.image_client.update_image(image_id, [
+            {'add': '/' + name, 'value': value}
+            for name, value in properties.items()])
+        return image_id
 
     def disks(self, server_id: str) -> int:
         """How many disks the guest of a running server has."""

@@ -124,9 +124,5 @@ class StableDevicesTest(base.TestCase):
         configured = CONF.compute_rescue.stable_rescue_image_ref
         if configured:
             return configured
-        image_id = self.create_server_snapshot(
-            self.servers_client.show_server(self.boot())['server'])['id']
-        self.image_client.update_image(image_id, [
-            {'add': '/hw_rescue_device', 'value': 'disk'},
-            {'add': '/hw_rescue_bus', 'value': 'virtio'}])
-        return image_id
+        return self.rescue_image_with(hw_rescue_device='disk',
+                                      hw_rescue_bus='virtio')
