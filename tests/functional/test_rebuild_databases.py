@@ -604,6 +604,15 @@ class _DatabaseTests:
         self.change_row(**as_found)
         database.destroy_row(self.context, found)
 
+    def test_destroy_row_that_is_another(self):
+        """Of the same server, which was rebuilt and has failed since."""
+        found = self.find()
+        # All else is as it was found: the times are kept in seconds.
+        self.change_row(id=found.id + 1, updated_at=found.updated_at)
+        self.assertRaises(exception.ConstraintNotMet, database.destroy_row,
+                          self.context, found)
+        self.assertEqual(1, self.count(main_models.InstanceActionEvent))
+
     def test_destroy_row_that_was_never_locked(self):
         """Nothing is in the column then."""
         self.change_row(locked=None)
