@@ -79,6 +79,19 @@ class StatementsTest(rebuild_base.RebuildTestCase):
         self.assertLess(rebuild.total(),
                         0.8 * (delete.total() + create.total()))
 
+    def test_looks_the_server_up_once(self):
+        """What a rebuild needs of it is read with it, and answered after."""
+        self.patch('nova.conductor.api.ComputeTaskAPI.'
+                   'rebuild_instance_in_cell0', lambda *args: None)
+        server = self.create_failed()
+        self.rebuild(server)  # fills caches
+        self.api.delete_server(server['id'])
+        texts = self.count(self.create_failed())
+        self.assertEqual(1, sum(
+            count for text, count in texts.items()
+            if 'SELECT instances.id AS instances_id, instances.user_id'
+            in ' '.join(text.split())))
+
 
 class OwnStatementsTest(rebuild_base.RebuildTestCase):
     """What a whole rebuild costs beyond what is Nova's own."""
