@@ -80,20 +80,21 @@ def _has_expired(instance: objects.Instance) -> bool:
 def _unrescue(manager: compute_manager.ComputeManager,
               context: nova_context.RequestContext,
               instance: objects.Instance) -> None:
+    """Unrescue a server. Never raises: others wait for their turn."""
     try:
         # Others before it in the list take their time.
         instance = objects.Instance.get_by_uuid(
             context, instance.uuid,
             expected_attrs=['info_cache', 'security_groups',
                             'system_metadata'])
+        if (instance.host == manager.host and instance.task_state is None
+                and _has_expired(instance)):
+            LOG.info('Unrescuing the server after its timeout',
+                     instance=instance)
+            manager.compute_api.unrescue(context, instance)
     except exception.InstanceNotFound:
         return
     except Exception as exc:
         LOG.warning('The server has been in rescue for as long as requested, '
-                    'and cannot be read: %s. It is tried again in a minute.',
-                    exc, instance=instance)
-        return
-    if (instance.host == manager.host and instance.task_state is None
-            and _has_expired(instance)):
-        LOG.info('Unrescuing the server after its timeout', instance=instance)
-        manager.compute_api.unrescue(context, instance)
+                    'and cannot be unrescued: %s. It is tried again in a '
+                    'minute.', exc, instance=instance)

@@ -30,7 +30,9 @@ from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import view
 from tests.functional import base
+from tests.functional import test_rescue_failure
 
 STABLE = {'hw_rescue_bus': 'virtio', 'hw_rescue_device': 'disk'}
 
@@ -83,7 +85,7 @@ class TimeoutTest(SessionTestCase):
         instance.save()
 
     def look(self):
-        self.computes['compute1'].manager.periodic_tasks(self.context)
+        return self.computes['compute1'].manager.periodic_tasks(self.context)
 
     def actions(self):
         return [action['action'] for action
@@ -162,6 +164,86 @@ class TimeoutTest(SessionTestCase):
         return fixtures.MonkeyPatch(
             'nova.objects.InstanceList.get_by_filters',
             lambda *args, **kwargs: instances)
+
+    def listed(self):
+        return objects.InstanceList.get_by_filters(
+            self.context, {'host': 'compute1'},
+            expected_attrs=['system_metadata'])
+
+    def test_migrated_since_it_was_listed(self):
+        """The host that it is on unrescues it."""
+        self.be_rescued(timeout=60)
+        self.pass_time(61)
+        listed = self.listed()
+        self.move('compute2')
+        with self.of_the_past(listed):
+            self.look()
+        self.assertNotIn('unrescue', self.actions())
+        self.move('compute1')
+
+    def move(self, host):
+        instance = self.instance(self.server)
+        instance.host = host
+        instance.save()
+
+    def test_deleted_since_it_was_listed(self):
+        self.be_rescued(timeout=60)
+        self.pass_time(61)
+        listed = self.listed()
+        self._delete_server(self.server)
+        with self.of_the_past(listed):
+            self.look()
+        self.assertNotIn('for as long as requested',
+                         self.stdlog.logger.output)
+
+    def expire_two(self):
+        """:returns: the server whose turn is first, and the other"""
+        for _number in range(2):
+            self.server = self._create_server(networks='none')
+            self.be_rescued(timeout=60)
+            self.pass_time(61)
+        return [{'id': instance.uuid} for instance in self.listed()
+                if instance.vm_state == 'rescued']
+
+    @ddt.data('nova.objects.Instance.get_by_uuid',
+              'nova.compute.api.API.unrescue')
+    def test_one_fails(self, name):
+        """It does not keep the others in rescue, and has its turn again."""
+        first, other = self.expire_two()
+        method = test_rescue_failure.resolve(name)
+
+        def fail(*args, **kwargs):
+            if first['id'] in (
+                    getattr(arg, 'uuid', arg) for arg in args):
+                raise exception.CellTimeout()
+            return method(*args, **kwargs)
+
+        with fixtures.MonkeyPatch(
+                name, staticmethod(fail) if 'get' in name else fail):
+            self.look()
+            self._wait_for_state_change(other, 'ACTIVE')
+        self.assertIn('has been in rescue for as long as requested, and '
+                      'cannot be unrescued', self.stdlog.logger.output)
+        self.assertEqual('RESCUE', self.api.get_server(first['id'])['status'])
+        self.look()
+        self._wait_for_state_change(first, 'ACTIVE')
+
+    def test_list_cannot_be_read(self):
+        """The other periodic tasks are not kept from running."""
+        self.be_rescued(timeout=60)
+        self.pass_time(61)
+
+        def fail(*args, **kwargs):
+            raise exception.CellTimeout()
+
+        with fixtures.MonkeyPatch(
+                'nova.objects.InstanceList.get_by_filters', fail):
+            self.assertEqual(7.5, self.look())
+        self.assertIn('cannot look for servers in rescue',
+                      self.stdlog.logger.output)
+        self.assertNotIn('unrescue', self.actions())
+        self.look()
+        self._wait_for_state_change(self.server, 'ACTIVE')
 
     def test_locked_by_its_owner(self):
         self.be_rescued(timeout=60)
@@ -550,6 +632,40 @@ class ShownTest(SessionTestCase):
     @staticmethod
     def fail_to_answer(context, uuids):
         raise exception.CellTimeout()
+
+    def test_cell_that_is_away(self):
+        """Nova shows no state then."""
+        self.assert_rescued(self.server, self.rescue_with(self.server))
+        with nova_fixtures.DownCellFixture():
+            shown = self.shown(self.server)
+        self.assertEqual('UNKNOWN', shown['status'])
+        self.assertNotIn('rescue_session', shown)
+
+    def test_answers_without_a_status(self):
+        with self.opted_in('1.4'):
+            answers = [*self.api.get_servers(detail=False),
+                       self.api.post_server({
+                           'server': self._build_server(networks='none')})]
+        self.assertEqual(2, len(answers))
+        for answer in answers:
+            self.assertIn('id', answer)
+            self.assertNotIn('rescue_session', answer)
+
+    def test_unrescued_since_nova_read_it(self):
+        self.assert_rescued(self.server, self.rescue_with(self.server))
+        read = view._views
+
+        def unrescue_and_read(uuids):
+            instance = self.instance(self.server)
+            instance.vm_state = 'active'
+            instance.save()
+            return read(uuids)
+
+        self.patch('nova_rescue_ext.rescue.view._views', unrescue_and_read)
+        with self.opted_in('1.4'):
+            shown = self.api.get_server(self.server['id'])
+        self.assertEqual('RESCUE', shown['status'])
+        self.assertIsNone(shown['rescue_session'])
 
     def test_one_of_many(self):
         other = self._create_server(networks='none')
