@@ -36,6 +36,7 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``timeout``                 as ``serials``
 ``ready_line``              as ``serials``
 ``ready``                   as ``serials``
+``since``                   as ``image_id``
 ``firmware_``: ``loader``,  as ``image_id``
 ``secure``, ``nvram``,
 ``template``
@@ -68,6 +69,7 @@ import typing
 import microversion_parse
 from nova.compute import vm_states
 from nova import objects
+from oslo_utils import timeutils
 
 from nova_rescue_ext import microversion
 
@@ -135,6 +137,7 @@ class RescueRecord(typing.NamedTuple):
     :ivar ready_line: what the console shows when the rescue system is ready;
         None if nobody looks for it
     :ivar ready: SEEN or NOT_SEEN; None until that is known
+    :ivar since: when the rescue was complete, as text; None before that
     """
 
     image_id: typing.Optional[str]
@@ -147,6 +150,7 @@ class RescueRecord(typing.NamedTuple):
     timeout: typing.Optional[str] = None
     ready_line: typing.Optional[str] = None
     ready: typing.Optional[str] = None
+    since: typing.Optional[str] = None
 
 
 class RescueAccess(typing.NamedTuple):
@@ -231,7 +235,7 @@ def rescue_of(instance: 'objects.Instance') -> RescueRecord | None:
 
     None unless the state of the server is RESCUED: after a reset or a rebuild
     an old record means nothing (hazard: stale-record). Also None if stock Nova
-    rescued the server.
+    rescued the server, which leaves the record of a rescue before it.
 
     :param instance: the Instance
     :returns: a RescueRecord or None
@@ -242,7 +246,29 @@ def rescue_of(instance: 'objects.Instance') -> RescueRecord | None:
               for name in RescueRecord._fields}
     if not values['mode']:
         return None
+    if values['since'] and values['since'] != _launched_at(instance):
+        return None
     return RescueRecord(**values)
+
+
+def complete_record(instance: 'objects.Instance') -> None:
+    """Tie the record to a rescue that is complete. The caller saves it.
+
+    Nova sets launched_at with every rescue, and with nothing that a server in
+    rescue accepts.
+
+    :param instance: the Instance, with the launched_at of the rescue
+    """
+    if has_record(instance):
+        # Some databases round it.
+        instance.launched_at = instance.launched_at.replace(microsecond=0)
+        instance.system_metadata[PREFIX + 'since'] = _launched_at(instance)
+
+
+def _launched_at(instance: 'objects.Instance') -> str | None:
+    if instance.launched_at is None:
+        return None
+    return timeutils.normalize_time(instance.launched_at).isoformat()
 
 
 def is_in_rescue(instance: 'objects.Instance') -> bool:

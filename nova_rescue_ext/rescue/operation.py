@@ -97,6 +97,21 @@ class Rescue(host_task.HostTask):
         self._way_back_is_taken = False
         self._is_rolled_back = False
 
+    def __enter__(self) -> Rescue:
+        self.instance.save = self._save
+        return super().__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        del self.instance.save  # that of the class
+
+    def _save(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        # The manager sets both, and saves.
+        if (self.instance.vm_state == vm_states.RESCUED
+                and 'launched_at' in self.instance.obj_what_changed()):
+            instance_metadata.complete_record(self.instance)
+        type(self.instance).save(self.instance, *args, **kwargs)
+
     # Step by step.
 
     def power_off_when_ready(self, power_off: typing.Callable[[], None],

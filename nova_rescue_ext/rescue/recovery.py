@@ -187,6 +187,7 @@ def _finish(instance: objects.Instance) -> None:
     instance.vm_state = vm_states.RESCUED
     # As in every rescue: rescue_timeout counts from it.
     instance.launched_at = timeutils.utcnow()
+    instance_metadata.complete_record(instance)
     if instance_metadata.rescue_of(instance):
         rescue_files.try_to_remove_stock_domain(instance)
 

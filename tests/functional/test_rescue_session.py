@@ -82,6 +82,7 @@ class TimeoutTest(SessionTestCase):
         """Time passes for a server, as nothing else goes by this."""
         instance = self.instance(self.server)
         instance.launched_at -= datetime.timedelta(seconds=seconds)
+        instance_metadata.complete_record(instance)
         instance.save()
 
     def look(self):
@@ -126,6 +127,32 @@ class TimeoutTest(SessionTestCase):
             self.look()
             self.assertEqual(
                 'RESCUE', self.api.get_server(self.server['id'])['status'])
+
+    def test_of_a_rescue_before_stock_nova_came(self):
+        """It leaves the record when it unrescues, and rescues again."""
+        self.be_rescued(timeout=60)
+        instance = self.instance(self.server)
+        instance.launched_at -= datetime.timedelta(seconds=61)
+        instance.save()
+        self.look()
+        self.assertNotIn('unrescue', self.actions())
+        shown = self.shown(self.server)['rescue_session']
+        self.assertEqual((None, None), (shown['until'], shown['layout']))
+
+    def test_interrupted(self):
+        """The time counts from when the rescue is complete."""
+        self.be_rescued(timeout=60)
+        instance = self.instance(self.server)
+        instance.vm_state, instance.task_state = 'active', 'rescuing'
+        instance.system_metadata.pop('rescue_ext_since')
+        instance.save()
+        self.restart_compute_service('compute1')
+        self._wait_for_state_change(self.server, 'RESCUE')
+        self.assertIn('rescue_ext_since',
+                      self.instance(self.server).system_metadata)
+        self.pass_time(61)
+        self.look()
+        self._wait_for_state_change(self.server, 'ACTIVE')
 
     def test_of_a_failed_rescue(self):
         """A stock nova-api asks for the next one."""
@@ -500,6 +527,14 @@ class AccessTest(SessionTestCase):
         instance.save()
         self.assertEqual(self.OWN, self.from_service()[1])
 
+    def test_left_by_stock_nova(self):
+        """Nobody gets what a rescue before the current one requested."""
+        self.be_rescued(**self.request())
+        instance = self.instance(self.server)
+        instance.launched_at += datetime.timedelta(seconds=600)
+        instance.save()
+        self.assertEqual(self.OWN, self.from_service()[1])
+
     @ddt.data(True, False)
     def test_cache_of_the_service(self, is_behind_proxy):
         """The next system gets none of it for a single second."""
@@ -591,6 +626,9 @@ class ShownTest(SessionTestCase):
         since, until = (timeutils.parse_isotime(shown[name])
                         for name in ('since', 'until'))
         self.assertEqual(90, (until - since).total_seconds())
+        # No database rounds it.
+        self.assertEqual(0, self.instance(
+            self.server).launched_at.microsecond)
 
     def test_without_a_timeout(self):
         self.assert_rescued(self.server, self.rescue_with(self.server))
