@@ -37,6 +37,8 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 ``ready_line``              as ``serials``
 ``ready``                   as ``serials``
 ``since``                   as ``image_id``
+``switched``                nova-compute    metadata API    rescue is complete,
+                                                            as ``image_id``
 ``firmware_``: ``loader``,  as ``image_id``
 ``secure``, ``nvram``,
 ``template``
@@ -67,6 +69,7 @@ import datetime
 import typing
 
 import microversion_parse
+from nova.compute import task_states
 from nova.compute import vm_states
 from nova import objects
 from oslo_utils import timeutils
@@ -94,6 +97,9 @@ NOT_SEEN = 'not_seen'
 
 # What a server was rescued with: the fields of RescueRecord.
 MODE = PREFIX + 'mode'  # no record is without it
+
+# The server's own guest is off, and that of its rescue comes next.
+_SWITCHED = PREFIX + 'switched'
 
 # What the rescue system of a server gets: the fields of RescueAccess.
 _ACCESS = PREFIX + 'access_'
@@ -263,6 +269,38 @@ def complete_record(instance: 'objects.Instance') -> None:
         # Some databases round it.
         instance.launched_at = instance.launched_at.replace(microsecond=0)
         instance.system_metadata[PREFIX + 'since'] = _launched_at(instance)
+        instance.system_metadata.pop(_SWITCHED, None)
+
+
+def record_switch(instance: 'objects.Instance') -> None:
+    """Record that the next guest is that of the rescue. The caller saves it.
+
+    :param instance: the Instance, which is being rescued
+    """
+    instance.system_metadata[_SWITCHED] = 'True'
+
+
+def forget_switch(instance: 'objects.Instance') -> bool:
+    """Record that the next guest is the server's own. The caller saves it.
+
+    :param instance: the Instance
+    :returns: whether anything else was recorded
+    """
+    return instance.system_metadata.pop(_SWITCHED, None) is not None
+
+
+def has_rescue_guest(instance: 'objects.Instance') -> bool:
+    """Whether the guest of a server is that of a recorded rescue.
+
+    During a rescue that changes before the state does, and during an unrescue
+    as well: then it is taken to have changed.
+
+    :param instance: the Instance
+    """
+    if instance.task_state == task_states.RESCUING:
+        return _SWITCHED in instance.system_metadata
+    return (instance.task_state != task_states.UNRESCUING
+            and rescue_of(instance) is not None)
 
 
 def _launched_at(instance: 'objects.Instance') -> str | None:
@@ -328,6 +366,7 @@ def _forget_record(instance: 'objects.Instance') -> None:
     for name in Firmware._fields:
         instance.system_metadata.pop(_FIRMWARE + name, None)
     instance.system_metadata.pop(_GOES_BACK, None)
+    instance.system_metadata.pop(_SWITCHED, None)
 
 
 def request_rescue(instance: 'objects.Instance',
@@ -418,6 +457,7 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
         metadata.pop(_REQUESTED_TIMEOUT, None)
+        metadata.pop(_SWITCHED, None)
         forget_requested_ready_line(instance)
         _forget_access(instance)
 

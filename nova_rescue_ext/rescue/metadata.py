@@ -41,14 +41,12 @@ def init_instance_metadata(original: nova_types.Original, self: object,
                            **kwargs: typing.Any) -> None:
     """The metadata API: what a server in rescue gets.
 
-    Not while it is unrescued, as its own system starts before the state is
-    saved.
+    It may ask before the state is saved: cloud-init is quick.
     """
     access = None
     # Nova's metadata API never loads these, and has them.
     if (instance.obj_attr_is_set('vm_state')
-            and instance_metadata.rescue_of(instance)
-            and instance.task_state != task_states.UNRESCUING):
+            and instance_metadata.has_rescue_guest(instance)):
         access = instance_metadata.access_to_rescue(instance)
     with (contextlib.nullcontext() if access is None
           else as_in_rescue(instance, access)):

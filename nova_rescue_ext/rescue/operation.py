@@ -37,6 +37,7 @@ from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import microversion
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import notifications
@@ -91,6 +92,7 @@ class Rescue(host_task.HostTask):
         self._is_refused = False
         self._is_recorded = False
         self._is_switched = False
+        self._is_switch_recorded = False
         self._is_guest_touched = False
         self._are_volumes_in_doubt = False
         self._rescue_guest_runs = False
@@ -233,6 +235,21 @@ class Rescue(host_task.HostTask):
         power_off, self._power_off = self._power_off, None
         if power_off:
             power_off()
+        if instance_metadata.rescue_asks_for(self.instance,
+                                             microversion.RESCUE_SESSION):
+            self._record_switch()
+
+    def _record_switch(self) -> None:
+        """Have the metadata API serve the rescue guest from its start.
+
+        :raises: UnexpectedTaskStateError, InstanceNotFound; what else reading
+            and saving raises
+        """
+        # In memory it has what the driver is to find there.
+        fresh = self._read()
+        instance_metadata.record_switch(fresh)
+        self._is_switch_recorded = True
+        fresh.save(expected_task_state=[self.TASK_STATE])
 
     @classmethod
     def in_driver_of_this_thread(cls, instance_uuid: str) -> 'Rescue | None':
@@ -351,6 +368,8 @@ class Rescue(host_task.HostTask):
         had_turn = self.has_turn
         try:
             if self._is_guest_touched and self._take_turn_back():
+                if self._is_switch_recorded:
+                    forget_switch(self.instance)
                 self._restore_guest()
             elif not self.has_turn:
                 self._lock()
@@ -513,6 +532,25 @@ class Rescue(host_task.HostTask):
     @property
     def _driver(self) -> libvirt_driver.LibvirtDriver:
         return self.manager.driver
+
+
+def forget_switch(instance: objects.Instance) -> None:
+    """Have the metadata API serve the server's own guest before its start.
+
+    Never raises: without the database, that serves nobody.
+
+    :param instance: the Instance, of which nothing else is saved
+    """
+    try:
+        fresh = objects.Instance.get_by_uuid(instance._context, instance.uuid)
+        if instance_metadata.forget_switch(fresh):
+            fresh.save(expected_task_state=[fresh.task_state])
+    except exception.InstanceNotFound:
+        return
+    except Exception as exc:
+        LOG.warning('Until the end of the rescue, which failed, is saved, the '
+                    'metadata API may give the system of the server what was '
+                    'for its rescue system: %s', exc, instance=instance)
 
 
 def _connection(connection_info: str | None) -> typing.Any:

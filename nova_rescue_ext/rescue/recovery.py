@@ -213,6 +213,7 @@ def roll_back(manager: compute_manager.ComputeManager,
                  'started if resume_guests_state_on_host_boot is set.',
                  instance=instance)
         runs = False
+    operation.forget_switch(instance)
     if _is_untouched(driver, instance, runs):
         pass
     elif runs or not _restore_stock_domain(driver, context, instance):

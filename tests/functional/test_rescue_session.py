@@ -34,6 +34,7 @@ from nova_rescue_ext.rescue import view
 from tests.functional import base
 from tests.functional import test_rescue_failure
 
+GUEST = test_rescue_failure.GUEST
 STABLE = {'hw_rescue_bus': 'virtio', 'hw_rescue_device': 'disk'}
 
 
@@ -485,9 +486,7 @@ class AccessTest(SessionTestCase):
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.assertEqual(own, self.from_service())
         self.assertFalse(self.has_config_drive())
-        self.assertEqual([], [
-            key for key in self.instance(self.server).system_metadata
-            if 'access' in key])
+        self.assertEqual([], self.recorded('access'))
 
     def test_nothing_named(self):
         """The key pair of the server, and none of its user data."""
@@ -515,9 +514,76 @@ class AccessTest(SessionTestCase):
         self.rescue_with(self.server, **self.request())
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.assertEqual(self.OWN, self.from_service()[1])
-        self.assertEqual([], [
-            key for key in self.instance(self.server).system_metadata
-            if 'access' in key])
+        self.assertEqual([], self.recorded('access'))
+
+    def note_at(self, name, fails=False):
+        """Note what the metadata API gives when something is called.
+
+        :returns: the user data of each call
+        """
+        noted = []
+        method = test_rescue_failure.resolve(name)
+
+        def note(*args, **kwargs):
+            noted.append(self.from_service()[1])
+            if fails and len(noted) == 1:
+                raise test_rescue_failure.Injected('Injected')
+            return method(*args, **kwargs)
+
+        self.patch(name, note)
+        return noted
+
+    def test_before_it_is_saved(self):
+        """The rescue system may ask as soon as it runs, and no other."""
+        before = [self.note_at(name) for name in (
+            'nova.compute.manager.ComputeManager.rescue_instance',
+            'nova_rescue_ext.rescue.operation.Rescue.connecting',
+            'nova.compute.manager.ComputeManager._power_off_instance')]
+        launched = self.note_at(GUEST + 'launch')
+        self.be_rescued(**self.request())
+        self.assertEqual([[self.OWN]] * 3, before)
+        self.assertEqual([self.USER_DATA], launched)
+        self.assertEqual([], self.recorded('switched'))
+
+    def recorded(self, word):
+        return [key for key in self.instance(self.server).system_metadata
+                if word in key]
+
+    def test_rolled_back(self):
+        """The server's own system is started, and may ask at once."""
+        launched = self.note_at(GUEST + 'launch', fails=True)
+        self.rescue_with(self.server, **self.request())
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual([self.USER_DATA, self.OWN], launched)
+        self.assertEqual([], self.recorded('switched'))
+
+    def test_interrupted(self):
+        """The same after a restart of nova-compute."""
+        self.be_rescued(**self.request())
+        instance = self.instance(self.server)
+        instance.vm_state, instance.task_state = 'active', 'rescuing'
+        instance_metadata.record_switch(instance)
+        instance.save()
+        self.assertEqual(self.USER_DATA, self.from_service()[1])
+        self.computes['compute1'].driver._host.get_guest(instance).poweroff()
+        launched = self.note_at(GUEST + 'launch')
+        self.restart_compute_service('compute1')
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual([self.OWN], launched)
+
+    def test_switch_cannot_be_saved(self):
+        """No rescue system is started without its user data."""
+        launched = self.note_at(GUEST + 'launch')
+        self.patch('nova_rescue_ext.instance_metadata.record_switch',
+                   TimeoutTest.fail_to_create)
+        self.rescue_with(self.server, **self.request())
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual([self.OWN], launched)
+
+    def test_nobody_saves_below(self):
+        self.patch('nova_rescue_ext.instance_metadata.record_switch',
+                   TimeoutTest.fail_to_create)
+        self.be_rescued(version='1.3')
 
     def test_while_it_is_unrescued(self):
         """The server's own system starts before its state is saved."""
