@@ -86,13 +86,22 @@ class ShowRescue(command.ShowOne):
         rescue = server.get('rescue_session')
         if not rescue:
             raise exceptions.CommandError(
-                'Server %s is not in rescue. It is %s.'
-                % (server['id'], server['status']))
+                _why_not_shown(server) % (server['id'], server['status']))
         names = ('since', 'until', 'image_id', 'layout', 'key_name',
                  'ready_line')
         return ((*names, 'disks'),
                 (*(rescue[name] for name in names),
                  format_columns.ListDictColumn(rescue['disks'])))
+
+
+def _why_not_shown(server: dict[str, typing.Any]) -> str:
+    if 'rescue_session' not in server:
+        # A lost answer is neither yes nor no.
+        return ('What is known of server %s is that it is %s: the cloud '
+                'cannot read its rescue now. Try again later.')
+    if server['status'] == 'RESCUE':
+        return 'Server %s is no longer in rescue. It was %s until just now.'
+    return 'Server %s is not in rescue. It is %s.'
 
 
 class RebuildServer(command.ShowOne):

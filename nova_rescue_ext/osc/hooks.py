@@ -199,7 +199,8 @@ class Rescue(_WaitingHook):
         return server['status'] != 'RESCUE'
 
     def _after_wait(self, server: dict[str, typing.Any]) -> int:
-        if wait.until_ready(self._client(), server) is not False:
+        is_shown = 'rescue_session' in (self._requests.server or {})
+        if wait.until_ready(self._client(), server, is_shown) is not False:
             return 0
         self.cmd.app.stderr.write(
             'Server %(id)s is in rescue, but its console has not shown that '

@@ -54,19 +54,23 @@ def until_done(client: compute_api.Client,
         time.sleep(_SECONDS)
 
 
-def until_ready(client: compute_api.Client,
-                server: dict[str, typing.Any]) -> bool | None:
+def until_ready(client: compute_api.Client, server: dict[str, typing.Any],
+                is_shown: bool) -> bool | None:
     """Wait until it is known whether a rescue system is ready.
 
     :param client: a compute_api.Client
     :param server: the server in rescue, a dict
+    :param is_shown: whether the cloud shows rescues of servers, unless their
+        cell does not answer
     :returns: whether the ready line was seen; None if nobody looks for it
     :raises: as until_done; CommandError if the rescue is ended meanwhile
     """
     while True:
-        line = (server.get('rescue_session') or {}).get('ready_line')
-        if line != _WAITING:
-            return {'seen': True, 'not_seen': False}.get(line or '')
+        if 'rescue_session' in server or not is_shown:
+            line = (server.get('rescue_session') or {}).get('ready_line')
+            if line != _WAITING:
+                return {'seen': True, 'not_seen': False}.get(line or '')
+            is_shown = True
         time.sleep(_SECONDS)
         server = until_done(client, server['id'])
         if server['status'] != 'RESCUE':

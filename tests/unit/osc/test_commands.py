@@ -68,6 +68,19 @@ class ShowRescueTest(base.CommandTestCase):
         self.assertRaisesRegex(exceptions.CommandError,
                                'web is not in rescue. It is ACTIVE', self.show)
 
+    def test_cell_that_is_away(self):
+        """It is not said to be in rescue, nor not to be."""
+        for status in ('RESCUE', 'UNKNOWN'):
+            self.server({'status': status})
+            self.assertRaisesRegex(
+                exceptions.CommandError,
+                'web is that it is %s: the cloud cannot' % status, self.show)
+
+    def test_unrescued_just_now(self):
+        self.server({'status': 'RESCUE', 'rescue_session': None})
+        self.assertRaisesRegex(exceptions.CommandError,
+                               'web is no longer in rescue', self.show)
+
     def test_chosen_version(self):
         self.assertRaisesRegex(exceptions.CommandError, '1.4 or greater',
                                self.show, '1.3')

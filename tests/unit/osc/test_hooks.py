@@ -173,6 +173,17 @@ class RescueTest(HookTestCase):
         self.assertIn('web is in rescue, but its console has not shown',
                       self.stderr.getvalue())
 
+    def test_wait_for_line_while_the_cell_is_down(self):
+        """Nova shows what it knows without the cell."""
+        away = {'status': 'RESCUE'}
+        for servers in ([{'rescue_session': None}, away],
+                        [{}, {'status': 'RESCUE', 'rescue_session': {
+                            'ready_line': 'waiting'}}, away]):
+            self.server(*servers, {'status': 'RESCUE', 'rescue_session': {
+                'ready_line': 'not_seen'}})
+            self.answer({'adminPass': 'q2k8'})
+            self.rescue('1.4', ['--wait'], exit_status=3)
+
     def test_no_line_to_wait_for(self):
         self.wait_for_line(None)
 
