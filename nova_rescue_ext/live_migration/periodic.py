@@ -68,7 +68,9 @@ def look(manager: compute_manager.ComputeManager,
             'host': manager.host, 'vm_state': vm_states.RESCUED,
             'task_state': task_states.MIGRATING, 'deleted': False})
         moved = objects.MigrationList.get_by_filters(context, {
-            'source_compute': manager.host, 'status': list(recovery.OF_QEMU),
+            'source_compute': manager.host,
+            'status': list(recovery.OF_THE_CONDUCTOR
+                           + recovery.BEFORE_THE_MOVE + recovery.OF_QEMU),
             'migration_type': 'live-migration'})
     except Exception as exc:
         LOG.warning('nova-compute cannot look for abandoned live migrations '
@@ -319,7 +321,11 @@ def _attend_moved(manager: compute_manager.ComputeManager,
     """Clean up after a migration whose server is no longer migrating."""
     if source.is_at_work_on(instance.uuid):
         return
-    if instance_metadata.attempt_of(instance) != migration.uuid:
+    if migration.status not in recovery.OF_QEMU and migration.uuid in (
+            instance_metadata.requested_attempt(instance),
+            instance_metadata.attempt_of(instance)):
+        _attend_not_moved(manager, context, instance, migration)
+    elif instance_metadata.attempt_of(instance) != migration.uuid:
         _attend_moved_again(manager, context, instance, migration)
     elif instance.deleted:
         recovery.close(services_of(manager), context, migration, 'error')
@@ -333,6 +339,41 @@ def _attend_moved(manager: compute_manager.ComputeManager,
                         {'dest': migration.dest_compute}, instance=instance)
     else:
         _attend_reset(manager, context, instance, migration)
+
+
+def _attend_not_moved(manager: compute_manager.ComputeManager,
+                      context: nova_context.RequestContext,
+                      instance: objects.Instance,
+                      migration: objects.Migration) -> None:
+    """End a migration whose server has lost its task before QEMU began.
+
+    Its state was reset, and perhaps it was evacuated after that, or deleted.
+    """
+    if (not instance.deleted and instance.task_state is not None
+            or _is_worked_on(manager, instance, migration)):
+        return
+    # It may have gone on, or ended, since the list was made.
+    migration = objects.Migration.get_by_id(context, migration.id)
+    if migration.status not in (recovery.OF_THE_CONDUCTOR
+                                + recovery.BEFORE_THE_MOVE):
+        return
+    services = services_of(manager)
+    if instance.deleted:
+        recovery.close(services, context, migration, 'error')
+    elif instance.host == manager.host:
+        recovery.give_back_reset(services, context, instance, migration)
+    elif (_runs_here(manager, instance)
+          or not recovery.give_up(services, context, instance, migration)):
+        return  # Nova destroys the guest of one that was evacuated
+    _log_not_moved(instance, migration)
+
+
+def _log_not_moved(instance: objects.Instance,
+                   migration: objects.Migration) -> None:
+    LOG.warning('The live migration to %(dest)s was ended: the server has '
+                'lost its task, and its guest was not moved. Look for a '
+                'directory of it on %(dest)s before you migrate it there '
+                'again.', {'dest': migration.dest_compute}, instance=instance)
 
 
 def _attend_moved_again(manager: compute_manager.ComputeManager,
@@ -367,18 +408,21 @@ def _attend_reset(manager: compute_manager.ComputeManager,
             'flavor', 'info_cache', 'system_metadata'])
     if instance.task_state is not None or instance.host != manager.host:
         return
-    if _runs_here(manager, instance):
-        if runs_there is False:
-            recovery.give_back_reset(services, context, instance, migration)
-        else:
-            LOG.error('The state of the server was reset while it was '
-                      'live-migrated to %(dest)s. Its guest runs on this '
-                      'host, and perhaps on %(dest)s as well, on the same '
-                      'disks: check with virsh list there, and destroy the '
-                      'one that is not in use. Nothing is cleaned up until '
-                      '%(dest)s says that it does not run it.',
-                      {'dest': migration.dest_compute}, instance=instance)
-    elif runs_there and not domain.is_left_behind(manager.driver, instance):
+    runs_here = _runs_here(manager, instance)
+    is_left_behind = not runs_here and domain.is_left_behind(manager.driver,
+                                                             instance)
+    if runs_there is False and (runs_here or is_left_behind):
+        recovery.give_back_reset(services, context, instance, migration)
+        _log_not_moved(instance, migration)
+    elif runs_here:
+        LOG.error('The state of the server was reset while it was '
+                  'live-migrated to %(dest)s. Its guest runs on this '
+                  'host, and perhaps on %(dest)s as well, on the same '
+                  'disks: check with virsh list there, and destroy the '
+                  'one that is not in use. Nothing is cleaned up until '
+                  '%(dest)s says that it does not run it.',
+                  {'dest': migration.dest_compute}, instance=instance)
+    elif runs_there and not is_left_behind:
         _finish_reset(services, context, instance, migration)
 
 

@@ -328,8 +328,45 @@ def give_back_reset(services: Services, context: nova_context.RequestContext,
     :param instance: the Instance
     :param migration: the abandoned Migration
     """
+    if migration.status in BEFORE_THE_MOVE:
+        # The destination stops, and connects no volume again.
+        _end_attempt(context, instance, None, [])
     left = give_back_claims(services, context, instance, migration)
     _end_attempt(context, instance, None, left)
+
+
+def give_up(services: Services, context: nova_context.RequestContext,
+            instance: objects.Instance, migration: objects.Migration) -> bool:
+    """End a migration that has not moved its guest, of an evacuated server.
+
+    :param services: a Services
+    :param context: a RequestContext of the server's cell
+    :param instance: the Instance, which is no longer on the source
+    :param migration: the abandoned Migration
+    :returns: whether it is ended; not while the server has a task
+    """
+    fresh = objects.Instance.get_by_uuid(context, instance.uuid,
+                                         expected_attrs=['system_metadata'])
+    if (fresh.task_state is not None
+            or fresh.host == migration.source_compute):
+        return False
+    left: list[attachments.LeftAttachment] = []
+    if migration.status in BEFORE_THE_MOVE:
+        # The destination stops, and connects no volume again.
+        instance_metadata.end_attempt(fresh)
+        fresh.save(expected_task_state=[None])
+        attachments.leave(services, context, fresh, migration.source_compute)
+    if migration.dest_compute not in (None, fresh.host):
+        services.network_api.setup_networks_on_host(
+            context, fresh, host=migration.dest_compute, teardown=True)
+        if migration.status in BEFORE_THE_MOVE:
+            left = attachments.stay(
+                services, context, fresh, migration.dest_compute,
+                bool(is_up(context, migration.dest_compute)),
+                may_wait=age(migration) < _PATIENCE)
+            attachments.record_left(context, fresh.uuid, left)
+    close(services, context, migration, 'error')
+    return True
 
 
 def give_back_claims(services: Services, context: nova_context.RequestContext,

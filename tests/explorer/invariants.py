@@ -88,6 +88,7 @@ def check_libvirt(cloud, explorer):
         # nova-compute ends what nobody has worked on for long.
         cloud.let_an_hour_pass()
         explorer.rest()
+        cloud.remove_left_directory()
         before = cloud.state()
         found = ['after an hour: ' + each
                  for each in _violations(cloud, before)]

@@ -92,6 +92,29 @@ ALL = (
           'A server in rescue is evacuated only if its state was reset. What '
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
+    Entry(r'^migrate[\w-]*@conductor/placement\.post#\d+=fail$',
+          r'^(allocations on \[\], the server is on compute1|'
+          'a migration that is over has allocations)$',
+          'Placement fails just when nova-conductor returns the allocation of '
+          'a migration that found no host, which it does once, as in stock '
+          'Nova: "nova-manage placement heal_allocations" puts it right.'),
+    Entry(r'^migrate[\w-]*@[^=]*=evacuate$',
+          r'^(after [\w -]+: )?allocations on \[\], the server is on '
+          'compute2$',
+          'A server is evacuated to the host that its live migration is '
+          'checking, and fails to check, as the source is gone: '
+          'nova-conductor removes what was claimed there for both, as in '
+          'stock Nova.'),
+    Entry(r'^migrate-(bfv|encrypted)@[^=]*=evacuate$',
+          r'^after an hour: (2 attachments of volumes instead of 1|'
+          'an attachment is that of None, the server is on compute1|'
+          r"a volume is connected to \['compute2'\]|"
+          'a port is bound to compute2, the server is on compute1)$|'
+          '^after the last delete: deleted, but a volume is connected: '
+          r"\['compute2'\]$",
+          'A server is evacuated while its live migration is prepared. The '
+          'evacuation finds the attachments of both hosts, takes one for the '
+          'other and fails, or adds one, as in stock Nova.'),
     Entry(r'^settle[\w-]*@[^=]*=',
           '^(after an hour: )?an event is open: '
           'compute_post_live_migration_at_destination of live-migration$',

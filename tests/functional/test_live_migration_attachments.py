@@ -313,9 +313,9 @@ class LookTest(AttachmentsTestCase):
         self.assertIn('compute1 has not disconnected volume %s: device is busy'
                       % self.VOLUME, self.stdlog.logger.output)
 
-    def move_on(self, **changes):
+    def move_on(self, status='running', **changes):
         """A stock migration to a third host, from the destination."""
-        self.interrupt(AWAY)
+        self.interrupt(AWAY, status)
         third = self.cinder.fake_attachment_create(
             self.context, self.VOLUME, self.server['id'],
             connector={'host': 'compute3'})['id']
@@ -343,6 +343,22 @@ class LookTest(AttachmentsTestCase):
         self.assertEqual('error', self.last_status(self.server))
         self.assertIsNone(instance_metadata.attempt_of(
             self.instance(self.server)))
+
+    def test_reset_while_the_destination_was_copying(self):
+        self.interrupt(HERE, status='preparing')
+        instance = self.instance(self.server)
+        instance.vm_state, instance.task_state = 'error', None
+        instance.save()
+        self.look()
+        self.assert_only(self.old)
+        self.assertEqual([('compute2', self.new)], self.disconnected)
+        self.assertEqual('error', self.last_status(self.server))
+
+    def test_evacuated_while_the_destination_was_copying(self):
+        third = self.move_on('preparing', host='compute3', task_state=None)
+        self.assertEqual([third], list(self.attached()))
+        self.assertEqual([('compute1', self.old)], self.disconnected)
+        self.assertEqual('error', self.last_status(self.server))
 
     def test_nova_moves_it_on(self):
         third = self.move_on(host='compute2')

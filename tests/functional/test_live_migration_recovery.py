@@ -26,6 +26,7 @@ from nova.tests.fixtures import libvirt
 from oslo_db import exception as db_exc
 import oslo_messaging as messaging
 from oslo_service import loopingcall
+from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
@@ -304,6 +305,131 @@ class InterruptedTestCase(RecoveryTestCase):
         manager.driver._host.get_guest(
             instance)._domain._job_type = libvirt.VIR_DOMAIN_JOB_NONE
         manager._init_instance(self.context, self.instance(self.server))
+
+
+@ddt.ddt
+class BeforeTheMoveResetTest(InterruptedTestCase):
+    """The server has lost its task before its guest was moved."""
+
+    STATES = ('queued', 'preparing')
+
+    def reset(self, status, state=power_state.RUNNING, **changes):
+        """What its allocations were, and the migration."""
+        before = self.allocations(self.server['id'])
+        self.interrupt(state, status)
+        self.hold_allocations()
+        migration = self.last_migration()
+        instance = self.instance(self.server)
+        # As nova-api has chosen it.
+        instance_metadata.request_attempt(instance, migration.uuid)
+        if status not in self.STATES:
+            instance_metadata.end_attempt(instance)
+        instance.vm_state, instance.task_state = 'error', None
+        instance.update(changes)
+        instance.save()
+        return before, migration
+
+    def assert_ended(self, migration, allocations):
+        self.assertEqual('error', self.last_status(self.server))
+        self.assertEqual(set(), self.allocations(migration.uuid))
+        self.assertEqual(allocations, self.allocations(self.server['id']))
+        self.assertIsNone(instance_metadata.attempt_of(
+            self.instance(self.server)))
+
+    def assert_not_ended(self, migration):
+        self.assertEqual(migration.status, self.last_status(self.server))
+        self.assertNotEqual(set(), self.allocations(migration.uuid))
+
+    @ddt.data(*((status, state) for status in STATES for state in (
+        power_state.RUNNING, power_state.SHUTDOWN)))
+    @ddt.unpack
+    def test_it_is_where_it_was(self, status, state):
+        before, migration = self.reset(status, state)
+        self.look()
+        self.assert_ended(migration, before)
+
+    def test_the_conductor_may_be_at_work(self):
+        before, migration = self.reset('accepted')
+        self.look()
+        self.assert_not_ended(migration)
+        self.pass_time()
+        self.look()
+        self.assert_ended(migration, before)
+
+    @ddt.data(*STATES)
+    def test_it_was_evacuated(self, status):
+        _, migration = self.reset(status, power_state.NOSTATE,
+                                  host='compute2')
+        self.look()
+        self.assert_ended(migration, set())
+
+    def test_it_was_evacuated_and_its_guest_is_here(self):
+        """Its volumes are in use until Nova destroys it."""
+        _, migration = self.reset('preparing', host='compute2')
+        self.look()
+        self.assert_not_ended(migration)
+
+    @ddt.data('compute1', 'compute2')
+    def test_somebody_is_at_work(self, host):
+        """On the server, or on the migration."""
+        _, migration = self.reset('preparing', power_state.NOSTATE,
+                                  host=host, task_state='rebuilding')
+        self.look()
+        self.assert_not_ended(migration)
+        instance = self.instance(self.server)
+        instance.task_state = None
+        instance.save()
+        with source.at_work(migration.uuid, self.server['id']):
+            self.look()
+        self.assert_not_ended(migration)
+
+    def test_it_is_not_of_a_rescued_server(self):
+        """Nova's own migrations are none of ours."""
+        _, migration = self.reset('preparing')
+        instance = self.instance(self.server)
+        instance_metadata.end_attempt(instance)
+        instance_metadata.request_attempt(instance, uuids.another)
+        instance.save()
+        self.look()
+        self.assert_not_ended(migration)
+
+    def test_it_was_deleted(self):
+        _, migration = self.reset('preparing', vm_state='active')
+        self.api.delete_server(self.server['id'])
+        self._wait_until_deleted(self.server)
+        self.look()
+        self.assertEqual(set(), self.allocations(migration.uuid))
+        self.assertEqual('error', objects.Migration.get_by_id(
+            self.context, migration.id).status)
+
+
+class MovingResetTest(InterruptedTestCase):
+    """It has lost its task, and perhaps its guest, while it was moved."""
+
+    def reset(self, answer):
+        """What its allocations were, and the migration."""
+        before = self.allocations(self.server['id'])
+        self.interrupt(power_state.SHUTDOWN)
+        self.hold_allocations()
+        self.answers['compute2'] = answer
+        self.patch('nova_rescue_ext.live_migration.domain.is_left_behind',
+                   lambda *args: True)
+        instance = self.instance(self.server)
+        instance.vm_state, instance.task_state = 'error', None
+        instance.save()
+        self.look()
+        return before
+
+    def test_its_host_has_lost_power(self):
+        before = self.reset(False)
+        self.assertEqual('error', self.last_status(self.server))
+        self.assertIn('Look for a directory of it on compute2',
+                      self.stdlog.logger.output)
+        self.assertEqual(before, self.allocations(self.server['id']))
+
+    def test_its_host_has_lost_power_and_the_other_does_not_answer(self):
+        self.reset(None)
+        self.assertEqual('running', self.last_status(self.server))
 
 
 class DeletedTest(InterruptedTestCase):

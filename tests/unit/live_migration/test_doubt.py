@@ -588,6 +588,7 @@ class MovedTest(DoubtTestCase):
                        lambda *args: False)
         self.runs = False
         self.manager._get_power_state.return_value = 0
+        self.migration.status = 'running'
         instance_metadata.begin_attempt(self.fresh, self.migration.uuid)
         self.fresh.vm_state, self.fresh.task_state = 'active', None
 
@@ -633,6 +634,20 @@ class MovedTest(DoubtTestCase):
 
     def test_reset_and_nobody_knows(self):
         self.assertEqual([], self.look())
+
+    def test_it_has_begun_to_move_since_the_list_was_made(self):
+        self.migration = self.make_migration(1)
+        self.make_migration(1, 'running')
+        with mock.patch.object(objects.Migration, 'get_by_id', mock.Mock(
+                wraps=objects.Migration.get_by_id)) as get:
+            self.assertEqual([], self.look())
+        get.assert_called_once()
+
+    def test_the_guest_was_not_moved(self):
+        self.migration = self.make_migration(1)
+        for self.runs in (False, True, None):
+            self.look()
+        self.assertEqual(['give_back_reset'] * 3, self.called)
 
     def test_moved_on(self):
         self.fresh.host = 'third'
@@ -798,7 +813,8 @@ class LookTest(DoubtTestCase):
         """Those of deleted servers, and of others, are no errors."""
         fresh = self.instance(host='dest', task_state=None)
         instance_metadata.begin_attempt(fresh, self.migration.uuid)
-        other = self.make_migration(2)
+        self.migration.status = 'running'
+        other = self.make_migration(2, 'running')
         other.instance_uuid = uuids.deleted
         self.patch('nova.objects.InstanceList.get_by_filters',
                    mock.Mock(return_value=[fresh]))
