@@ -66,32 +66,36 @@ def run(arguments: argparse.Namespace) -> int:
     :returns: the exit code: 0, or 1 if nothing was done
     """
     from nova import context as nova_context
+    from nova import exception
     from nova import objects
 
     context = nova_context.get_admin_context()
-    mapping = objects.InstanceMapping.get_by_instance_uuid(
-        context, arguments.server)
-    with nova_context.target_cell(context, mapping.cell_mapping) as cell:
-        try:
+    try:
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            context, arguments.server)
+        with nova_context.target_cell(context, mapping.cell_mapping) as cell:
             _settle(cell, arguments)
-        except _Refused as exc:
-            print('%s: nothing is done. %s' % (arguments.server, exc))
-            return 1
+    except _Refused as exc:
+        print('%s: nothing is done. %s' % (arguments.server, exc))
+        return 1
+    except (exception.InstanceMappingNotFound, exception.InstanceNotFound):
+        print('%s: there is no such server, or it was deleted meanwhile.'
+              % arguments.server)
+        return 1
+    except exception.UnexpectedTaskStateError:
+        print('%s: its state was reset meanwhile, or somebody else has ended '
+              'its migration. What this command has not done, nova-compute on '
+              'the source does, or logs why it cannot: see there.'
+              % arguments.server)
+        return 1
     return 0
 
 
 def _settle(context: nova_context.RequestContext,
             arguments: argparse.Namespace) -> None:
-    from nova import objects
-
     from nova_rescue_ext.live_migration import recovery
 
-    instance = objects.Instance.get_by_uuid(
-        context, arguments.server,
-        expected_attrs=['flavor', 'info_cache', 'system_metadata'])
-    migration = _check_stuck(
-        instance, recovery.to_settle(context, instance.uuid),
-        arguments.older_than)
+    instance, migration = _read(context, arguments)
     services = _services()
     answers = {host: recovery.runs_on(services, context, instance, host)
                for host in (instance.host, migration.dest_compute)}
@@ -103,11 +107,36 @@ def _settle(context: nova_context.RequestContext,
     if arguments.dry_run:
         print('It would be in rescue on %s.' % host)
         return
+    # To ask takes minutes if a host does not answer.
+    asked, instance_asked = migration, instance
+    instance, migration = _read(context, arguments)
+    if (instance.host, migration.id) != (instance_asked.host, asked.id):
+        raise _Refused('It was migrated once more while the hosts were asked. '
+                       'Run the command again.')
     if host == instance.host:
         recovery.give_back(services, context, instance, migration)
     else:
         _finish(services, context, instance, migration, answers[host])
     print('%s is in rescue on %s.' % (instance.uuid, host))
+
+
+def _read(context: nova_context.RequestContext,
+          arguments: argparse.Namespace
+          ) -> tuple[objects.Instance, objects.Migration]:
+    """The server and its migration.
+
+    :raises: _Refused if that is not to be settled
+    """
+    from nova import objects
+
+    from nova_rescue_ext.live_migration import recovery
+
+    instance = objects.Instance.get_by_uuid(
+        context, arguments.server,
+        expected_attrs=['flavor', 'info_cache', 'system_metadata'])
+    return instance, _check_stuck(
+        instance, recovery.to_settle(context, instance.uuid),
+        arguments.older_than)
 
 
 def _check_stuck(instance: objects.Instance,

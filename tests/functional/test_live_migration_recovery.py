@@ -660,6 +660,58 @@ class SettleTest(operator_base.OperatorMixin, InterruptedTestCase):
         self.assertEqual(1, code)
         self.assertEqual('migrating', self.task_state())
 
+    def reset(self, **changes):
+        """What an administrator does, or nova-compute."""
+        instance = self.instance(self.server)
+        instance.update(dict(vm_state='error', task_state=None, **changes))
+        instance.save()
+
+    def test_reset_while_the_hosts_are_asked(self):
+        """Nothing is done that the server does not wait for."""
+        def answer(services, context, instance, host):
+            self.reset()
+            return host == 'compute1'
+
+        self.patch('nova_rescue_ext.live_migration.recovery.runs_on', answer)
+        code, output = self.settle()
+        self.assertEqual(1, code, output)
+        self.assertIn('nothing is done. It is error, with task None.', output)
+        self.assertEqual('running', self.last_status(self.server))
+
+    @ddt.data('compute1', 'compute2')
+    def test_reset_while_it_is_settled(self, host):
+        asked = recovery.is_up
+
+        def is_up(*args):
+            self.reset()
+            return asked(*args)
+
+        self.patch('nova_rescue_ext.live_migration.recovery.is_up', is_up)
+        self.patch('nova_rescue_ext.live_migration.recovery.activate_ports',
+                   lambda *args: self.reset())
+        code, output = self.settle(runs=[host])
+        self.assertEqual(1, code, output)
+        self.assertIn('its state was reset meanwhile', output)
+
+    def test_migrated_once_more_while_the_hosts_are_asked(self):
+        def answer(services, context, instance, host):
+            if self.last_status(self.server) == 'running':
+                migration = self.last_migration()
+                migration.status = 'error'
+                migration.save()
+                self.interrupt(power_state.NOSTATE, 'preparing')
+            return host == 'compute1'
+
+        self.patch('nova_rescue_ext.live_migration.recovery.runs_on', answer)
+        code, output = self.settle()
+        self.assertEqual(1, code, output)
+        self.assertIn('once more', output)
+
+    def test_no_such_server(self):
+        code, output = self.run_command('settle-migration', uuids.none)
+        self.assertEqual(1, code, output)
+        self.assertIn('no such server', output)
+
     def test_dry_run(self):
         code, output = self.settle('--dry-run', runs=['compute2'])
         self.assertEqual(0, code)
