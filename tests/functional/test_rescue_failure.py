@@ -13,6 +13,7 @@
 
 """A failed rescue costs nothing, and one that was interrupted is not stuck."""
 
+import datetime
 import glob
 import itertools
 import os
@@ -734,21 +735,26 @@ class KilledTest(RestartTestCase):
     def test_before_the_rescue_is_saved(self):
         """The rescue guest runs: its record is that of any rescue."""
         server = self.create_server()
-        launched_at = self.instance(server).launched_at
+        instance = self.instance(server)
+        launched_at = instance.launched_at - datetime.timedelta(seconds=2)
+        instance.launched_at = launched_at
+        instance.save()
         self._rescue_and_kill(server,
                               'nova.compute.utils.notify_usage_exists')
         self.restart()
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
-        # From which rescue_timeout counts.
+        # From which rescue_timeout counts, in whole seconds.
         self.assertLess(launched_at, self.instance(server).launched_at)
         self._wait_for_instance_action_event(
             server, 'rescue', 'compute_rescue_instance', 'Success')
         self.assertEqual(['start', 'end'], self.phases())
+        recorded = instance_metadata.rescue_of(self.instance(server))
+        self.assertIsNotNone(recorded.since)
         self.assertEqual(
             instance_metadata.RescueRecord(self.image, None, None, 'legacy',
                                            'active', 'running'),
-            instance_metadata.rescue_of(self.instance(server)))
+            recorded._replace(since=None))
         self.assertEqual([], self.rescue_files(server))
 
     def test_of_a_stopped_server(self):

@@ -173,19 +173,20 @@ class UnrescueTest(UnrescueTestCase):
 
 class RecordTest(UnrescueTestCase):
 
-    def test_legacy(self):
-        image_id = self.rescue_now()
+    def assert_recorded(self, image_id, mode):
+        recorded = instance_metadata.rescue_of(self.instance())
+        self.assertIsNotNone(recorded.since)
         self.assertEqual(
-            instance_metadata.RescueRecord(image_id, None, None, 'legacy',
+            instance_metadata.RescueRecord(image_id, None, None, mode,
                                            'active', 'running'),
-            instance_metadata.rescue_of(self.instance()))
+            recorded._replace(since=None))
+
+    def test_legacy(self):
+        self.assert_recorded(self.rescue_now(), 'legacy')
 
     def test_stable(self):
-        image_id = self.rescue_now(hw_rescue_device='disk')
-        self.assertEqual(
-            instance_metadata.RescueRecord(image_id, None, None, 'stable',
-                                           'active', 'running'),
-            instance_metadata.rescue_of(self.instance()))
+        self.assert_recorded(self.rescue_now(hw_rescue_device='disk'),
+                             'stable')
 
     def test_forgotten_by_unrescue(self):
         self.rescue_now()
