@@ -20,6 +20,7 @@ import threading
 import sqlalchemy as sa
 
 from nova_rescue_ext.rebuild import conductor
+from tests import audit
 from tests.functional import database_servers
 from tests.functional import own_databases
 from tests.functional import rebuild_base
@@ -41,7 +42,8 @@ class StatementsTest(rebuild_base.RebuildTestCase):
         def add(connection, cursor, statement, *args):
             # nova-api is in this thread; what services do whenever they like
             # is not.
-            if threading.get_ident() == requester:
+            if (threading.get_ident() == requester
+                    and not self._is_of_the_audit()):
                 texts[statement] += 1
 
         sa.event.listen(sa.engine.Engine, 'before_cursor_execute', add)
@@ -50,6 +52,17 @@ class StatementsTest(rebuild_base.RebuildTestCase):
         status = getattr(response, 'status_code', 202)
         self.assertEqual(202, status)
         return texts
+
+    @staticmethod
+    def _is_of_the_audit():
+        """Whether a statement is that of the fixture which judges rights.
+
+        It looks up who has the server when an allocation is deleted.
+        """
+        frame = sys._getframe(2)
+        while frame and frame.f_code is not audit.Audit._judge.__code__:
+            frame = frame.f_back
+        return frame is not None
 
     def test_as_many_for_each_of_many(self):
         self.patch('nova.conductor.api.ComputeTaskAPI.'
@@ -87,10 +100,13 @@ class StatementsTest(rebuild_base.RebuildTestCase):
         self.rebuild(server)  # fills caches
         self.api.delete_server(server['id'])
         texts = self.count(self.create_failed())
-        self.assertEqual(1, sum(
-            count for text, count in texts.items()
-            if 'SELECT instances.id AS instances_id, instances.user_id'
-            in ' '.join(text.split())))
+        for text in ('SELECT instances.id AS instances_id, instances.user_id',
+                     # Who looks for the server to answer finds it here, as
+                     # the row is gone by then.
+                     'FROM instance_mappings LEFT'):
+            self.assertEqual(1, sum(
+                count for found, count in texts.items()
+                if text in ' '.join(found.split())), text)
 
 
 class OwnStatementsTest(rebuild_base.RebuildTestCase):
