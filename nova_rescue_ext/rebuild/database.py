@@ -345,6 +345,48 @@ def destroy_unfinished_row(context: nova_context.RequestContext,
         pass
 
 
+class State(typing.NamedTuple):
+    """How far the build of a server is.
+
+    :ivar extras: all that is kept beside the RequestSpec
+    :ivar cell_uuid: the UUID of the cell that the server is in, or None
+    :ivar is_deleted: whether its owner has deleted it there
+    :ivar is_wanted: whether it has a BuildRequest
+    """
+
+    extras: spec_extras.Extras
+    cell_uuid: str | None
+    is_deleted: bool
+    is_wanted: bool
+
+
+@api_db_api.context_manager.reader
+def read_state(context: nova_context.RequestContext,
+               instance_uuid: str) -> State | None:
+    """How far the build of a server is, in one statement.
+
+    Between two, a conductor may map the server and remove its BuildRequest:
+    it would look as if it had been deleted.
+
+    :returns: None if there is no such server
+    """
+    mapping, spec = api_models.InstanceMapping, api_models.RequestSpec
+    cell, build_request = api_models.CellMapping, api_models.BuildRequest
+    row = context.session.query(
+        spec.spec, cell.uuid, mapping.queued_for_delete,
+        build_request.id).join(
+            mapping, mapping.instance_uuid == spec.instance_uuid).outerjoin(
+                cell, cell.id == mapping.cell_id).outerjoin(
+                    build_request, build_request.instance_uuid
+                    == spec.instance_uuid).filter(
+                        spec.instance_uuid == instance_uuid).first()
+    if row is None:
+        return None
+    text, cell_uuid, is_deleted, build_request_id = row
+    return State(spec_extras.of_text(text), cell_uuid, bool(is_deleted),
+                 build_request_id is not None)
+
+
 def is_wanted(context: nova_context.RequestContext,
               instance_uuid: str) -> bool:
     """Whether the server was not deleted since begin()."""

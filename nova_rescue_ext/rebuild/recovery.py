@@ -82,7 +82,8 @@ def find(context: nova_context.RequestContext,
     found = []
     for uuid, project_id, since in _candidates(context, before):
         try:
-            remedy, reason = _remedy(context, uuid), ''
+            remedy, reason = _remedy(
+                context, uuid, database.read_state(context, uuid)), ''
         except Exception as exc:
             # A cell that cannot be reached must not keep the others waiting.
             LOG.warning('What has become of the rebuild of this server cannot '
@@ -123,47 +124,46 @@ def _candidates(
         tuple(row) for row in ended if row[0] not in seen]
 
 
-def _remedy(context: nova_context.RequestContext, uuid: str) -> str | None:
-    """What to do, or None if there is nothing to be done."""
-    try:
-        extras = spec_extras.read(context, uuid)
-        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
-    except (exception.RequestSpecNotFound, exception.InstanceMappingNotFound):
-        return None  # it has been deleted meanwhile
-    is_wanted = database.is_wanted(context, uuid)
-    if 'rebuild' not in extras:
-        return _remedy_of_create(mapping, is_wanted, extras)
-    if mapping.queued_for_delete:
-        return (DELETE if is_wanted or mapping.cell_mapping is None
-                else None)
-    if mapping.cell_mapping is None:
-        if not is_wanted:
+def _remedy(context: nova_context.RequestContext, uuid: str,
+            state: database.State | None) -> str | None:
+    """What to do, or None if there is nothing to be done.
+
+    :param state: None if the server has been deleted meanwhile
+    """
+    if state is None:
+        return None
+    if 'rebuild' not in state.extras:
+        return _remedy_of_create(state)
+    if state.is_deleted:
+        return DELETE if state.is_wanted or state.cell_uuid is None else None
+    if state.cell_uuid is None:
+        if not state.is_wanted:
             return DELETE
-        old_cell = _old_cell(context, extras)
-        return (UNDO if not extras.get('sent')
+        old_cell = _old_cell(context, state.extras)
+        return (UNDO if not state.extras.get('sent')
                 and _row(context, old_cell, uuid) else BURY)
-    if is_wanted:
+    if state.is_wanted:
         return BURY
-    row = _row(context, mapping.cell_mapping, uuid)
+    row = _row(context, objects.CellMapping.get_by_uuid(
+        context, state.cell_uuid), uuid)
     if row is None:
         return None
     return FAIL if _is_asked_of_no_host(row) else FINISH
 
 
-def _remedy_of_create(mapping: objects.InstanceMapping, is_wanted: bool,
-                      extras: spec_extras.Extras) -> str | None:
+def _remedy_of_create(state: database.State) -> str | None:
     """What to do about a server that is created, not rebuilt.
 
     In no cell it waits for a conductor. In one, it has its BuildRequest for a
     moment only: the conductor has died, GET says ERROR or BUILD by the row,
     a list says BUILD, and no host has heard of it.
     """
-    if not is_wanted:
+    if not state.is_wanted:
         return None
-    if mapping.cell_mapping is None:
+    if state.cell_uuid is None:
         # Nobody else but the burial here says so, which was interrupted.
-        return BURY if extras.get('sent') else None
-    return DELETE if mapping.queued_for_delete else BURY
+        return BURY if state.extras.get('sent') else None
+    return DELETE if state.is_deleted else BURY
 
 
 def _is_asked_of_no_host(instance: objects.Instance) -> bool:
@@ -186,13 +186,17 @@ def remedy(context: nova_context.RequestContext,
 
     :raises: NovaException if it has gone on, or cannot be decided yet
     """
-    _REMEDIES[interrupted.remedy](context, interrupted.instance_uuid)
-
-
-def _undo(context: nova_context.RequestContext, uuid: str) -> None:
-    extras = spec_extras.read(context, uuid)
-    if 'rebuild' not in extras:
+    uuid = interrupted.instance_uuid
+    state = database.read_state(context, uuid)
+    # Others were dealt with since it was found.
+    if state is None or (interrupted.remedy
+                         != _remedy(context, uuid, state)):
         raise our_exception.Overtaken()
+    _REMEDIES[interrupted.remedy](context, uuid, state.extras)
+
+
+def _undo(context: nova_context.RequestContext, uuid: str,
+          extras: spec_extras.Extras) -> None:
     cell = _old_cell(context, extras)
     with nova_context.target_cell(context, cell) as cctxt:
         # nova-api may only be slow, and about to remove the row.
@@ -202,7 +206,8 @@ def _undo(context: nova_context.RequestContext, uuid: str) -> None:
         raise exception.BuildRequestNotFound(uuid=uuid)
 
 
-def _bury(context: nova_context.RequestContext, uuid: str) -> None:
+def _bury(context: nova_context.RequestContext, uuid: str,
+          extras: spec_extras.Extras) -> None:
     build_request = objects.BuildRequest.get_by_instance_uuid(context, uuid)
     spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
     bdms = unsaved_objects.block_device_mappings(
@@ -219,10 +224,11 @@ def _bury(context: nova_context.RequestContext, uuid: str) -> None:
         task_manager._bury_in_cell0(
             context, spec, reason, build_requests=[build_request],
             block_device_mapping=bdms, tags=build_request.tags)
-    _finish(context, uuid, has_set_error=True)
+    _finish(context, uuid, extras, has_set_error=True)
 
 
-def _fail(context: nova_context.RequestContext, uuid: str) -> None:
+def _fail(context: nova_context.RequestContext, uuid: str,
+          extras: spec_extras.Extras) -> None:
     task_manager = manager.ComputeTaskManager()
     mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
     with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
@@ -237,7 +243,7 @@ def _fail(context: nova_context.RequestContext, uuid: str) -> None:
         except our_exception.RebuildInterrupted as reason:
             compute_utils.add_instance_fault_from_exc(
                 cctxt, instance, reason, sys.exc_info())
-    _finish(context, uuid, has_set_error=True)
+    _finish(context, uuid, extras, has_set_error=True)
 
 
 def _check_hosts(context: nova_context.RequestContext,
@@ -261,17 +267,19 @@ def _check_hosts(context: nova_context.RequestContext,
 
 
 def _finish(context: nova_context.RequestContext, uuid: str,
+            extras: spec_extras.Extras,
             has_set_error: bool | None = None) -> None:
-    extras = spec_extras.read(context, uuid)
+    """Finish the attempt that was found, not that of its owner since."""
     if 'rebuild' in extras:
         conductor.finish_attempt(
             manager.ComputeTaskManager().report_client, context, uuid, extras,
             has_set_error)
-    elif 'sent' in extras:
-        spec_extras.keep(context, uuid, sent=None)
+    else:
+        spec_extras.forget_reclaim(context, uuid)
 
 
-def _delete(context: nova_context.RequestContext, uuid: str) -> None:
+def _delete(context: nova_context.RequestContext, uuid: str,
+            extras: spec_extras.Extras) -> None:
     _free_volumes(context, uuid)
     _destroy_rows(context, uuid)
     manager.ComputeTaskManager().report_client.delete_allocation_for_instance(

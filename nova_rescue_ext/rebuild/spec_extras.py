@@ -58,7 +58,7 @@ def read(context: nova_context.RequestContext, instance_uuid: str) -> Extras:
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.reader.using(context):
-        return _of(_row(context, instance_uuid).spec)
+        return of_text(_row(context, instance_uuid).spec)
 
 
 def read_with_spec(context: nova_context.RequestContext,
@@ -70,20 +70,7 @@ def read_with_spec(context: nova_context.RequestContext,
     """
     spec = objects.RequestSpec
     row = spec._get_by_instance_uuid_from_db(context, instance_uuid)
-    return spec._from_db_object(context, spec(), row), _of(row.spec)
-
-
-def keep(context: nova_context.RequestContext, instance_uuid: str,
-         **values: typing.Any) -> Extras:
-    """Keep these as well.
-
-    :param values: plain data; None removes a key
-    :returns: all that is kept now
-    :raises: RequestSpecNotFound
-    """
-    with api_db_api.context_manager.writer.using(context):
-        row = _row(context, instance_uuid, lock=True)
-        return _write(context, row, {**_of(row.spec), **values})
+    return spec._from_db_object(context, spec(), row), of_text(row.spec)
 
 
 def new_attempt(cell: objects.CellMapping,
@@ -106,7 +93,7 @@ def is_message_of(row: models.RequestSpec, attempt: str | None) -> bool:
     :param row: of the RequestSpec
     :param attempt: the UUID of the rebuild, None for a create
     """
-    extras = _of(row.spec)
+    extras = of_text(row.spec)
     return (extras.get('rebuild', {}).get('attempt') == attempt
             and (attempt is None or extras.get('sent') is True))
 
@@ -122,7 +109,7 @@ def is_attempt(context: nova_context.RequestContext, instance_uuid: str,
     """
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
-        return _of(row.spec).get('rebuild') == attempt
+        return of_text(row.spec).get('rebuild') == attempt
 
 
 def is_unsent(context: nova_context.RequestContext, instance_uuid: str,
@@ -148,7 +135,7 @@ def check_unsent(row: models.RequestSpec, attempt: Extras) -> None:
     :param attempt: what new_attempt() returned
     :raises: Overtaken
     """
-    extras = _of(row.spec)
+    extras = of_text(row.spec)
     if extras.get('rebuild') != attempt or extras.get('sent'):
         raise our_exception.Overtaken()
 
@@ -164,11 +151,25 @@ def end_attempt(context: nova_context.RequestContext, instance_uuid: str,
     """
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
-        extras = _of(row.spec)
+        extras = of_text(row.spec)
         if extras.get('rebuild') == attempt:
             if free is not None:
                 free()
             _write(context, row, {**extras, **_ENDED})
+
+
+def forget_reclaim(context: nova_context.RequestContext,
+                   instance_uuid: str) -> None:
+    """The operator has buried a server that was created.
+
+    Unless its owner rebuilds it already: then the mark is another's.
+
+    :raises: RequestSpecNotFound
+    """
+    with api_db_api.context_manager.writer.using(context):
+        row = _row(context, instance_uuid, lock=True)
+        if 'rebuild' not in of_text(row.spec):
+            keep_in(context, row, sent=None)
 
 
 def is_under_way(context: nova_context.RequestContext,
@@ -178,7 +179,8 @@ def is_under_way(context: nova_context.RequestContext,
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
-        return 'rebuild' in _of(_row(context, instance_uuid, lock=True).spec)
+        row = _row(context, instance_uuid, lock=True)
+        return 'rebuild' in of_text(row.spec)
 
 
 def cancel_attempt(context: nova_context.RequestContext,
@@ -189,7 +191,7 @@ def cancel_attempt(context: nova_context.RequestContext,
     """
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
-        extras = _of(row.spec)
+        extras = of_text(row.spec)
         older = extras.get('rebuild', {}).get('older', 0)
         if 'before' in extras:
             spec = jsonutils.loads(row.spec)
@@ -234,7 +236,7 @@ def text_with(text: str, **values: typing.Any) -> str:
     :param text: of a RequestSpec
     :param values: plain data; None removes a key
     """
-    return _text(text, {**_of(text), **values})
+    return _text(text, {**of_text(text), **values})
 
 
 def replace_text(context: nova_context.RequestContext, instance_uuid: str,
@@ -272,7 +274,7 @@ def keep_in(context: nova_context.RequestContext, row: models.RequestSpec,
     :param values: plain data; None removes a key
     :returns: all that is kept now
     """
-    return _write(context, row, {**_of(row.spec), **values})
+    return _write(context, row, {**of_text(row.spec), **values})
 
 
 def locked_row(context: nova_context.RequestContext,
@@ -292,8 +294,8 @@ def _write(context: nova_context.RequestContext, row: models.RequestSpec,
     :returns: what is kept
     """
     text = _text(row.spec, extras)
-    kept = _of(text)
-    if kept != _of(row.spec):
+    kept = of_text(text)
+    if kept != of_text(row.spec):
         row.spec = text
         context.session.add(row)
     return kept
@@ -311,7 +313,7 @@ def save_in_db(original: nova_types.Original,
                updates: dict[str, typing.Any]) -> typing.Any:
     """RequestSpec._save_in_db, with what is kept carried over."""
     with api_db_api.context_manager.writer.using(context):
-        extras = _of(_row(context, instance_uuid, lock=True).spec)
+        extras = of_text(_row(context, instance_uuid, lock=True).spec)
         if extras and 'spec' in updates:
             spec = jsonutils.loads(updates['spec'])
             spec[KEY] = extras
@@ -406,6 +408,10 @@ def _row(context: nova_context.RequestContext, instance_uuid: str,
     return row
 
 
-def _of(text: str) -> Extras:
+def of_text(text: str) -> Extras:
+    """What is kept in a text of a RequestSpec.
+
+    :returns: a dict; empty if nothing is kept
+    """
     # Most have nothing: do not parse them.
     return jsonutils.loads(text).get(KEY, {}) if KEY in text else {}

@@ -22,6 +22,7 @@ import time
 from unittest import mock
 
 from nova import context as nova_context
+from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova import exception
@@ -45,6 +46,16 @@ PUBLIC_KEY = 'ssh-ed25519 ' + base64.encode_as_text(
 
 class Killed(BaseException):
     """What kill -9 does: nothing of ours runs any more."""
+
+
+def keep(context, instance_uuid, **values):
+    """Change what is kept for a server.
+
+    :param values: plain data; None removes a key
+    """
+    with api_db_api.context_manager.writer.using(context):
+        spec_extras.keep_in(
+            context, spec_extras.locked_row(context, instance_uuid), **values)
 
 
 class RebuildTestCase(integrated_helpers._IntegratedTestBase):

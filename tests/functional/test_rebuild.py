@@ -24,7 +24,6 @@ from oslo_serialization import base64
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.rebuild import database
-from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import rebuild_base
 
 
@@ -496,7 +495,7 @@ class NetworksTest(rebuild_base.RebuildTestCase):
 
     def test_not_kept(self):
         server = self.create_failed(networks=[{'port': self.PORT}])
-        spec_extras.keep(self.context, server['id'], requested=None)
+        rebuild_base.keep(self.context, server['id'], requested=None)
         self.add_capacity()
         self.assert_refused(409, self.rebuild(server), 'networks')
         self.assert_untouched(server)
@@ -579,7 +578,7 @@ class NetworksTest(rebuild_base.RebuildTestCase):
         def fail(*args, **kwargs):
             raise exception.NovaException('no database')
 
-        self.patch('nova_rescue_ext.rebuild.spec_extras.keep', fail)
+        self.patch('nova_rescue_ext.rebuild.database.take', fail)
         self.add_capacity()
         self.assertEqual('ACTIVE', self.create()['status'])
 

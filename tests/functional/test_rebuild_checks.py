@@ -78,8 +78,7 @@ class LeftPortsTest(rebuild_base.RebuildTestCase):
 
     def test_nobody_knows_who_made_them(self):
         server = self.create_with_left_ports([{'port': self.PORT}])
-        rebuild_base.spec_extras.keep(self.context, server['id'],
-                                      requested=None)
+        rebuild_base.keep(self.context, server['id'], requested=None)
         self.rebuilt(server, networks='none')
         self.assertIn(self.PORT, self.neutron._ports)
 

@@ -44,6 +44,7 @@ from nova_rescue_ext.rebuild import recovery
 from nova_rescue_ext.rebuild import spec_extras as extras
 from tests.functional import base
 from tests.functional import database_servers
+from tests.functional import rebuild_base
 
 CREATED_AT = datetime.datetime(2026, 1, 2, 3, 4, 5,
                                tzinfo=datetime.timezone.utc)
@@ -73,11 +74,15 @@ class _DatabaseTests:
         self._use(main_db_api, 'context_manager', 'main')
         self.context = nova_context.get_admin_context()
         self.addCleanup(self._empty)
-        self.cell = objects.CellMapping(
+        self.cell = self.make_cell()
+        self.make_server()
+
+    def make_cell(self):
+        cell = objects.CellMapping(
             self.context, uuid=objects.CellMapping.CELL0_UUID, name='cell0',
             transport_url='none:///', database_connection=self.urls['main'])
-        self.cell.create()
-        self.make_server()
+        cell.create()
+        return cell
 
     def _use(self, module, name, which):
         """Have Nova use our database in place of its own."""
@@ -342,7 +347,7 @@ class _DatabaseTests:
 
     def test_mark_sent_of_a_text_that_changed(self):
         text = self.begin()
-        extras.keep(self.context, uuids.server, devices=[])
+        rebuild_base.keep(self.context, uuids.server, devices=[])
         self.assertTrue(self.mark_sent(text))
         self.assertEqual([], extras.read(self.context, uuids.server)[
             'devices'])
@@ -509,6 +514,15 @@ class _DatabaseTests:
         self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
         self.assertNotIn('sent', extras.read(self.context, uuids.server))
 
+    def test_forget_reclaim(self):
+        rebuild_base.keep(self.context, uuids.server, sent=extras.RECLAIMED)
+        extras.forget_reclaim(self.context, uuids.server)
+        self.assertEqual({}, extras.read(self.context, uuids.server))
+        self.begin()  # by its owner, who was quick
+        self.mark_sent()
+        extras.forget_reclaim(self.context, uuids.server)
+        self.assertIs(True, extras.read(self.context, uuids.server)['sent'])
+
     def test_find_interrupted(self):
         """By a condition on text."""
         self.assertEqual([], recovery.find(self.context, 0))
@@ -537,6 +551,46 @@ class _DatabaseTests:
                          [one.instance_uuid for one in found])
         self.assertEqual(1, len(texts), texts)
         self.assertNotIn('LIKE', texts[0])
+
+    def test_find_while_a_conductor_goes_on(self):
+        """It was only slow. Taken for deleted, the server would be lost."""
+        transactions = number = 0
+        while transactions >= number:
+            number += 1
+            self._empty()
+            self.cell = self.make_cell()
+            self.make_server()
+            self.begin()
+            self.mark_sent()
+            transactions = self.go_on_after(number)
+        self.assertGreater(number, 2)
+
+    def go_on_after(self, number):
+        """Have a server be built after so many transactions of find().
+
+        :returns: how many there are
+        """
+        ended, asking = [], self.context
+        self.context = nova_context.get_admin_context()
+
+        def go_on(session, transaction):
+            if transaction.parent is None and not is_at_work:
+                ended.append(transaction)
+                if len(ended) == number:
+                    is_at_work.append(True)
+                    self.change_mapping(cell_id=self.cell.id)
+                    self.change_row(vm_state='building',
+                                    task_state='scheduling')
+                    self.delete_build_request()
+                    del is_at_work[:]
+
+        is_at_work = []
+        sa.event.listen(orm.Session, 'after_transaction_end', go_on)
+        found = recovery.find(asking, 0)
+        sa.event.remove(orm.Session, 'after_transaction_end', go_on)
+        for one in found:
+            self.assertIn(one.remedy, (recovery.BURY, recovery.FAIL))
+        return len(ended)
 
     def make_another(self, uuid):
         """A server that is in its cell, and nothing else."""
@@ -684,7 +738,8 @@ class _DatabaseTests:
             self.context, uuids.server))
 
     def test_kept_survives_save(self):
-        extras.keep(self.context, uuids.server, requested={'networks': None})
+        rebuild_base.keep(self.context, uuids.server,
+                          requested={'networks': None})
         self.spec.num_instances = 5
         self.spec.save()
         self.assertEqual({'requested': {'networks': None}}, extras.read(

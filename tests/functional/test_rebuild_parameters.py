@@ -588,8 +588,8 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         kept = block_devices.from_kept(spec_extras.read(
             self.context, server['id'])['block_devices'])
         kept[0].image_id = self.OTHER_IMAGE
-        spec_extras.keep(self.context, server['id'],
-                         block_devices=block_devices.kept_of(kept))
+        rebuild_base.keep(self.context, server['id'],
+                          block_devices=block_devices.kept_of(kept))
         self.assert_refused(409, self.rebuild(server), 'two records')
         self.assert_untouched(server)
 

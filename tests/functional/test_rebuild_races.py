@@ -426,7 +426,7 @@ class RacesTest(_TestCase):
             extras = spec_extras.read(self.context, server['id'])
             self.assertNotIn('sent', extras)
             self.assertRaises(ext_exception.Overtaken, recovery._undo,
-                              self.context, server['id'])
+                              self.context, server['id'], extras)
             return database.mark_sent(*args)
 
         self.patch_stop = self.patch(
@@ -666,7 +666,7 @@ class CrashesTest(_TestCase):
         """A conductor without the package never takes it away."""
         past = [{'request_id': 'req-%d' % number, 'events': []}
                 for number in range(50)]
-        spec_extras.keep(self.context, self.server['id'], history=past)
+        rebuild_base.keep(self.context, self.server['id'], history=past)
         with self.killed('nova_rescue_ext.rebuild.api.Rebuild.destroy_row'):
             self.assertRaises(rebuild_base.Killed, self.rebuild, self.server)
         kept = spec_extras.read(self.context, self.server['id'])['history']

@@ -239,6 +239,39 @@ class ConductorTest(_TestCase):
         self.assert_failed(self.server)
 
 
+class CommandTest(_TestCase):
+    """It has found many servers, and comes to this one when it has changed."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.create_failed()
+
+    def test_taken_for_deleted(self):
+        deliver = self.rebuild_and_hold(self.server)
+        found, = recovery.find(self.context, 0)
+        self.add_capacity()
+        self.once('_create_and_bind_arq_for_instance', lambda:
+                  self.assertRaises(
+                      exception.NovaException, recovery.remedy, self.context,
+                      found._replace(remedy=recovery.DELETE)), first=True)
+        deliver()
+        self.await_end(self.server)
+        self.assert_runs(self.server)
+
+    def test_rebuilt_again_since(self):
+        """What is finished is the attempt that was found."""
+        with self.killed(_CONDUCTOR + 'finish_attempt'):
+            self.assertEqual(202, self.rebuild(self.server).status_code)
+        found, = recovery.find(self.context, 0)
+        self.assertEqual(recovery.FINISH, found.remedy)
+        self.add_capacity()
+        self.once('_delete_build_request', lambda: self.assertRaises(
+            exception.NovaException, recovery.remedy, self.context, found),
+            first=True)
+        self.rebuilt(self.server)
+        self.assert_runs(self.server)
+
+
 class HostTest(_TestCase):
 
     def setUp(self):
