@@ -269,28 +269,57 @@ def _left_servers(context: nova_context.RequestContext,
 
 def _record_whether_there_is_a_guest(instance: objects.Instance, host: str,
                                      has_guest: bool) -> None:
+    """Record what the hypervisor has said, if it is of the same build.
+
+    :param instance: the Instance that it was asked about
+    """
     lock = lockutils.internal_lock(instance.uuid)
     if not lock.acquire(blocking=False):
         return  # it is being built, or deleted
     try:
+        found = _read_again(instance)
         if has_guest:
             LOG.warning('The guest of a failed build may still be on this '
                         'host. The server cannot be rebuilt until you remove '
                         'it.', instance=instance)
-        if instance.host is None:
-            if has_guest:
-                return
-            instance_metadata.forget_left_guest(instance)
-            instance_metadata.record_no_guest(instance, host)
-        elif not instance_metadata.record_no_guest(
-                instance, None if has_guest else host):
-            return
-        instance.save(expected_vm_state=[vm_states.ERROR],
-                      expected_task_state=[None])
-        if not has_guest:
-            LOG.info('This host has no guest of the server, which failed to '
-                     'build here.', instance=instance)
+        if found is not None:
+            _record(found, host, has_guest)
     except (exception.InstanceNotFound, exception.InstanceUpdateConflict):
         pass  # it was deleted or is being rebuilt
     finally:
         lock.release()
+
+
+def _read_again(instance: objects.Instance) -> objects.Instance | None:
+    """What is to be saved; None if the server was released or rebuilt since.
+
+    The hypervisor may have been slow.
+
+    :raises: InstanceNotFound
+    """
+    found = objects.Instance.get_by_uuid(
+        instance._context, instance.uuid, expected_attrs=['system_metadata'])
+    is_same = all(
+        getattr(found, field) == getattr(instance, field)
+        for field in ('id', 'host', 'vm_state', 'system_metadata'))
+    return found if is_same else None
+
+
+def _record(instance: objects.Instance, host: str, has_guest: bool) -> None:
+    """Record whether a host has a guest of a failed build.
+
+    :raises: InstanceNotFound; InstanceUpdateConflict
+    """
+    if instance.host is None:
+        if has_guest:
+            return
+        instance_metadata.forget_left_guest(instance)
+        instance_metadata.record_no_guest(instance, host)
+    elif not instance_metadata.record_no_guest(
+            instance, None if has_guest else host):
+        return
+    instance.save(expected_vm_state=[vm_states.ERROR],
+                  expected_task_state=[None])
+    if not has_guest:
+        LOG.info('This host has no guest of the server, which failed to '
+                 'build here.', instance=instance)

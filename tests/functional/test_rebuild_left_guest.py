@@ -14,7 +14,9 @@
 
 from unittest import mock
 
+from nova import context as nova_context
 from nova import exception
+from nova import objects
 from nova.virt import fake
 from oslo_concurrency import lockutils
 
@@ -23,23 +25,29 @@ from tests.functional import operator_base
 from tests.functional import rebuild_base
 
 
+def leave_guests(test):
+    """Spawn fails after it has started a guest, and so does destroy.
+
+    :returns: patches, which end that
+    """
+    spawn = fake.FakeDriver.spawn
+
+    def spawn_and_fail(*args, **kwargs):
+        spawn(*args, **kwargs)
+        raise exception.NovaException('no answer of the guest')
+
+    def fail(*args, **kwargs):
+        raise exception.NovaException('no answer of the hypervisor')
+
+    return [test.patch('nova.virt.fake.FakeDriver.spawn', spawn_and_fail),
+            test.patch('nova.virt.fake.FakeDriver.destroy', fail)]
+
+
 class LeftGuestTest(rebuild_base.RebuildTestCase):
 
     def create_with_left_guest(self):
-        """Spawn fails after it has started a guest, and so does destroy."""
         self.add_capacity()
-        spawn = fake.FakeDriver.spawn
-
-        def spawn_and_fail(*args, **kwargs):
-            spawn(*args, **kwargs)
-            raise exception.NovaException('no answer of the guest')
-
-        def fail(*args, **kwargs):
-            raise exception.NovaException('no answer of the hypervisor')
-
-        self.broken = [
-            self.patch('nova.virt.fake.FakeDriver.spawn', spawn_and_fail),
-            self.patch('nova.virt.fake.FakeDriver.destroy', fail)]
+        self.broken = leave_guests(self)
         server = self.create()
         self.assertEqual(('ERROR', 'cell1', {}), (
             server['status'], self.cell_of(server), self.allocations(server)))
@@ -220,6 +228,36 @@ class ReleaseTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.look()
         self.assertIn('has a guest of it', self.release())
         self.assert_refused(409, self.rebuild(self.server))
+
+    def test_rebuilt_while_the_hypervisor_is_slow(self):
+        """What it answers then is of the build that was given up."""
+        self.look()
+
+        def be_overtaken(*args):
+            slow.stop()
+            self.assertIn('is off host host1', self.release())
+            broken = leave_guests(self)
+            self.failed_again(self.server)
+            for patch in broken:
+                patch.stop()
+            recorded.append(self.system_metadata())
+            return True
+
+        recorded = []
+
+        slow = self.patch('nova_rescue_ext.rebuild.compute._may_have_guest',
+                          be_overtaken)
+        self.look()
+        self.assertEqual(recorded, [self.system_metadata()])
+        self.assert_refused(409, self.rebuild(self.server),
+                            'may still have its guest')
+
+    def system_metadata(self):
+        with nova_context.target_cell(
+                self.context, self.cell_mappings['cell1']) as context:
+            return objects.Instance.get_by_uuid(
+                context, self.server['id'],
+                expected_attrs=['system_metadata']).system_metadata
 
     def test_while_it_is_built(self):
         """The guest is on its way."""

@@ -18,6 +18,7 @@ import unittest
 from unittest import mock
 
 from nova import exception
+from nova import objects
 from nova.virt import driver as virt_driver
 from oslo_utils.fixture import uuidsentinel as uuids
 
@@ -105,6 +106,21 @@ class LookTest(unittest.TestCase):
 
 class RecordTest(unittest.TestCase):
 
+    def setUp(self):
+        self.instance = self.make_instance()
+        self.found = self.make_instance()
+        get = mock.patch('nova.objects.Instance.get_by_uuid',
+                         return_value=self.found)
+        get.start()
+        self.addCleanup(get.stop)
+
+    def make_instance(self):
+        return mock.Mock(id=1, uuid=uuids.server, host=None,
+                         vm_state='error', system_metadata={})
+
+    def record(self):
+        compute._record_whether_there_is_a_guest(self.instance, 'host', False)
+
     def test_it_changed_meanwhile(self):
         """Not only its task state, and others still have their turn."""
         for error in (exception.InstanceNotFound(instance_id='i'),
@@ -112,8 +128,20 @@ class RecordTest(unittest.TestCase):
                           instance_uuid='i', expected={}, actual={}),
                       exception.InstanceUpdateConflict(
                           instance_uuid='i', expected={}, actual={})):
-            instance = mock.Mock(uuid=uuids.server, host=None,
-                                 system_metadata={})
-            instance.save.side_effect = error
-            compute._record_whether_there_is_a_guest(instance, 'host', False)
-            instance.save.assert_called_once()
+            self.found = self.make_instance()
+            objects.Instance.get_by_uuid.return_value = self.found
+            self.found.save.side_effect = error
+            self.record()
+            self.found.save.assert_called_once()
+            self.instance.save.assert_not_called()
+
+    def test_it_is_another_by_now(self):
+        """The hypervisor was asked before, and was slow."""
+        for field, value in (('id', 2), ('host', 'host'),
+                             ('vm_state', 'building'),
+                             ('system_metadata', {'a': 'b'})):
+            with mock.patch.object(self.found, field, value):
+                self.record()
+        self.found.save.assert_not_called()
+        self.record()
+        self.found.save.assert_called_once()
