@@ -309,7 +309,7 @@ class NewBuild:
         image_meta = objects.ImageMeta.from_dict(self.image)
         self.left_ports = ports.LeftPorts(
             self._api.network_api, self._context, self._server.instance,
-            spec_extras.named_ports(self._server.extras))
+            self._named_ports())
         self._check_other_networks()
         affinity = hardware.get_pci_numa_policy_constraint(flavor, image_meta)
         pci_requests = pci_request.get_pci_requests_from_flavor(
@@ -339,6 +339,16 @@ class NewBuild:
             spec.network_metadata = network_metadata
         if self.networks is not None:
             spec.requested_networks = self.networks
+
+    def _named_ports(self) -> set[str] | None:
+        """The ids of all ports that were ever named, also in this request.
+
+        :returns: a set, or None if that was not kept
+        """
+        named = spec_extras.named_ports(self._server.extras)
+        return None if named is None else named | {
+            network.port_id for network in self.networks or ()
+            if network.port_id}
 
     def _check_other_networks(self) -> None:
         """Check all but the ports that release_ports() is about to free.

@@ -23,6 +23,7 @@ from nova.tests import fixtures as nova_fixtures
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import spec_extras
 from tests.functional import rebuild_base
 
 
@@ -68,6 +69,19 @@ class LeftPortsTest(rebuild_base.RebuildTestCase):
         server = self.create_with_left_ports([{'port': self.PORT}])
         self.rebuilt(server)
         self.assertEqual([self.PORT], self.ports_of(server))
+
+    def test_left_port_that_the_request_names(self):
+        """Whoever made it: it is what the caller wants."""
+        server = self.create_with_left_ports([{'uuid': self.NETWORK}])
+        left, = self.ports_of(server)
+        deleted = []
+        self.patch('nova.tests.fixtures.NeutronFixture.delete_port',
+                   lambda fixture, port, **kwargs: deleted.append(port))
+        self.rebuilt(server, networks=[{'port': left}])
+        self.assertEqual(([], [left]), (deleted, self.ports_of(server)))
+        # From now on it is never Nova's.
+        self.assertIn(left, spec_extras.named_ports(
+            spec_extras.read(self.context, server['id'])))
 
     def test_other_networks(self):
         """A port that was named once is never Nova's."""
