@@ -415,6 +415,8 @@ class Rebuild:
                     self._context, self._uuid, self._attempt, build.networks,
                     spec_extras.named_ports(self._server.extras),
                     block_devices.kept_of(build.bdms), self._spec_text):
+                # The DELETE may have seen the BuildRequest without them.
+                self._free_volumes()
                 database.remove_traces(self._context, self._uuid)
                 raise nova_exception.InstanceNotFound(instance_id=self._uuid)
         except exception.Overtaken:

@@ -21,6 +21,7 @@ from oslo_serialization import base64
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 
+from nova_rescue_ext.rebuild import api as rebuild_api
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import recovery
@@ -286,6 +287,26 @@ class VolumesTest(rebuild_base.RebuildTestCase):
 
         self.patch('nova_rescue_ext.rebuild.block_devices.reserve',
                    delete_and_reserve)
+        self.assert_refused(404, self.rebuild(server))
+        self.assertEqual(set(), self.attachments(server))
+
+    def test_volume_that_a_delete_does_not_see(self):
+        """It has read the BuildRequest before the volume was reserved."""
+        server = self.create_failed(bdms=[ROOT])
+        self.forget(*self.attachments(server))
+        reserve = rebuild_api.Rebuild.reserve_volumes
+
+        def reserve_and_delete(operation):
+            found = objects.BuildRequest.get_by_instance_uuid(
+                self.context, server['id'])
+            reserve(operation)
+            late = self.patch('nova.objects.BuildRequest.'
+                              'get_by_instance_uuid', lambda *args: found)
+            self.api.delete_server(server['id'])
+            late.stop()
+
+        self.patch('nova_rescue_ext.rebuild.api.Rebuild.reserve_volumes',
+                   reserve_and_delete)
         self.assert_refused(404, self.rebuild(server))
         self.assertEqual(set(), self.attachments(server))
 
