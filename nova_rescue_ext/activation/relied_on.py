@@ -217,8 +217,6 @@ CALLABLES = (
     'nova.scheduler.client.report:SchedulerReportClient'
     '.delete_allocation_for_instance',
     'nova.scheduler.client.report:SchedulerReportClient'
-    '.get_allocations_for_consumer',
-    'nova.scheduler.client.report:SchedulerReportClient'
     '.get_allocs_for_consumer',
     'nova.virt.libvirt.driver:LibvirtDriver.post_live_migration_at_source',
     'nova.utils:get_system_metadata_from_image',

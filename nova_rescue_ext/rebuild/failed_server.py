@@ -36,6 +36,9 @@ from nova_rescue_ext.rebuild import fault
 from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.rebuild import unsaved_objects
 
+if typing.TYPE_CHECKING:
+    from nova.scheduler.client import report
+
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
@@ -161,7 +164,8 @@ class FailedServer:
         raise exception.GuestMayBeLeft()
 
     def check_asked_of_no_host(self, context: nova_context.RequestContext,
-                               placement: object) -> None:
+                               placement: report.SchedulerReportClient
+                               ) -> None:
         """Refuse while a host may still get the message to build the server.
 
         An operator may have reset the state of one that is being built, and so
@@ -169,13 +173,22 @@ class FailedServer:
         server has its allocation; a failed build has none.
 
         :param placement: a SchedulerReportClient
-        :raises: AllocationLeft
+        :raises: AllocationLeft; ConsumerAllocationRetrievalFailed and
+            ClientException if placement does not say
         """
-        if self.cell.is_cell0():
-            return
-        if placement.get_allocations_for_consumer(  # type: ignore
-                context, self.instance.uuid):
+        if not self.cell.is_cell0() and self.has_allocation(context,
+                                                            placement):
             raise exception.AllocationLeft()
+
+    def has_allocation(self, context: nova_context.RequestContext,
+                       placement: report.SchedulerReportClient) -> bool:
+        """Whether the server has an allocation in placement.
+
+        :raises: ConsumerAllocationRetrievalFailed and ClientException if
+            placement does not say
+        """
+        return bool(placement.get_allocs_for_consumer(
+            context, self.instance.uuid)['allocations'])
 
 
 def _cell_of(context: nova_context.RequestContext,

@@ -253,10 +253,11 @@ def _check_hosts(context: nova_context.RequestContext,
     It may have been asked, and would build the server when it comes back.
 
     :param context: a RequestContext that is targeted at the server's cell
-    :raises: ComputeServiceUnavailable
+    :raises: ComputeServiceUnavailable; ConsumerAllocationRetrievalFailed and
+        ClientException if placement does not say
     """
-    for provider in task_manager.report_client.get_allocations_for_consumer(
-            context, uuid):
+    for provider in task_manager.report_client.get_allocs_for_consumer(
+            context, uuid)['allocations']:
         try:
             node = objects.ComputeNode.get_by_uuid(context, provider)
         except exception.ComputeHostNotFound:

@@ -16,6 +16,7 @@
 import itertools
 from unittest import mock
 
+from keystoneauth1 import exceptions as ks_exc
 from nova.compute import utils as compute_utils
 from nova import context as nova_context
 from nova.db.main import api as main_db_api
@@ -303,6 +304,25 @@ class ConductorTest(_TestCase):
         self.assert_untouched(before)
         self.placement.delete('/allocations/%s' % server['id'])
         self.rebuilt(server)
+
+    def test_reset_while_placement_does_not_answer(self):
+        """That is no no."""
+        server = self.create_building()
+        self.admin_api.post_server_action(
+            server['id'], {'os-resetState': {'state': 'error'}})
+        before = self.api.get_server(server['id'])
+        for error in (
+                exception.ConsumerAllocationRetrievalFailed(
+                    consumer_uuid=server['id'], error='busy'),
+                ks_exc.ConnectFailure('http://placement.internal')):
+            away = self.patch(
+                'nova.scheduler.client.report.SchedulerReportClient.'
+                'get_allocs_for_consumer', mock.Mock(side_effect=error))
+            response = self.rebuild(server)
+            away.stop()
+            self.assert_refused(409, response, 'Placement')
+            self.assertNotIn('internal', response.text)
+            self.assert_untouched(before)
 
     def test_sibling_that_a_host_may_build(self):
         """Nova sets all servers of the request to ERROR when one fails."""

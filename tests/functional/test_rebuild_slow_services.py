@@ -321,6 +321,20 @@ class HostTest(_TestCase):
         self.rebuilt(self.server)
         self.assert_runs(self.server)
 
+    def test_chosen_host_is_not_known(self):
+        """It could be one that is down, and comes back."""
+        away = self.patch(
+            'nova.scheduler.client.report.SchedulerReportClient.'
+            'get_allocs_for_consumer', mock.Mock(
+                side_effect=exception.ConsumerAllocationRetrievalFailed(
+                    consumer_uuid='x', error='busy')))
+        self.assertRaises(exception.ConsumerAllocationRetrievalFailed,
+                          self.give_up)
+        away.stop()
+        self.assertEqual('BUILD', self.api.get_server(self.server['id'])[
+            'status'])
+        self.remedy(recovery.FAIL)
+
     def test_server_that_was_rebuilt_since(self):
         deliver = self.give_up()
         self.set_down('host1', True)
