@@ -32,7 +32,6 @@ from nova import objects
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from oslo_utils import excutils
-from oslo_utils import timeutils
 
 from nova_rescue_ext.claims import ownership
 from nova_rescue_ext import exception
@@ -53,9 +52,6 @@ from nova_rescue_ext.rebuild import unsaved_objects
 from nova_rescue_ext.rebuild import wsgi
 
 LOG = logging.getLogger(__name__)
-
-# Seconds after which somebody may take a rebuild for interrupted, and undo it.
-_QUICK = 10
 
 
 def get(original: nova_types.Original, self: compute_api.API,
@@ -156,7 +152,6 @@ class Rebuild:
         self._build_request: objects.BuildRequest = None
         self._spec_text: str | None = None
         self._attempt: dict[str, typing.Any] = {}
-        self._since_begin = timeutils.StopWatch()
         self._not_reserved: list[objects.BlockDeviceMapping] = []
         self._found: set[str | None] = set()
 
@@ -241,7 +236,6 @@ class Rebuild:
         instance_metadata.begin_rebuild(
             build.instance, attempt['attempt'],
             [bdm.volume_id for bdm in build.bdms if bdm.volume_id])
-        self._since_begin.start()
         try:
             self._build_request, self._spec_text = database.begin(
                 self._context, build, server.cell, server.instance.created_at,
@@ -321,24 +315,30 @@ class Rebuild:
         A leaked allocation would make the scheduler take this for a move, and
         would count for the quota. Nobody else can have made one: this is the
         only rebuild, unless it was undone while it waited for one of them
-        (hazard: slow-rebuild).
+        (hazard: slow-rebuild). That is seen between each look at what there
+        is and its removal.
 
         :raises: Overtaken
         """
-        for free in (self._free_allocation, self._free_accelerators,
-                     self._build.release_ports):
-            if self._since_begin.elapsed() >= _QUICK:
-                spec_extras.is_unsent(self._context, self._uuid,
-                                      self._attempt)
-            free()
+        self._free_allocation()
+        self._free_accelerators()
+        self._build.release_ports(self._check_attempt)
+
+    def _check_attempt(self) -> None:
+        spec_extras.is_unsent(self._context, self._uuid, self._attempt)
 
     def _free_allocation(self) -> None:
-        self._api.placementclient.delete_allocation_for_instance(
-            self._context, self._uuid, force=True)
+        placement = self._api.placementclient
+        if self._server.has_allocation(self._context, placement):
+            self._check_attempt()
+            placement.delete_allocation_for_instance(
+                self._context, self._uuid, force=True)
 
     def _free_accelerators(self) -> None:
-        compute_utils.delete_arqs_if_needed(self._context,
-                                            self._server.instance)
+        instance = self._server.instance
+        if 'accel:device_profile' in instance.flavor.extra_specs:
+            self._check_attempt()
+            compute_utils.delete_arqs_if_needed(self._context, instance)
 
     def check_quota(self) -> None:
         """Refuse what exceeds the quota of the server's project.

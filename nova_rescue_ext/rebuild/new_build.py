@@ -376,12 +376,13 @@ class NewBuild:
                 networks, 1) < 1:
             raise nova_exception.PortLimitExceeded()
 
-    def release_ports(self) -> None:
+    def release_ports(self, check: typing.Callable[[], None]) -> None:
         """Have the ports that the failed build left with the server free.
 
+        :param check: raises if they may be those of another attempt
         :raises: PortsNotReleased, or what Nova's checks raise
         """
-        self.left_ports.release()
+        self.left_ports.release(check)
         released = self.left_ports.of(self.networks)
         if released:
             self._check_networks(released)

@@ -76,9 +76,11 @@ class LeftPorts:
             network for network in networks
             if network.port_id not in self.named])
 
-    def release(self) -> None:
+    def release(self, check: typing.Callable[[], None]) -> None:
         """Unbind those that were named, and delete the others.
 
+        :param check: called when it was seen which are left; raises if they
+            may be those of another attempt
         :raises: NeutronClientException; PortsNotReleased
         """
         if not self.named and not self.made_by_nova:
@@ -88,6 +90,7 @@ class LeftPorts:
         # Their owner may have given one to another server meanwhile.
         left = {port['id'] for port in network_api.list_ports(
             self._context, device_id=self._instance.uuid)['ports']}
+        check()
         network_api._unbind_ports(
             self._context, [port for port in self.named if port in left],
             client)

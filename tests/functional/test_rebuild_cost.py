@@ -129,8 +129,6 @@ class OwnStatementsTest(rebuild_base.RebuildTestCase):
         finish = conductor._try_to_finish
         self.patch('nova_rescue_ext.rebuild.conductor._try_to_finish',
                    lambda *args: ended.append(finish(*args)))
-        # As on a machine that is not busy.
-        self.patch('nova_rescue_ext.rebuild.api._QUICK', 3600)
         # As in a cloud that sends no notifications.
         self.patch('nova_rescue_ext.rebuild.notifications.failed',
                    lambda *args: None)

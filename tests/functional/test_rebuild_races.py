@@ -19,7 +19,10 @@ from nova.conductor import api as conductor_api
 from nova import context as nova_context
 from nova.db.main import models
 from nova import exception
+from nova.network import neutron
 from nova import objects
+from nova.scheduler.client import report
+from nova.tests import fixtures as nova_fixtures
 from oslo_db import exception as db_exc
 
 from nova_rescue_ext import exception as ext_exception
@@ -174,7 +177,7 @@ class RacesTest(_TestCase):
         first, second = attempts
         self.assertNotEqual(first['rebuild'], second['rebuild'])
         self.assertEqual(second, spec_extras.read(self.context, server['id']))
-        self.assertEqual([True, True], deleted)
+        self.assertEqual([], deleted)
         self.api.delete_server(server['id'])
 
     def test_delete_before_the_message(self):
@@ -377,7 +380,6 @@ class RacesTest(_TestCase):
         self.rebuilt(server)
 
     def be_undone_and_rebuilt(self, server):
-        self.patch('nova_rescue_ext.rebuild.api._QUICK', 0)
         self.remedy_interrupted(recovery.UNDO)
         self.add_capacity()
         self.rebuilt(server)
@@ -401,20 +403,52 @@ class RacesTest(_TestCase):
         patched = self.patch_step('free_resources', be_overtaken)
         self.assert_undone(server)
 
-    def test_undone_before_ports_are_released(self):
+    def be_overtaken_in(self, server, owner, name, number=1):
+        """A service answers when the server was undone and rebuilt.
+
+        :param number: of the call for this server
+        """
+        original, calls = getattr(owner, name), []
+
+        def be_overtaken(*args, **kwargs):
+            if server['id'] in (*args, *kwargs.values()):
+                calls.append(args)
+                if len(calls) == number:
+                    patched.stop()
+                    self.be_undone_and_rebuilt(server)
+            return original(*args, **kwargs)
+
+        patched = mock.patch.object(owner, name, be_overtaken)
+        patched.start()
+        self.addCleanup(patched.stop)
+
+    def test_undone_while_the_allocation_is_looked_for(self):
         server = self.create_failed(networks=[{'port': self.PORT}])
-        released = []
-
-        def be_overtaken(*args):
-            patched.stop()
-            self.be_undone_and_rebuilt(server)
-            self.patch('nova_rescue_ext.rebuild.ports.LeftPorts.release',
-                       lambda ports: released.append(ports))
-
-        patched = self.patch('nova.compute.utils.delete_arqs_if_needed',
-                             be_overtaken)
+        self.be_overtaken_in(server, report.SchedulerReportClient,
+                             'get_allocs_for_consumer')
         self.assert_undone(server)
-        self.assertEqual([], released)
+
+    def test_undone_before_accelerators_are_freed(self):
+        cyborg = self.useFixture(nova_fixtures.CyborgFixture())
+        self.admin_api.post_extra_spec('1', {'extra_specs': {
+            'accel:device_profile': cyborg.dp_name}})
+        server = self.create_failed()
+        free_allocation = rebuild_api.Rebuild._free_allocation
+
+        def be_overtaken(operation):
+            free_allocation(operation)
+            self.remedy_interrupted(recovery.UNDO)
+            cyborg.mock_del_arqs.reset_mock()
+
+        self.patch_step('_free_allocation', be_overtaken)
+        self.assert_refused(409, self.rebuild(server), 'took so long')
+        cyborg.mock_del_arqs.assert_not_called()
+
+    def test_undone_while_ports_are_looked_for(self):
+        server = self.create_failed(networks=[{'port': self.PORT}])
+        self.neutron._ports[self.PORT]['device_id'] = server['id']
+        self.be_overtaken_in(server, neutron.API, 'list_ports', 2)
+        self.assert_undone(server)
 
     def test_undone_between_two_steps(self):
         """The row is gone, and the message not yet on its way."""

@@ -279,13 +279,12 @@ class HostTest(_TestCase):
         self.server = self.create_failed()
         self.add_capacity('host1')
 
-    def give_up(self):
+    def ask_and_die(self):
         """The conductor dies when it has asked a host, which is busy.
 
-        :returns: a function that has the host get the message
+        :returns: a list with the arguments of the message
         """
         messages = []
-        ask = compute_rpcapi.ComputeAPI.build_and_run_instance
 
         def ask_and_die(*args, **kwargs):
             messages.append((args, kwargs))
@@ -296,6 +295,15 @@ class HostTest(_TestCase):
         self.assertEqual(202, self.rebuild(self.server).status_code)
         self.await_true(lambda: messages)
         patch.stop()
+        return messages
+
+    def give_up(self):
+        """The server is set to ERROR while its message waits for a host.
+
+        :returns: a function that has the host get the message
+        """
+        ask = compute_rpcapi.ComputeAPI.build_and_run_instance
+        messages = self.ask_and_die()
         self.remedy(recovery.FAIL)
         ended = []
         is_late = self.around(
@@ -323,13 +331,14 @@ class HostTest(_TestCase):
 
     def test_chosen_host_is_not_known(self):
         """It could be one that is down, and comes back."""
+        self.ask_and_die()
         away = self.patch(
             'nova.scheduler.client.report.SchedulerReportClient.'
             'get_allocs_for_consumer', mock.Mock(
                 side_effect=exception.ConsumerAllocationRetrievalFailed(
                     consumer_uuid='x', error='busy')))
         self.assertRaises(exception.ConsumerAllocationRetrievalFailed,
-                          self.give_up)
+                          self.remedy, recovery.FAIL)
         away.stop()
         self.assertEqual('BUILD', self.api.get_server(self.server['id'])[
             'status'])
