@@ -31,6 +31,8 @@ from oslo_serialization import jsonutils
 from nova_rescue_ext import microversion
 
 STATISTIC = 'compute_rescue'
+# Of hosts where the TPM of a server outlives its domain.
+STATISTIC_OF_TPMS = 'compute_rescue_tpms'
 # Of hosts with any driver, as what it says is nova-compute's own.
 STATISTIC_OF_BUILDS = 'compute_rescue_builds'
 
@@ -40,14 +42,17 @@ LIVE_MIGRATE_RESCUED = 'supports_live_migrate_rescued'
 TRAIT_LIVE_MIGRATE_RESCUED = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
 
 
-def report(resources: dict[str, typing.Any]) -> None:
+def report(resources: dict[str, typing.Any], keeps_tpms: bool) -> None:
     """Add what this host can do to the resources that the driver reports.
 
     :param resources: the dict that the driver's get_available_resource()
         returns; changed in place
+    :param keeps_tpms: whether the TPM of a server outlives its domain
     """
     statistics = dict(resources.get('stats') or {})
     statistics[STATISTIC] = str(microversion.MAX_VERSION)
+    if keeps_tpms:
+        statistics[STATISTIC_OF_TPMS] = str(microversion.MAX_VERSION)
     resources['stats'] = statistics
 
 
@@ -72,6 +77,15 @@ def keeps_volumes(compute_node: typing.Any) -> bool:
     """
     return _has_reported(compute_node, STATISTIC_OF_BUILDS,
                          microversion.REBUILD_NEVER_BOOTED)
+
+
+def keeps_tpms(compute_node: typing.Any) -> bool:
+    """Whether a host keeps the TPM of a server through its rescue.
+
+    :param compute_node: the ComputeNode
+    """
+    return _has_reported(compute_node, STATISTIC_OF_TPMS,
+                         microversion.RESCUE_SESSION)
 
 
 def is_libvirt(driver: object) -> bool:

@@ -88,6 +88,16 @@ class NodeCannotMigrateRescued(
                  'first.')
 
 
+# Answered as the one above.
+class TPMCannotMigrate(RescueExtException,
+                       nova_exception.ExtendedResourceRequestOldCompute):
+    """A server with a TPM cannot be live-migrated while it is in rescue."""
+
+    msg_fmt = N_('The server has a TPM, whose state stays on its host while '
+                 'it is in rescue: it cannot be live-migrated. Unrescue it '
+                 'first.')
+
+
 # ServersController.delete, and DeferredDeleteController._force_delete, answer
 # this class with 409 and with its own words.
 class RescuedServerMigrates(RescueExtException,
@@ -117,6 +127,15 @@ class GuestNotInRescue(RescueExtException):
                  'its guest is not that of its rescue, or is gone. Unrescue '
                  'the server.')
     code = 409
+
+
+class TPMSecretNotReadable(RescueExtException):
+    """Without its secret, a server with a TPM cannot be started."""
+
+    msg_fmt = N_('The secret of the TPM of the server cannot be read '
+                 '(%(error)s), and without it the server cannot be started. '
+                 'Nothing was changed. A user of its project, who may read '
+                 'the secret, can do it.')
 
 
 # nova.api.openstack.wsgi:expected_errors, around ServersController

@@ -58,6 +58,14 @@ CALLABLES = (
     'nova.virt.driver:swap_is_usable',
     'nova.virt.libvirt.blockinfo:get_eph_disk',
     'nova.objects.block_device:BlockDeviceMappingList.bdms_by_instance_uuid',
+    # The TPM of a server, which outlives its domains and is kept from rescues.
+    'nova.compute.api:reject_vtpm_instances',
+    'nova.virt.libvirt.config:LibvirtConfigGuestVTPM.__init__',
+    'nova.virt.libvirt.config:LibvirtConfigGuestVTPM.format_dom',
+    'nova.virt.libvirt.driver:LibvirtDriver._add_vtpm_device',
+    'nova.virt.libvirt.host:Host.find_secret',
+    'nova.virt.libvirt.host:Host.write_instance_config',
+    'nova.vtpm:get_or_create_secret',
     # Whether a rescue system is ready, by its console log.
     'nova.virt.libvirt.config:LibvirtConfigGuestCharDeviceLog.__init__',
     'nova.virt.libvirt.config:LibvirtConfigGuestCharDeviceLog.format_dom',
@@ -222,7 +230,6 @@ CALLABLES = (
     'nova.utils:get_system_metadata_from_image',
     'nova.utils:temporary_mutation',
     'nova.virt.hardware:get_pci_numa_policy_constraint',
-    'nova.virt.hardware:get_vtpm_constraint',
     'nova.virt.hardware:numa_get_constraints',
     'nova.volume.cinder:API.attachment_create',
     'nova.volume.cinder:API.attachment_get',

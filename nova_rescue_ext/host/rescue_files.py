@@ -32,6 +32,8 @@ from nova.virt.libvirt import utils as libvirt_utils
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
+from nova_rescue_ext import tpm
+
 if typing.TYPE_CHECKING:
     from nova.virt.libvirt import driver as libvirt_driver
 
@@ -63,7 +65,11 @@ def restore_stock_domain(driver: libvirt_driver.LibvirtDriver,
     with open(stock_domain_path(instance), encoding='utf-8') as domain:
         xml = domain.read()
     driver._destroy(instance)
-    driver._create_guest(context, xml, instance, power_on=start)
+    with contextlib.ExitStack() as steps:
+        if not start:
+            # The domain has its TPM all the same, but needs no secret.
+            steps.enter_context(tpm.LeftOut(instance.uuid))
+        driver._create_guest(context, xml, instance, power_on=start)
 
 
 def remove_stock_domain(instance: objects.Instance) -> None:

@@ -28,6 +28,7 @@ from nova.virt import driver as virt_driver
 from nova_rescue_ext.host import guests
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import operation
+from nova_rescue_ext import tpm
 
 if typing.TYPE_CHECKING:
     from nova.network import model as network_model
@@ -82,8 +83,10 @@ def start(driver: libvirt_driver.LibvirtDriver,
     _connect_volumes(driver, context, instance, block_device_info, domain)
     _acquire_serial_ports(domain)
     driver.plug_vifs(instance, network_info)
-    with driver._lxc_disk_handler(context, instance, instance.image_meta,
-                                  block_device_info):
+    # The secret of a TPM takes the token of a user, and is not needed.
+    with (tpm.LeftOut(instance.uuid),
+          driver._lxc_disk_handler(context, instance, instance.image_meta,
+                                   block_device_info)):
         driver._create_guest(
             context, etree.tostring(domain, encoding='unicode'), instance)
 

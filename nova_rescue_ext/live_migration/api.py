@@ -37,6 +37,7 @@ from nova_rescue_ext import nova_types
 from nova_rescue_ext import policies
 from nova_rescue_ext import state_check
 from nova_rescue_ext.task import conflict
+from nova_rescue_ext import tpm
 
 
 def live_migrate(original: nova_types.Original, self: compute_api.API,
@@ -46,7 +47,7 @@ def live_migrate(original: nova_types.Original, self: compute_api.API,
                  force: bool | None = None, async_: bool = False) -> None:
     """Migrate rescued servers, too, from compute-rescue 1.3 on.
 
-    :raises: NodeCannotMigrateRescued, answered with 400;
+    :raises: NodeCannotMigrateRescued, TPMCannotMigrate, answered with 400;
         PolicyNotAuthorized, 403; all that Nova raises
     """
     if _is_ours(context, instance):
@@ -92,6 +93,8 @@ def _check(self: compute_api.API, context: nova_context.RequestContext,
         for node in objects.ComputeNodeList.get_all_by_host(context,
                                                             host_name):
             _check_node(context, 'destination', node)
+    if tpm.has_tpm(instance):
+        raise ext_exception.TPMCannotMigrate()
 
 
 def _check_node(context: nova_context.RequestContext, role: str,

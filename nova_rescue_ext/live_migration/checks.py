@@ -29,10 +29,12 @@ from nova import objects
 from nova.virt import hardware
 from oslo_log import log as logging
 
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.host import rescue_files
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import manifest
+from nova_rescue_ext import tpm
 
 if typing.TYPE_CHECKING:
     from nova.virt.libvirt import driver as libvirt_driver
@@ -80,6 +82,7 @@ def check(driver: libvirt_driver.LibvirtDriver, instance: objects.Instance,
     :raises: MigrationPreCheckError
     """
     _check_record(instance)
+    _check_tpm(instance)
     _check_images_type(migrate_data)
     _check_uefi_variables(instance, domain)
     _check_serial_ports(instance, domain)
@@ -128,6 +131,15 @@ def _check_record(instance: objects.Instance) -> None:
         refuse(_('the server was rescued before nova-rescue-ext was '
                  'installed on its host, so its rescue image was not '
                  'recorded. Unrescue it, and rescue it again if need be'))
+
+
+def _check_tpm(instance: objects.Instance) -> None:
+    """Refuse to leave a TPM behind (hazard: vtpm-and-encrypted-memory).
+
+    libvirt migrates the state of a TPM with a guest that has the TPM.
+    """
+    if tpm.has_tpm(instance):
+        refuse(ext_exception.TPMCannotMigrate().format_message())
 
 
 def _check_images_type(migrate_data: objects.LibvirtLiveMigrateData) -> None:

@@ -41,6 +41,7 @@ from nova_rescue_ext.host import disks
 from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import qcow2
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.host import tpm as host_tpm
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import checks
@@ -301,7 +302,8 @@ def cleanup(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
             destroy_secrets: bool = True) -> None:
     """Never delete the directory on the source without proof.
 
-    Hazard: disks-not-in-the-domain.
+    Hazard: disks-not-in-the-domain. And delete the TPM of a server that is
+    deleted in rescue.
     """
     ours = source.Migration.on(instance)
     if (ours is not None and (cleanup_instance_dir or cleanup_instance_disks)
@@ -311,6 +313,8 @@ def cleanup(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
                   'kept. Compare it with the one on the destination, then '
                   'remove it by hand.', instance=instance)
         cleanup_instance_dir = cleanup_instance_disks = False
+    if cleanup_instance_disks:
+        host_tpm.give_back_to_domain(self, instance)
     return original(context, instance, network_info,
                     block_device_info=block_device_info,
                     destroy_vifs=destroy_vifs,

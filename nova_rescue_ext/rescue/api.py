@@ -41,6 +41,7 @@ from nova_rescue_ext import policies
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import wsgi
 from nova_rescue_ext.task import conflict
+from nova_rescue_ext import tpm
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
     _check_compute_service(self, context, instance)
     _forget_earlier_rescue(context, instance)
     race: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    checks = contextlib.ExitStack()
     if microversion.is_requested(context, microversion.RESCUE):
         race = conflict.loser_is_refused(instance, 'rescue')
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
@@ -101,7 +103,10 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
                                              microversion.RESCUE_SESSION)
                 else None)
             original = _with_image(original, self, chosen)
-    with race:
+            if _keeps_tpm(context, instance):
+                # Nova would refuse it.
+                checks.enter_context(tpm.LeftOut(instance.uuid))
+    with race, checks:
         original(context, instance, rescue_password=rescue_password,
                  rescue_image_ref=rescue_image_ref,
                  clean_shutdown=clean_shutdown,
@@ -178,6 +183,8 @@ def _choose(api: compute_api.API, context: nova_context.RequestContext,
             'image %s does not have both hw_rescue_bus and '
             'hw_rescue_device') % chosen.id)
     _check_host_takes_parameters(context, instance, compute_node)
+    if _keeps_tpm(context, instance):
+        _check_tpm(context, instance, compute_node)
     if (chosen.id != instance.image_ref
             and capabilities.host_can(compute_node, microversion.RESCUE)):
         # Otherwise the rescue uses the server's own kernel and ramdisk.
@@ -300,6 +307,33 @@ def _check_host_takes_parameters(context: nova_context.RequestContext,
             'upgrade the node.') % {
                 'node': host_names.after(context, instance.node),
                 'names': ', '.join(names)})
+
+
+def _keeps_tpm(context: nova_context.RequestContext,
+               instance: objects.Instance) -> bool:
+    return (microversion.is_requested(context, microversion.RESCUE_SESSION)
+            and tpm.has_tpm(instance))
+
+
+def _check_tpm(context: nova_context.RequestContext,
+               instance: objects.Instance,
+               compute_node: objects.ComputeNode) -> None:
+    """Refuse what could cost a server its TPM, or the way back.
+
+    :raises: InstanceNotRescuable
+    """
+    if not capabilities.keeps_tpms(compute_node):
+        image.refuse(instance, _(
+            'it has a TPM, and its compute node%s could lose that in a '
+            'rescue, which takes compute-rescue 1.4, libvirt 8.9.0 and Nova '
+            '31.3.0, 32.2.0 or later. Ask the operator to upgrade the node.')
+            % host_names.after(context, instance.node))
+    if (wsgi.requested(instance.uuid).timeout is not None
+            and tpm.is_of_user(instance)):
+        image.refuse(instance, _(
+            'the secret of its TPM can be read only with the token of a user '
+            'of its project (hw:tpm_secret_security is user), which '
+            'nova-compute does not have after a timeout. Leave timeout out.'))
 
 
 def _access(context: nova_context.RequestContext,

@@ -35,6 +35,7 @@ from nova_rescue_ext import claims
 from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_guest
+from nova_rescue_ext.host import tpm as host_tpm
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
@@ -65,7 +66,7 @@ def get_available_resource(original: nova_types.Original,
                            nodename: str) -> dict[str, typing.Any]:
     """Report what this host can do along with its resources."""
     resources = original(nodename)
-    capabilities.report(resources)
+    capabilities.report(resources, host_tpm.is_kept(self))
     return resources
 
 
@@ -320,6 +321,7 @@ def get_guest_config(
     if is_ours and hardware.check_hw_rescue_props(ours.image_meta):
         image_meta = _hardware_of_server(instance, ours.image_meta,
                                          disk_info['mapping'])
+    ours.leave_tpm_out()
     with ours.connecting(virt_driver.block_device_info_get_mapping(
             arguments.get('block_device_info'))):
         guest = original(instance, network_info, image_meta, disk_info, *args,

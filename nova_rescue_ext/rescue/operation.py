@@ -35,6 +35,7 @@ from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.host import tpm as host_tpm
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
@@ -43,6 +44,7 @@ from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import notifications
 from nova_rescue_ext.task import final_save
 from nova_rescue_ext.task import host_task
+from nova_rescue_ext import tpm
 
 if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
@@ -98,6 +100,7 @@ class Rescue(host_task.HostTask):
         self._rescue_guest_runs = False
         self._way_back_is_taken = False
         self._is_rolled_back = False
+        self._of_rescue_guest = contextlib.ExitStack()
 
     def __enter__(self) -> Rescue:
         self.instance.save = self._save
@@ -128,6 +131,7 @@ class Rescue(host_task.HostTask):
         """
         self._is_announced = True  # by Nova, just before
         self._refuse_second_rescue()
+        self._refuse_to_lose_tpm()
         self.was_running = guests.is_running(self._driver, self.instance)
         self._has_shares = has_shares
         if has_shares:
@@ -274,7 +278,8 @@ class Rescue(host_task.HostTask):
         self.image_meta = image_meta
         self.block_device_info = block_device_info
         try:
-            yield
+            with contextlib.ExitStack() as self._of_rescue_guest:
+                yield
             self._rescue_guest_runs = True
         except Exception:
             # From here on the driver builds the server's own domain.
@@ -284,6 +289,10 @@ class Rescue(host_task.HostTask):
         finally:
             self.image_meta = None
             self.end_turn()
+
+    def leave_tpm_out(self) -> None:
+        """Give the guest that the driver builds from here on no TPM."""
+        self._of_rescue_guest.enter_context(tpm.LeftOut(self.instance_uuid))
 
     # The end.
 
@@ -528,6 +537,25 @@ class Rescue(host_task.HostTask):
             image.refuse(self.instance, _(
                 'its guest is that of an earlier rescue, as its state was '
                 'reset or its unrescue failed. Hard reboot it first.'))
+
+    def _refuse_to_lose_tpm(self) -> None:
+        """Refuse to lose a TPM, and what its server cannot go back from.
+
+        :raises: InstanceNotRescuable
+        """
+        if not tpm.has_tpm(self.instance):
+            return
+        self._is_refused = True
+        if not host_tpm.is_kept(self._driver):
+            # It was downgraded since it reported to nova-api.
+            image.refuse(self.instance, _(
+                'it has a TPM, which this host could lose. Ask the operator '
+                'to upgrade Nova and libvirt there.'))
+        try:
+            host_tpm.check_secret(self._driver, self.context, self.instance)
+        except ext_exception.TPMSecretNotReadable as exc:
+            image.refuse(self.instance, exc.format_message())
+        self._is_refused = False
 
     @property
     def _driver(self) -> libvirt_driver.LibvirtDriver:

@@ -36,6 +36,7 @@ from oslo_utils import timeutils
 from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.host import tpm as host_tpm
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import notifications
@@ -155,7 +156,7 @@ def _undo_unless_up(
         if (guests.is_running(manager.driver, instance)
                 and guests.is_in_rescue(manager.driver, instance)):
             return None
-        roll_back(manager, context, instance)
+        is_as_before = roll_back(manager, context, instance)
     except Exception:
         LOG.exception('nova-compute was restarted during the rescue, and the '
                       'server could not be put back. No disk of it was '
@@ -166,8 +167,11 @@ def _undo_unless_up(
     else:
         LOG.warning('nova-compute was restarted during the rescue, which '
                     'was rolled back.', instance=instance)
-        reason = _('nova-compute was restarted. The server is as it was '
-                   'before; rescue it again.')
+        reason = (_('nova-compute was restarted. The server is as it was '
+                    'before; rescue it again.') if is_as_before else
+                  _('nova-compute was restarted. The server is off, as '
+                    'starting it takes a user who may read the secret of its '
+                    'TPM: start it, or rescue it again.'))
     return exception.InstanceNotRescuable(instance_id=instance.uuid,
                                           reason=reason)
 
@@ -194,7 +198,7 @@ def _finish(instance: objects.Instance) -> None:
 
 def roll_back(manager: compute_manager.ComputeManager,
               context: nova_context.RequestContext,
-              instance: objects.Instance) -> None:
+              instance: objects.Instance) -> bool:
     """Put a server back whose rescue was interrupted.
 
     An untouched guest keeps running. If the host was rebooted, the guest is
@@ -204,6 +208,7 @@ def roll_back(manager: compute_manager.ComputeManager,
     :param manager: the ComputeManager
     :param context: a RequestContext
     :param instance: the Instance
+    :returns: False if it had to be left off
     :raises: whatever the driver or the database raises
     """
     driver = manager.driver
@@ -214,15 +219,37 @@ def roll_back(manager: compute_manager.ComputeManager,
                  instance=instance)
         runs = False
     operation.forget_switch(instance)
-    if _is_untouched(driver, instance, runs):
-        pass
-    elif runs or not _restore_stock_domain(driver, context, instance):
+    lacks_secret = False
+    if not _is_untouched(driver, instance, runs):
+        lacks_secret = runs and not host_tpm.is_secret_readable(
+            driver, context, instance)
+        _restore_guest(manager, context, instance, runs and not lacks_secret)
+    instance_metadata.forget_rescue(instance)
+    rescue_files.remove_all(driver, instance)
+    if lacks_secret:
+        _stop_for_lack_of_secret(instance)
+    return not lacks_secret
+
+
+def _restore_guest(manager: compute_manager.ComputeManager,
+                   context: nova_context.RequestContext,
+                   instance: objects.Instance, start: bool) -> None:
+    if start or not _restore_stock_domain(manager.driver, context, instance):
         # Not the saved domain, which would be started: its device paths may
         # belong to other volumes by now (hazard: stale-saved-domain).
         hard_reboot.HardReboot(manager, instance,
-                               leave_off=not runs).run(context)
-    instance_metadata.forget_rescue(instance)
-    rescue_files.remove_all(driver, instance)
+                               leave_off=not start).run(context)
+
+
+def _stop_for_lack_of_secret(instance: objects.Instance) -> None:
+    """Have a server STOPPED that needs the token of a user to be started."""
+    LOG.warning('The server is left off, as the secret of its TPM cannot be '
+                'read without the token of a user of its project. They have '
+                'to start it.', instance=instance)
+    if instance.vm_state == vm_states.ACTIVE:
+        instance.vm_state = vm_states.STOPPED
+    # Otherwise Nova assumes that the host rebooted, and starts the guest.
+    instance.power_state = power_state.SHUTDOWN
 
 
 def _was_host_rebooted(instance: objects.Instance) -> bool:

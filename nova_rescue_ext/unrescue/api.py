@@ -30,6 +30,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import conflict
+from nova_rescue_ext import tpm
 
 if typing.TYPE_CHECKING:
     from nova.compute import api as compute_api
@@ -53,6 +54,12 @@ def unrescue(original: nova_types.Original, self: compute_api.API,
     # nova-compute unrescues all servers in one loop, which an exception ends
     # (hazard: rescue-timeout).
     try:
+        if tpm.is_of_user(instance):
+            LOG.info('The server is not unrescued after rescue_timeout, as '
+                     'the secret of its TPM can be read only with the token '
+                     'of a user of its project. They have to unrescue it.',
+                     instance=instance)
+            return None
         return original(context, instance)
     except exception.NovaException as exc:
         LOG.info('The server could not be unrescued after rescue_timeout. The '

@@ -25,9 +25,11 @@ from nova import objects
 from nova_rescue_ext import exception
 from nova_rescue_ext.host import hard_reboot
 from nova_rescue_ext.host import rescue_files
+from nova_rescue_ext.host import tpm as host_tpm
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import host_task
+from nova_rescue_ext import tpm
 from nova_rescue_ext.unrescue import operation
 
 if typing.TYPE_CHECKING:
@@ -37,6 +39,7 @@ if typing.TYPE_CHECKING:
 # Of virDomainUndefineFlags, which Nova imports late.
 _MANAGED_SAVE = 1
 _KEEP_NVRAM = 8
+_KEEP_TPM = 64
 
 
 def unrescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
@@ -50,15 +53,31 @@ def unrescue(original: nova_types.Original, self: libvirt_driver.LibvirtDriver,
 
     :param context: the RequestContext of the caller
     :param instance: the Instance; saved by the caller
-    :raises: TaskEnded; InstanceNotFound
+    :raises: TaskEnded; InstanceNotFound; TPMSecretNotReadable
     """
     ours = operation.Unrescue.of_this_thread(instance.uuid)
     if ours is None:
         return original(context, instance)
     with ours.turn():
+        if not ours.leaves_off:
+            _check_tpm(self, ours, context)
         hard_reboot.HardReboot(
             ours.manager, instance, ours.leaves_off).run(context)
         ours.power_off_if_soft_deleted()
+
+
+def _check_tpm(driver: libvirt_driver.LibvirtDriver,
+               unrescue: operation.Unrescue,
+               context: nova_context.RequestContext) -> None:
+    """Check that a server with a TPM can be started, or leave it in rescue.
+
+    :raises: TPMSecretNotReadable
+    """
+    try:
+        host_tpm.check_secret(driver, context, unrescue.instance)
+    except exception.TPMSecretNotReadable:
+        unrescue.is_refused = True
+        raise
 
 
 def clean_after_hard_reboot(original: nova_types.Original,
@@ -105,7 +124,10 @@ def create_guest_with_network(original: nova_types.Original,
     ours = hard_reboot.HardReboot.of_this_thread(instance.uuid)
     if ours is None or not ours.leave_off:
         return original(context, xml, instance, *args, **kwargs)
-    original(context, xml, instance, *args, **dict(kwargs, power_on=False))
+    # The domain that is defined has its TPM, but needs no secret.
+    with tpm.LeftOut(instance.uuid):
+        original(context, xml, instance, *args,
+                 **dict(kwargs, power_on=False))
     raise exception.LeftOff()
 
 
@@ -123,13 +145,17 @@ def cleanup_vpmems(original: nova_types.Original,
 def delete_configuration(original: nova_types.Original,
                          self: libvirt_guest.Guest, *args: typing.Any,
                          **kwargs: typing.Any) -> typing.Any:
-    """Keep the UEFI variables of a server that is unrescued.
+    """Keep the UEFI variables and the TPM of a server that is unrescued.
 
     Nova before 31.3.0 and 32.2.0 deletes them with every domain (hazard:
-    uefi-variables).
+    uefi-variables). Later ones keep the TPM, unless libvirt refuses at first,
+    for whatever reason: then they try again in a way that does not.
     """
     if not hard_reboot.HardReboot.is_run_by_this_thread():
         return original(*args, **kwargs)
+    if kwargs.get('keep_vtpm'):
+        self._domain.undefineFlags(_MANAGED_SAVE | _KEEP_NVRAM | _KEEP_TPM)
+        return
     if 'keep_nvram' in inspect.signature(original).parameters:
         return original(*args, **dict(kwargs, keep_nvram=True))
     self._domain.undefineFlags(_MANAGED_SAVE | _KEEP_NVRAM)

@@ -42,6 +42,7 @@ class Unrescue(host_task.HostTask):
 
     :param manager: the ComputeManager
     :param instance: the Instance
+    :ivar is_refused: whether the guest of the rescue was left as it is
     """
 
     ACTION = instance_actions.UNRESCUE
@@ -51,11 +52,22 @@ class Unrescue(host_task.HostTask):
                  instance: objects.Instance) -> None:
         super().__init__(instance)
         self.manager = manager
+        self.is_refused = False
         # nova-api noted that on this very object: no query is needed.
         self.leaves_off = (
             instance.obj_attr_is_set('system_metadata')
             and instance_metadata.state_after_unrescue(instance)
             == vm_states.STOPPED)
+
+    def may_set_error(self) -> bool:
+        """Not if the server is in rescue as before."""
+        if not self.is_refused or self.is_lost:
+            return super().may_set_error()
+        LOG.warning('The server was not unrescued, and stays in rescue: the '
+                    'secret of its TPM cannot be read with the rights of the '
+                    'request. A user of its project can unrescue it.',
+                    instance=self.instance)
+        return False
 
     def power_off_if_soft_deleted(self) -> None:
         """Power off the guest of a server that was soft deleted meanwhile.

@@ -36,6 +36,7 @@ class StepsTestCase(test_operation.RescueTestCase):
         self.becomes('here')
         self.driver = self.rescue.manager.driver
         self.is_in_rescue(False)
+        self.patch('tpm.has_tpm', lambda instance: False)
         self.close = self.patch('rescue.operation.notifications.close')
         self.addCleanup(self.rescue.end_turn)
 

@@ -288,6 +288,7 @@ class HostRebootRollBackTest(RecoveryTestCase):
     def _roll_back(self, year):
         recovery.roll_back(self.manager, None, objects.Instance(
             uuid=uuids.instance, vm_state='active', system_metadata={},
+            image_ref='', flavor=objects.Flavor(extra_specs={}),
             updated_at=datetime.datetime(year, 1, 1,
                                          tzinfo=datetime.timezone.utc)))
 

@@ -31,7 +31,9 @@ class ApiTestCase(testtools.TestCase):
         super().setUp()
         objects.register_all()
         self.instance = objects.Instance(
-            uuid=uuids.instance, task_state=None, system_metadata={
+            uuid=uuids.instance, task_state=None,
+            image_ref='', flavor=objects.Flavor(extra_specs={}),
+            system_metadata={
                 instance_metadata.MODE: instance_metadata.STABLE,
                 instance_metadata.PREFIX + 'vm_state': 'stopped'})
         self.original = mock.Mock(return_value='done')

@@ -33,7 +33,8 @@ class LibvirtTestCase(testtools.TestCase):
         objects.register_all()
         self.instance = objects.Instance(
             mock.Mock(), uuid=uuids.instance, host='here', vm_state='active',
-            task_state='unrescuing', system_metadata={})
+            task_state='unrescuing', system_metadata={},
+            image_ref='', flavor=objects.Flavor(extra_specs={}))
         self.original = mock.Mock(return_value='done')
 
     def patch(self, name, new):
@@ -193,6 +194,19 @@ class KeptTest(LibvirtTestCase):
         with self.reboot():
             self.assertEqual('kept', self.delete(original))
         self.assertEqual([('other', True)], calls)
+
+    def test_tpm(self):
+        """With no second attempt of Nova's, which would delete it."""
+        with self.reboot():
+            self.assertIsNone(libvirt.delete_configuration(
+                self.fail, self.guest_of_mock(), keep_vtpm=True,
+                keep_nvram=True))
+        # ... and VIR_DOMAIN_UNDEFINE_KEEP_TPM
+        self.guest._domain.undefineFlags.assert_called_once_with(1 | 8 | 64)
+
+    def guest_of_mock(self):
+        self.guest = mock.Mock()
+        return self.guest
 
     def test_variables_with_an_older_nova(self):
         def original(other):
