@@ -111,9 +111,10 @@ def give_back_to_domain(driver: libvirt_driver.LibvirtDriver,
     :param driver: the LibvirtDriver
     :param instance: the Instance, whose guest is off
     """
-    if not tpm.has_tpm(instance) or not instance.system_metadata.get(_SECRET):
-        return
     try:
+        if not (tpm.has_tpm(instance)
+                and instance.system_metadata.get(_SECRET)):
+            return
         domain = guests.read_definition(driver, instance)
         if domain.find('devices/tpm') is not None:
             return

@@ -123,8 +123,13 @@ class DeleteTest(testtools.TestCase):
             self.assertEqual([], self.give_back())
         self.assertEqual([], log.mock_calls)
 
+    def test_server_that_cannot_be_read(self):
+        """It is deleted all the same."""
+        with mock.patch('nova_rescue_ext.tpm.has_tpm', side_effect=OSError):
+            self.assertEqual([], self.give_back())
+
     def test_failure(self):
-        """The server is deleted all the same."""
+        """So it is then."""
         self.driver._host.write_instance_config.side_effect = OSError
         with mock.patch.object(tpm, 'LOG') as log:
             self.give_back()
