@@ -20,6 +20,7 @@ import testtools
 
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
+from tests.lab.cloud import tempest
 from tests.lab.suites import page
 
 
@@ -61,3 +62,32 @@ class PageTest(testtools.TestCase):
         exc = self.assertRaises(process.LabError, page.write, results)
         self.assertIn('test_x: fail', str(exc))
         self.assertNotIn('test_y', str(exc))
+
+
+class EndTest(testtools.TestCase):
+
+    WANTED = ('a.Test.test_x[id-1]', 'a.Test.test_y[id-2,slow]')
+
+    def _check(self, status, *results):
+        tempest.check_end(status, dict(zip(self.WANTED, results)),
+                          self.WANTED)
+
+    def test_all_have_a_result(self):
+        self._check(0, 'success', 'skip')
+        self._check(1, 'success', 'fail')
+
+    def test_class_that_could_not_be_set_up(self):
+        tempest.check_end(1, {'setUpClass (a.Test)': 'fail'}, self.WANTED)
+
+    def test_interrupted_between_tests(self):
+        exc = self.assertRaises(process.LabError, self._check, 1, 'fail')
+        self.assertIn('1 of 2 have no result: a.Test.test_y[id-2,slow]',
+                      str(exc))
+
+    def test_interrupted_in_a_test(self):
+        self.assertRaises(process.LabError, self._check, 1, 'success',
+                          'inprogress')
+
+    def test_killed(self):
+        self.assertRaises(process.LabError, self._check, -15, 'success',
+                          'success')

@@ -33,6 +33,8 @@ _SUITES = '|'.join((
     r'tempest\.api\.compute\.servers\.test_server_actions',
     r'tempest\.api\.compute\.admin\.test_live_migration\.',
 ))
+# A test that was interrupted is "inprogress".
+_RESULTS = ('success', 'fail', 'skip', 'xfail', 'uxsuccess')
 
 
 def results_path(ext):
@@ -51,19 +53,47 @@ def results(regex=f'({_SUITES})'):
     """Run tests inside the lab.
 
     :returns: {test: result}
+    :raises: LabError if they did not run to their end
     """
     shutil.rmtree(_WORK, ignore_errors=True)
     _WORK.mkdir()
     process.run(VENV / 'bin/tempest', 'init', '--workspace-path',
                 _WORK / 'workspaces.yaml', _WORK / 'space')
     config.write(_WORK / 'space/etc/tempest.conf', _sections())
-    # A failed test is a result here, not an error.
-    subprocess.run([str(VENV / 'bin/tempest'), 'run', '--serial', '--regex',
-                    regex], cwd=_WORK / 'space', env=process.environment())
+    command = [VENV / 'bin/tempest', 'run', '--serial', '--regex', regex]
+    wanted = process.run(*command, '--list-tests', cwd=_WORK / 'space').split()
+    status = subprocess.run(command, cwd=_WORK / 'space',
+                            env=process.environment()).returncode
     stream = subprocess.run(
         [VENV / 'bin/stestr', 'last', '--subunit'], cwd=_WORK / 'space',
         env=process.environment(), stdout=subprocess.PIPE, check=False)
-    return read(stream.stdout, VENV)
+    found = read(stream.stdout, VENV)
+    check_end(status, found, wanted)
+    return found
+
+
+def check_end(status, found, wanted):
+    """Let no run count that was interrupted.
+
+    A failed test is a result, and no error.
+
+    :param status: the exit status of whatever ran the tests; negative if a
+        signal has ended it
+    :param found: {test: result}
+    :param wanted: the tests that were to run
+    :raises: LabError if one of them has no result
+    """
+    missing = [test for test in wanted
+               if found.get(test) not in _RESULTS
+               and f'setUpClass ({_class_of(test)})' not in found]
+    if missing or status not in (0, 1):
+        raise process.LabError(
+            f'The tests have ended with {status}, and {len(missing)} of '
+            f'{len(wanted)} have no result: {" ".join(missing[:5])}')
+
+
+def _class_of(test):
+    return test.partition('[')[0].rpartition('.')[0]
 
 
 def read(stream, venv):

@@ -46,6 +46,7 @@ def run():
     """Run the tests inside the lab.
 
     :returns: {test: result}
+    :raises: LabError if they did not run to their end
     """
     shutil.rmtree(_WORK, ignore_errors=True)
     _WORK.mkdir()
@@ -62,8 +63,9 @@ def run():
             [_VENV / 'bin/python', '-m', 'subunit.run', *_SERVER_TESTS],
             cwd=_WORK, stdout=subprocess.PIPE, stderr=log,
             env=process.environment(PATH=f'{_VENV}/bin:/usr/bin:/bin'))
-    return {test.rpartition('.')[2]: status for test, status in
-            tempest.read(stream.stdout, _VENV).items()}
+    found = tempest.read(stream.stdout, _VENV)
+    tempest.check_end(stream.returncode, found, _SERVER_TESTS)
+    return {test.rpartition('.')[2]: status for test, status in found.items()}
 
 
 def _make_what_devstack_has():
