@@ -20,6 +20,8 @@ from oslo_policy import policy
 
 BOOT_FROM_VOLUME = 'rescue_ext:rescue:boot_from_volume'
 LIVE_MIGRATE_RESCUED = 'rescue_ext:migrate_live:rescued'
+ATTACH_PORT_RESCUED = 'rescue_ext:os-attach-interfaces:create:rescued'
+DETACH_PORT_RESCUED = 'rescue_ext:os-attach-interfaces:delete:rescued'
 ATTACH_VOLUME_RESCUED = 'rescue_ext:os-volumes-attachments:create:rescued'
 DETACH_VOLUME_RESCUED = 'rescue_ext:os-volumes-attachments:delete:rescued'
 REBOOT_RESCUED = 'rescue_ext:reboot:rescued'
@@ -49,6 +51,23 @@ _RULES = [
                     {'method': 'POST',
                      'path': '/servers/{server_id}/migrations/'
                              '{migration_id}/action (force_complete)'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=ATTACH_PORT_RESCUED,
+        check_str='rule:os_compute_api:os-attach-interfaces:create',
+        description='Attach a port, or a new one of a network, to a server '
+                    'that is in rescue. Nova\'s own policy is checked as '
+                    'well.',
+        operations=[{'method': 'POST',
+                     'path': '/servers/{server_id}/os-interface'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=DETACH_PORT_RESCUED,
+        check_str='rule:os_compute_api:os-attach-interfaces:delete',
+        description='Detach a port from a server that is in rescue. Nova\'s '
+                    'own policy is checked as well.',
+        operations=[{'method': 'DELETE',
+                     'path': '/servers/{server_id}/os-interface/{port_id}'}],
         scope_types=['project']),
     policy.DocumentedRuleDefault(
         name=ATTACH_VOLUME_RESCUED,

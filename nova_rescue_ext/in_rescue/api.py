@@ -116,6 +116,34 @@ def detach_volume(original: nova_types.Original, self: compute_api.API,
     return original(context, instance, *args, **kwargs)
 
 
+def attach_interface(original: nova_types.Original, self: compute_api.API,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance, *args: typing.Any,
+                     **kwargs: typing.Any) -> typing.Any:
+    """Attach a port to a server in rescue.
+
+    :raises: as reboot()
+    """
+    if _is_ours(context, instance):
+        _check_idle(self, context, instance, policies.ATTACH_PORT_RESCUED)
+        instance = state_check.AsActive(instance)
+    return original(context, instance, *args, **kwargs)
+
+
+def detach_interface(original: nova_types.Original, self: compute_api.API,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance, *args: typing.Any,
+                     **kwargs: typing.Any) -> None:
+    """Detach a port from a server in rescue.
+
+    :raises: as reboot()
+    """
+    if _is_ours(context, instance):
+        _check_idle(self, context, instance, policies.DETACH_PORT_RESCUED)
+        instance = state_check.AsActive(instance)
+    return original(context, instance, *args, **kwargs)
+
+
 def _is_ours(context: nova_context.RequestContext,
              instance: objects.Instance) -> bool:
     return (microversion.is_named(context, microversion.RESCUE_SESSION)

@@ -91,6 +91,34 @@ def detach_volume(original: nova_types.Original,
         return original(context, volume_id, instance, *args, **kwargs)
 
 
+def attach_interface(original: nova_types.Original,
+                     self: compute_manager.ComputeManager,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance, *args: typing.Any,
+                     **kwargs: typing.Any) -> typing.Any:
+    """Attach a port to a server in rescue, in its turn."""
+    if not _is_in_rescue(self, instance):
+        return original(context, instance, *args, **kwargs)
+    from nova_rescue_ext.in_rescue import operation
+
+    with operation.AttachPort(instance).turn():
+        return original(context, instance, *args, **kwargs)
+
+
+def detach_interface(original: nova_types.Original,
+                     self: compute_manager.ComputeManager,
+                     context: nova_context.RequestContext,
+                     instance: objects.Instance, *args: typing.Any,
+                     **kwargs: typing.Any) -> None:
+    """Detach a port from a server in rescue, in its turn."""
+    if not _is_in_rescue(self, instance):
+        return original(context, instance, *args, **kwargs)
+    from nova_rescue_ext.in_rescue import operation
+
+    with operation.DetachPort(instance).turn():
+        return original(context, instance, *args, **kwargs)
+
+
 def _is_in_rescue(manager: compute_manager.ComputeManager,
                   instance: objects.Instance) -> bool:
     return (capabilities.is_libvirt(manager.driver)

@@ -24,6 +24,7 @@ from nova.compute import instance_actions
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import context as nova_context
+from nova import exception
 from nova import objects
 from oslo_log import log as logging
 
@@ -39,6 +40,10 @@ if typing.TYPE_CHECKING:
     from nova.network import model as network_model
 
 LOG = logging.getLogger(__name__)
+
+# States in which nova-api accepts a change of ports.
+_WITH_PORTS = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.STOPPED,
+               vm_states.RESCUED)
 
 _Kind = typing.TypeVar('_Kind', bound='_PowerChange')
 
@@ -109,6 +114,52 @@ class DetachVolume(operation.Operation):
 
     :param instance_uuid: the UUID of the server
     """
+
+
+class _PortChange(host_task.HostTask):
+    """The attach or the detach of a port, for which Nova sets no task.
+
+    Nova does not hold the lock of the instance either. So the guest could be
+    replaced by one that does not have the port, or the server be deleted or
+    migrated before a port is bound for it.
+    """
+
+    def _check(self) -> None:
+        """Check that nothing else has begun since nova-api has checked it.
+
+        The server may have been unrescued: then the port is for its own guest.
+
+        :raises: InstanceInvalidState, which nova-api answers with 409
+        """
+        try:
+            fresh = self._read()
+        except exception.InstanceNotFound:
+            state = task_states.DELETING
+        else:
+            state = fresh.task_state
+            if state is None and fresh.host != self.instance.host:
+                state = task_states.MIGRATING  # it was, until just now
+            if state is None and fresh.vm_state not in _WITH_PORTS:
+                self._refuse('vm_state', fresh.vm_state)
+        if state is not None:
+            self._refuse('task_state', state)
+
+    def _refuse(self, attribute: str, state: str) -> typing.NoReturn:
+        raise exception.InstanceInvalidState(
+            attr=attribute, instance_uuid=self.instance_uuid, state=state,
+            method=self.ACTION)
+
+
+class AttachPort(_PortChange):
+    """The attach of a port to a server in rescue."""
+
+    ACTION = instance_actions.ATTACH_INTERFACE
+
+
+class DetachPort(_PortChange):
+    """The detach of a port from a server in rescue."""
+
+    ACTION = instance_actions.DETACH_INTERFACE
 
 
 class Reboot(StaysInRescue):

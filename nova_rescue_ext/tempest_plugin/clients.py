@@ -52,6 +52,21 @@ class ServersClient(servers_client.ServersClient):
             'rescue_session']
         return rescue
 
+    def attach_network(self, server_id: str, network_id: str) -> str:
+        """Attach a new port of a network to a server.
+
+        :returns: the ID of the port
+        """
+        _response, body = self.post(
+            'servers/%s/os-interface' % server_id, json.dumps(
+                {'interfaceAttachment': {'net_id': network_id}}))
+        port_id: str = json.loads(body)['interfaceAttachment']['port_id']
+        return port_id
+
+    def detach_port(self, server_id: str, port_id: str) -> None:
+        """Detach a port from a server."""
+        self.delete('servers/%s/os-interface/%s' % (server_id, port_id))
+
     def rebuild_never_booted(self, server_id: str,
                              **kwargs: typing.Any) -> dict[str, typing.Any]:
         """Rebuild a server that never booted.

@@ -12,16 +12,21 @@
 
 """What can be done to a server that is in rescue, and stays there (1.4)."""
 
+import time
+
 import ddt
 import fixtures
 from lxml import etree
 from nova import exception
+from nova.network import neutron
 from nova import objects
 from nova.tests.fixtures import libvirt
 from nova.virt.libvirt import driver as libvirt_driver
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova_rescue_ext.in_rescue import operation
+from nova_rescue_ext.task import host_task
 from tests.functional import test_live_migration
 from tests.functional import test_rescue_failure
 from tests.functional import test_rescue_recovery
@@ -78,6 +83,35 @@ class Serials(fixtures.Fixture):
             describe_with_serials))
 
 
+class Taps(fixtures.Fixture):
+    """Interfaces have names and models in Nova's double, too.
+
+    :param neutron: the NeutronFixture
+    """
+
+    def __init__(self, neutron):
+        super().__init__()
+        self._neutron = neutron
+
+    def _setUp(self):
+        describe = libvirt.Domain.XMLDesc
+
+        def describe_with_names(itself, flags):
+            domain = etree.fromstring(describe(itself, flags))
+            names = {port['mac_address']: 'tap' + port['id'][:11]
+                     for port in self._neutron._ports.values()}
+            for interface in domain.findall('devices/interface'):
+                interface.find('target').set(
+                    'dev', names[interface.find('mac').get('address')])
+                if interface.find('model') is None:
+                    etree.SubElement(interface, 'model', type='virtio')
+            return etree.tostring(domain, encoding='unicode')
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.XMLDesc',
+            describe_with_names))
+
+
 def volumes_of(test, server):
     """Names of a server's volumes, by ID, as Nova has them."""
     return {bdm.volume_id: bdm.device_name
@@ -95,9 +129,40 @@ def detach_volume(test, server, volume_id, version='1.4'):
                    'os-volume_attachments/' + volume_id, version=version)
 
 
+def ports_of(test, server):
+    """The IDs of a server's ports, as Nova has them."""
+    with test.opted_in('1.0'):
+        return {port['port_id'] for port in test.api.api_get(
+            '/servers/%s/os-interface' % server['id']).body[
+                'interfaceAttachments']}
+
+
+def attach_port(test, server, port_id, version='1.4'):
+    return request(test, server, 'POST', 'os-interface',
+                   {'interfaceAttachment': {'port_id': port_id}}, version)
+
+
+def detach_port(test, server, port_id, version='1.4'):
+    return request(test, server, 'DELETE', 'os-interface/' + port_id,
+                   version=version)
+
+
+def addresses(test, server, host='compute1'):
+    """MAC addresses of the guest."""
+    guest = test.computes[host].driver._host.get_guest(
+        objects.Instance(uuid=server['id']))
+    return {mac.get('address') for mac in etree.fromstring(
+        guest.get_xml_desc()).findall('devices/interface/mac')}
+
+
 class InRescueTestCase(test_rescue_recovery.RecoveryTestCase):
 
     ADMIN_API = True
+
+    def setUp(self):
+        super().setUp()
+        # Nova's double sends no event.
+        self.flags(device_detach_timeout=1, group='libvirt')
 
     def act(self, action, **parameters):
         response = act(self, self.server, action, **parameters)
@@ -736,8 +801,278 @@ class VolumeTest(InRescueTestCase):
         self.assertEqual([self.DATA], list(volumes_of(self, self.server)))
 
 
+@ddt.ddt
+class PortTest(InRescueTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(Taps(self.neutron))
+        self.first, self.second = (self.neutron.port_1, self.neutron.port_2)
+        self.allocated = 0
+        allocate = neutron.API.allocate_for_instance
+
+        def note(*args, **kwargs):
+            self.allocated += 1
+            return allocate(*args, **kwargs)
+
+        self.patch('nova.network.neutron.API.allocate_for_instance', note)
+
+    def be_rescued(self, properties=STABLE):
+        self.neutron.create_port({'port': self.second})
+        self.server = self._create_server(
+            image_uuid=self.IMAGE, networks=[{'port': self.first['id']}])
+        self.allocated = 0
+        self.image = self.create_image(properties)
+        self.rescue_opted_in(self.server)
+        self._wait_for_state_change(self.server, 'RESCUE')
+        self.assert_ports(self.first)
+
+    def attach(self):
+        response = attach_port(self, self.server, self.second['id'])
+        self.assertEqual(200, response.status_code, response.text)
+        self.assertEqual(self.second['mac_address'], response.json()[
+            'interfaceAttachment']['mac_addr'])
+
+    def detach(self, port):
+        response = detach_port(self, self.server, port['id'])
+        self.assertEqual(202, response.status_code, response.text)
+        self._wait_for_instance_action_event(
+            self.server, 'detach_interface', 'compute_detach_interface',
+            'success')
+
+    def assert_ports(self, *ports):
+        """Of the server, and of its guest."""
+        self.assertEqual({port['id'] for port in ports},
+                         ports_of(self, self.server))
+        self.assertEqual({port['mac_address'] for port in ports},
+                         addresses(self, self.server))
+
+    def assert_free(self, port):
+        self.assertEqual('', self.neutron.show_port(port['id'])['port'].get(
+            'device_id', ''))
+
+    @ddt.data(STABLE, {})
+    def test_attached(self, properties):
+        self.be_rescued(properties)
+        guest = self.guest_id(self.server)
+        self.attach()
+        self.assert_ports(self.first, self.second)
+        self.assertEqual(guest, self.guest_id(self.server))
+        self.unrescue()
+        self.assert_ports(self.first, self.second)
+
+    def test_detached(self):
+        self.be_rescued()
+        self.detach(self.first)
+        self.assert_ports()
+        self.assert_free(self.first)
+        self.unrescue()
+        self.assert_ports()
+
+    def test_network(self):
+        """A new port of it is attached, and gone when it is detached."""
+        self.be_rescued()
+        before = set(self.neutron._ports)
+        response = request(self, self.server, 'POST', 'os-interface', {
+            'interfaceAttachment': {'net_id': self.neutron.network_1['id']}})
+        self.assertEqual(200, response.status_code, response.text)
+        (created,) = set(self.neutron._ports) - before
+        port = self.neutron.show_port(created)['port']
+        self.assert_ports(self.first, port)
+        self.detach(port)
+        self.assert_ports(self.first)
+        self.assertNotIn(created, self.neutron._ports)
+
+    def test_rebooted(self):
+        self.be_rescued()
+        self.attach()
+        self.detach(self.first)
+        self.act('reboot', type='HARD')
+        self.wait_until_done()
+        self.assert_ports(self.second)
+
+    def test_off(self):
+        """It has the port when it is started again, or unrescued."""
+        self.be_rescued()
+        self.act('os-stop')
+        self.wait_until_done()
+        self.attach()
+        self.assert_ports(self.first, self.second)
+        self.act('os-start')
+        self.wait_until_done()
+        self.assert_ports(self.first, self.second)
+
+    def test_host_was_rebooted(self):
+        self.be_rescued()
+        self.attach()
+        self.driver._host.get_guest(self.instance(self.server)).poweroff()
+        self.flags(resume_guests_state_on_host_boot=True)
+        self.restart()
+        self.assertTrue(self.is_running(self.server))
+        self.assert_ports(self.first, self.second)
+
+    def test_restart_of_the_service(self):
+        self.be_rescued()
+        self.attach()
+        self.restart()
+        self.assert_ports(self.first, self.second)
+        self.detach(self.second)
+        self.unrescue()
+        self.assert_ports(self.first)
+
+    def test_failed(self):
+        """Nothing of it is left, and it can be tried again."""
+        self.be_rescued()
+        with self.failing_with(exception.InterfaceAttachFailed(
+                instance_uuid=self.server['id'])):
+            response = attach_port(self, self.server, self.second['id'])
+        self.assertEqual(500, response.status_code)
+        self.assert_ports(self.first)
+        self.assert_free(self.second)
+        self.assertEqual('RESCUE', self.wait_until_done()['status'])
+        self.attach()
+        self.unrescue()
+        self.assert_ports(self.first, self.second)
+
+    @staticmethod
+    def failing_with(error):
+        def fail(*args, **kwargs):
+            raise error
+
+        return fixtures.MonkeyPatch(
+            'nova.virt.libvirt.guest.Guest.attach_device', fail)
+
+    def test_deleted_meanwhile(self):
+        """The DELETE comes after it, and frees the port."""
+        self.be_rescued()
+        attach = libvirt_driver.LibvirtDriver.attach_interface
+
+        def delete_and_attach(*args, **kwargs):
+            self.api.delete_server(self.server['id'])
+            self.assertEqual('deleting', self.wait_for_task())
+            time.sleep(1)  # for a DELETE that does not wait
+            return attach(*args, **kwargs)
+
+        self.patch(DRIVER + 'attach_interface', delete_and_attach)
+        attach_port(self, self.server, self.second['id'])
+        self._wait_until_deleted(self.server)
+        self.assert_free(self.first)
+        self.assert_free(self.second)
+
+    def wait_for_task(self):
+        while self.instance(self.server).task_state is None:
+            time.sleep(0.05)
+        return self.instance(self.server).task_state
+
+    def overtaken(self, **values):
+        """Something else begins before an attach or a detach has the lock."""
+        lock = host_task.HostTask._lock
+
+        def change_and_lock(task):
+            if values:
+                self.set(self.server, **values)
+            else:
+                self._delete_server(self.server)
+            return lock(task)
+
+        return fixtures.MonkeyPatch(
+            'nova_rescue_ext.task.host_task.HostTask._lock', change_and_lock)
+
+    @ddt.data(({'task_state': 'unrescuing'}, 'unrescuing'),
+              ({'host': 'compute2'}, 'migrating'),
+              ({'vm_state': 'soft-delete'}, 'soft-delete'), ({}, 'deleting'))
+    @ddt.unpack
+    def test_overtaken(self, values, state):
+        self.be_rescued()
+        with self.overtaken(**values):
+            response = attach_port(self, self.server, self.second['id'])
+        self.assertEqual(409, response.status_code, response.text)
+        self.assertIn("Cannot 'attach_interface' instance", response.text)
+        self.assertIn('_state ' + state, response.text)
+        self.assertEqual(0, self.allocated)
+        self.assert_free(self.second)
+        self.set_back(values)
+
+    def set_back(self, values):
+        if values:
+            self.set(self.server, **{
+                name: {'host': 'compute1', 'vm_state': 'rescued'}.get(name)
+                for name in values})
+
+    def test_detach_that_was_overtaken(self):
+        self.be_rescued()
+        values = {'task_state': 'migrating'}
+        with self.overtaken(**values):
+            detach_port(self, self.server, self.first['id'])
+            self._wait_for_instance_action_event(
+                self.server, 'detach_interface', 'compute_detach_interface',
+                'error')
+        self.set_back(values)
+        self.assert_ports(self.first)
+
+    def test_unrescued_before_it_begins(self):
+        """The port is for the server, whichever guest it has."""
+        self.be_rescued()
+        lock = host_task.HostTask._lock
+
+        def unrescue_and_lock(task):
+            if isinstance(task, operation.AttachPort):
+                self.unrescue()
+            return lock(task)
+
+        with fixtures.MonkeyPatch(
+                'nova_rescue_ext.task.host_task.HostTask._lock',
+                unrescue_and_lock):
+            self.attach()
+        self.assert_ports(self.first, self.second)
+        self.assertEqual('ACTIVE', self.wait_until_done('ACTIVE')['status'])
+
+    def test_rights(self):
+        """As Nova's: what the server's project may not use is not used."""
+        self.be_rescued()
+        for port_id, status in ((uuids.unknown, 404),
+                                (self.first['id'], 409)):
+            response = attach_port(self, self.server, port_id)
+            self.assertEqual(status, response.status_code, response.text)
+        self.neutron._ports[self.second['id']]['tenant_id'] = uuids.other
+        response = attach_port(self, self.server, self.second['id'])
+        self.assertEqual(400, response.status_code, response.text)
+        response = detach_port(self, self.server, self.second['id'])
+        self.assertIn(response.status_code, (202, 404), response.text)
+        self.assert_ports(self.first)
+
+    def test_refused(self):
+        self.be_rescued()
+        requests = ((attach_port, self.second, 'create', 'attach'),
+                    (detach_port, self.first, 'delete', 'detach'))
+        for ask, port, name, verb in requests:
+            for version in ('1.0', '1.3'):
+                self.assert_refused_in_rescue(
+                    ask(self, self.server, port['id'], version),
+                    "Cannot '%s_interface' instance" % verb,
+                    'while it is in vm_state rescued')
+            self.change_compute_node(compute_rescue='1.3')
+            self.assert_refused_in_rescue(
+                ask(self, self.server, port['id']),
+                'does not serve compute-rescue 1.4')
+            self.change_compute_node(compute_rescue='1.4')
+            policy = 'rescue_ext:os-attach-interfaces:%s:rescued' % name
+            self.policy.set_rules({policy: '!'}, overwrite=False)
+            self.assert_refused_in_rescue(
+                ask(self, self.server, port['id']), policy, status=403)
+            self.set(self.server, task_state='migrating')
+            response = ask(self, self.server, port['id'])
+            self.assertEqual(409, response.status_code)
+            self.set(self.server, task_state=None)
+        self.assert_ports(self.first)
+
+
 class MigratedTest(test_live_migration.LiveMigrationTestCase):
     """What was done in rescue, on the host that the server migrated to."""
+
+    def setUp(self):
+        super().setUp()
+        self.flags(device_detach_timeout=1, group='libvirt')
 
     def names(self, host):
         guest = self.computes[host].driver._host.get_guest(
@@ -769,6 +1104,35 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
         self.assertEqual(
             {'vda': None, 'vdd': uuids.two},
             {disk.target_dev: disk.serial for disk in guest.get_all_disks()})
+
+    def test_port(self):
+        """Attached on one host, and detached on the other."""
+        self.useFixture(Taps(self.neutron))
+        first, second = self.neutron.port_1, self.neutron.port_2
+        self.neutron.create_port({'port': second})
+        self.server = self._create_server(
+            host='compute1', networks=[{'port': first['id']}])
+        self.rescue_now()
+        self.put_raw_disks('disk', 'disk.rescue')
+        response = attach_port(self, self.server, second['id'])
+        self.assertEqual(200, response.status_code, response.text)
+        self.migrate()
+        both = {first['mac_address'], second['mac_address']}
+        self.assertEqual(both, addresses(self, self.server, 'compute2'))
+        self.assertEqual({first['id'], second['id']},
+                         ports_of(self, self.server))
+        for port in (first, second):
+            self.assertEqual('compute2', self.neutron.show_port(
+                port['id'])['port']['binding:host_id'])
+        response = detach_port(self, self.server, first['id'])
+        self.assertEqual(202, response.status_code, response.text)
+        self.wait_until(lambda: addresses(
+            self, self.server, 'compute2') == {second['mac_address']})
+        self.wait_until(
+            lambda: ports_of(self, self.server) == {second['id']})
+        self.unrescue(self.server)
+        self.assertEqual({second['mac_address']},
+                         addresses(self, self.server, 'compute2'))
 
     def test_stopped(self):
         """It can be migrated when it is started again."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import time
+import typing
 
 from tempest.common import waiters
 from tempest import config
@@ -75,6 +76,30 @@ class RescueSessionTest(base.TestCase):
         self.assertEqual(own['name'], self.servers_client.show_server(
             server_id)['server']['key_name'])
 
+    @decorators.idempotent_id('b27e9f40-5c13-4a86-9d7b-0e4f8a6c3d23')
+    def test_port(self) -> None:
+        """What is attached in rescue stays, what is detached is gone."""
+        if not (CONF.service_available.neutron
+                and CONF.compute_feature_enabled.interface_attach):
+            raise self.skipException(
+                '[compute-feature-enabled] interface_attach')
+        server_id = self.boot()
+        before = self._ports(server_id)
+        self.rescue(server_id, self.rescue_image())
+        network_id = self.get_tenant_network()['id']
+        stays, goes = (self.opted_in.attach_network(server_id, network_id)
+                       for _number in range(2))
+        self.assertEqual({*before, stays, goes}, self._ports(server_id))
+        self.opted_in.detach_port(server_id, goes)
+        self._wait_until(lambda: goes not in self._ports(server_id))
+        self.unrescue(server_id)
+        self.assertEqual({*before, stays}, self._ports(server_id))
+
+    def _ports(self, server_id: str) -> set[str]:
+        return {port['port_id'] for port
+                in self.interface_client.list_interfaces(server_id)[
+                    'interfaceAttachments']}
+
     @decorators.attr(type='slow')
     @decorators.idempotent_id('1d84e6f3-9a27-4c5b-8e0f-7b3d2c6a9e19')
     def test_timeout(self) -> None:
@@ -93,13 +118,17 @@ class RescueSessionTest(base.TestCase):
         image_id = self.rescue_image_with(os_rescue_ready_line=line)
         server_id = self.boot()
         self.rescue(server_id, image_id)
+        self._wait_until(lambda: self._ready_line(server_id) != 'waiting')
+        self.assertEqual('seen', self._ready_line(server_id))
+        self.unrescue(server_id)
+
+    @staticmethod
+    def _wait_until(condition: typing.Callable[[], bool]) -> None:
         begun = time.monotonic()
-        while self._ready_line(server_id) == 'waiting':
+        while not condition():
             if time.monotonic() - begun > CONF.compute.build_timeout:
                 raise exceptions.TimeoutException('It is still waiting.')
             time.sleep(CONF.compute.build_interval)
-        self.assertEqual('seen', self._ready_line(server_id))
-        self.unrescue(server_id)
 
     def _ready_line(self, server_id: str) -> str | None:
         rescue = self.opted_in.show_rescue(server_id)

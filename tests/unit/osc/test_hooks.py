@@ -13,6 +13,7 @@
 """What the commands of OpenStackClient do with the plugin."""
 
 import argparse
+from importlib import metadata
 import tempfile
 from unittest import mock
 
@@ -79,6 +80,33 @@ class InteractiveTest(HookTestCase):
                           '1.1', wait=False)
         self.compute.get('servers/web')
         self.assertEqual('compute 2.95', self.asked()[-1])
+
+
+class InRescueTest(HookTestCase):
+    """Commands whose requests are no actions, with the version as well."""
+
+    def test_ports(self):
+        self.http.post(base.URL + '/servers/web/os-interface', json={})
+        self.http.delete(base.URL + '/servers/web/os-interface/port')
+        command = self.command('1.4')
+
+        def replace_port(parsed_args):
+            self.compute.post('servers/web/os-interface', json={})
+            self.compute.delete('servers/web/os-interface/port')
+
+        command.take_action = replace_port
+        parsed = hooks.InRescue(command).before(argparse.Namespace())
+        command.take_action(parsed)
+        self.assertEqual(['compute 2.95, compute-rescue 1.4'] * 2,
+                         self.asked())
+
+    def test_commands(self):
+        found = metadata.distribution('nova-rescue-ext').entry_points
+        for what in ('volume', 'port', 'network'):
+            for verb in ('add', 'remove'):
+                (hook,) = found.select(
+                    group='openstack.cli.server_%s_%s' % (verb, what))
+                self.assertIs(hooks.InRescue, hook.load())
 
 
 class RescueTest(HookTestCase):
