@@ -50,6 +50,7 @@ class DomainTestCase(testtools.TestCase):
             instance_metadata.request_rescue(self.instance,
                                              microversion.RESCUE)
         self.rescue = test_libvirt.rescue_in_driver(self.instance)
+        self.addCleanup(self.rescue._of_rescue_guest.close)
 
     def patch(self, name, new):
         self.useFixture(fixtures.MonkeyPatch(name, new))
