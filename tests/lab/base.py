@@ -111,6 +111,16 @@ def with_version(version):
     return decorate
 
 
+def with_network(test):
+    """A story whose servers have ports."""
+    @functools.wraps(test)
+    def wrapper(self, *args, **kwargs):
+        if settings.Shape.current().net == 'none':
+            self.skipTest('the lab is up without networks (NET=none)')
+        test(self, *args, **kwargs)
+    return wrapper
+
+
 def in_profiles(*profiles):
     """A story that only some kinds of storage can tell."""
     def decorate(test):

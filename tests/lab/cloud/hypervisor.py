@@ -29,6 +29,18 @@ from tests.lab.cloud import settings
 _QEMU = '/usr/bin/qemu-system-x86_64'
 _QEMU_72 = settings.CHECKOUT / 'tests/lab/qemu72/qemu-system-x86_64'
 
+# Whenever a guest is started, libvirt makes its tap devices anew. Open vSwitch
+# in user space goes on with those that are gone.
+_HOOK = """#!/bin/sh
+[ "$2" = started ] || exit 0
+for tap in $(grep -o "dev='tap[^']*'" | cut -d"'" -f2); do
+    ovs-appctl -t /run/openvswitch/ovs-vswitchd.ctl \\
+        dpctl/del-if netdev@ovs-netdev "$tap"
+    ovs-vsctl --no-wait set interface "$tap" other_config:lab="$(date +%s%N)"
+done >/dev/null 2>&1
+exit 0
+"""
+
 _SHARED = settings.DATA / 'shared'
 # libvirt's folders, and where each hypervisor has its own.
 _FOLDERS = {
@@ -170,6 +182,11 @@ def _prepare_folders(host):
     shutil.copytree('/etc/libvirt', etc, dirs_exist_ok=True)
     shutil.rmtree(etc / 'qemu/networks', ignore_errors=True)
     shutil.rmtree(etc / 'qemu/autostart', ignore_errors=True)
+    if settings.Shape.current().net == 'ovs':
+        hook = etc / 'hooks/qemu'
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(_HOOK)
+        hook.chmod(0o755)
     address = settings.HYPERVISORS[host]
     _write_libvirt(etc / 'libvirtd.conf', {
         'listen_tls': 0, 'listen_tcp': 1, 'listen_addr': address,

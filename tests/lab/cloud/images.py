@@ -19,6 +19,7 @@ runs on keeps the kernel that it has.
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 
 from tests.lab.cloud import process
@@ -32,6 +33,9 @@ _KERNELS = {'cloud': 'linux-image-cloud-amd64', 'full': 'linux-image-amd64'}
 _APPLETS = ('sh acpid base64 basename cat chmod cut dd echo grep head insmod '
             'ip mkdir mount poweroff printf readlink sed sha256sum sleep '
             'sync tail tr uname').split()
+# What somebody who has logged in works with.
+_APPLETS_SSH = 'cp ln ls mkdosfs rm umount'.split()
+_SSHD = pathlib.Path('/usr/sbin/dropbear')
 _MODULES = ('virtio_pci virtio_blk virtio_scsi virtio_net sd_mod sr_mod '
             'ata_piix isofs vfat nls_ascii nls_cp437 nls_iso8859_1 '
             'button evdev efivarfs').split()
@@ -58,6 +62,10 @@ CATALOGUE = {
     'rescue': ('rescue.raw', 'raw', {}),
     'rescue-stable': ('rescue.raw', 'raw', _DISK),
     'rescue-qcow2': ('rescue.qcow2', 'qcow2', _DISK),
+    # Guests that one can log in to.
+    'base-ssh': ('base-ssh.raw', 'raw', {}),
+    'rescue-ssh': ('rescue-ssh.raw', 'raw', {
+        **_DISK, 'os_rescue_ready_line': 'LAB ready role=rescue'}),
     'rescue-kernel': ('blank.raw', 'raw', _OWN_KERNEL),
     'rescue-stable-kernel': ('blank.raw', 'raw', {**_DISK, **_OWN_KERNEL}),
     'rescue-usb': ('rescue-full.raw', 'raw', {
@@ -91,8 +99,11 @@ def build():
     _WORK.mkdir(parents=True)
     for kind, package in _KERNELS.items():
         _build_kernel(kind, package)
+    _add_sshd('cloud', 'ssh')
     _build_disk('base', 'base', 'cloud')
     _build_disk('rescue', 'rescue', 'cloud')
+    _build_disk('base-ssh', 'base', 'ssh')
+    _build_disk('rescue-ssh', 'rescue', 'ssh')
     _build_disk('rescue-full', 'rescue', 'full')
     _build_iso('rescue', 'full')
     process.run('qemu-img', 'convert', '-O', 'qcow2',
@@ -128,8 +139,32 @@ def _build_kernel(kind, package):
     (root / 'init').chmod(0o755)
     modules = _copy_modules(work, version, [*_MODULES, *_MORE_MODULES[kind]])
     (root / 'modules').write_text('\n'.join(modules) + '\n')
+    _pack(root, kind)
+
+
+def _pack(root, kind):
     process.run('sh', '-c', 'find . | cpio --quiet -o -H newc | gzip -9 > '
                 f'{settings.IMAGES}/initrd-{kind}', cwd=root)
+
+
+def _add_sshd(kind, new_kind):
+    """Make a guest that is another one and lets somebody in.
+
+    The others are without: each has to unpack what it does not need.
+    """
+    root = _WORK / new_kind / 'root'
+    shutil.copytree(_WORK / kind / 'root', root, symlinks=True)
+    for applet in _APPLETS_SSH:
+        os.symlink('busybox', root / 'bin' / applet)
+    shutil.copy(_SSHD, root / 'bin')
+    for library in re.findall(r'(?<= )/\S+|(?<=\t)/\S+',
+                              process.run('ldd', _SSHD)):
+        target = root / library.lstrip('/')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+    shutil.copy(settings.IMAGES / f'vmlinuz-{kind}',
+                settings.IMAGES / f'vmlinuz-{new_kind}')
+    _pack(root, new_kind)
 
 
 def _copy_modules(work, version, modules):
