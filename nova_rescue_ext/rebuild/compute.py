@@ -52,6 +52,9 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 600
 INTERVAL_AFTER_FAILURE = 60
 
+# Seconds. In less nobody takes a host for dead, and has a server rebuilt.
+_LONG = 60
+
 # ComputeManager -> StopWatch since it has looked. There is one in a process.
 _last_look: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -95,7 +98,7 @@ def do_build_and_run_instance(
         block_device_mapping: objects.BlockDeviceMappingList,
         *args: typing.Any, **kwargs: typing.Any) -> str:
     """Build a server, and notify of the result if that was a rebuild."""
-    if (instance_metadata.is_rebuilt(instance)
+    if ((instance_metadata.is_rebuilt(instance) or _has_waited(instance))
             and _is_late(context, instance)):
         LOG.warning('A late message to build this server is dropped, as the '
                     'build was given up, or the server was rebuilt since. '
@@ -126,22 +129,37 @@ def do_build_and_run_instance(
     return result
 
 
-def _is_late(context: nova_context.RequestContext,
-             instance: objects.Instance) -> bool:
-    """Whether a rebuild was given up while its message waited for this host.
+def _has_waited(instance: objects.Instance) -> bool:
+    """Whether a message to build a new server has been on its way for long.
+
+    So long that it may have been rebuilt since: others are not looked up.
 
     :param instance: the Instance of the message
     """
+    created_at = instance.created_at if 'created_at' in instance else None
+    return (created_at is not None
+            and timeutils.is_older_than(created_at, _LONG))
+
+
+def _is_late(context: nova_context.RequestContext,
+             instance: objects.Instance) -> bool:
+    """Whether a server was given up while its message waited for this host.
+
+    :param instance: the Instance of the message
+    """
+    is_rebuilt = instance_metadata.is_rebuilt(instance)
     try:
         found = objects.Instance.get_by_uuid(
             context, instance.uuid, expected_attrs=['system_metadata'])
     except exception.InstanceNotFound:
-        return False  # Nova says so, and frees what was claimed
+        # Whoever deletes a server frees what was claimed. After another
+        # rebuild it is that of a server in another cell, and Nova frees it.
+        return is_rebuilt
     except Exception:
         LOG.exception('Whether the rebuild of the server was given up cannot '
                       'be told. It is built.', instance=instance)
         return False
-    return (found.vm_state == vm_states.ERROR
+    return ((is_rebuilt and found.vm_state == vm_states.ERROR)
             or instance_metadata.rebuild_attempt(found)
             != instance_metadata.rebuild_attempt(instance))
 

@@ -15,12 +15,14 @@
 
 from unittest import mock
 
+from nova.compute import rpcapi as compute_rpcapi
 from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from oslo_db import exception as db_exc
 
+from nova_rescue_ext.rebuild import compute
 from nova_rescue_ext.rebuild import recovery
 from tests.functional import rebuild_base
 
@@ -84,6 +86,36 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         self.assertEqual(allocations, self.allocations(server))
         self.assertEqual('ACTIVE', self.api.get_server(server['id'])[
             'status'])
+
+    def test_late_message_to_a_host_of_the_first_cell(self):
+        """To build a server that runs in the second by now."""
+        server = self.create_failed()
+        self.add_capacity('host1', cell_name='cell1')
+        messages = []
+        ask = compute_rpcapi.ComputeAPI.build_and_run_instance
+        hold = self.patch(
+            'nova.compute.rpcapi.ComputeAPI.build_and_run_instance',
+            lambda *args, **kwargs: messages.append((args, kwargs)))
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.await_true(lambda: messages)
+        hold.stop()
+        self.admin_api.post_server_action(
+            server['id'], {'os-resetState': {'state': 'error'}})
+        self.placement.delete('/allocations/%s' % server['id'])
+        self.set_down('host1', True)
+        self.add_capacity('host2', cell_name='cell2')
+        self.rebuilt(server)
+        allocations = self.allocations(server)
+        args, kwargs = messages[0]
+        results, is_late = [], compute._is_late
+        self.patch('nova_rescue_ext.rebuild.compute._is_late',
+                   lambda *args: results.append(is_late(*args))
+                   or results[-1])
+        ask(*args, **kwargs)
+        self.await_true(lambda: results)
+        # Nova would delete the allocation.
+        self.assertEqual([True], results)
+        self.assertEqual(allocations, self.allocations(server))
 
 
 class CellAwayTest(rebuild_base.RebuildTestCase):

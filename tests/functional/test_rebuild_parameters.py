@@ -262,18 +262,19 @@ class VolumesTest(rebuild_base.RebuildTestCase):
         """Only the one that won reserves it."""
         server = self.create_failed(bdms=[ROOT])
         self.forget(*self.attachments(server))
-        begin = database.begin
+        check_volumes = rebuild_api.Rebuild.check_volumes
 
-        def be_overtaken(*args, **kwargs):
+        def be_overtaken(operation):
             patch.stop()
-            self.assertEqual(202, self.rebuild(server).status_code)
-            return begin(*args, **kwargs)
+            check_volumes(operation)
+            self.rebuilt(server)
 
-        patch = self.patch('nova_rescue_ext.rebuild.database.begin',
-                           be_overtaken)
+        patch = self.patch('nova_rescue_ext.rebuild.api.Rebuild.'
+                           'check_volumes', be_overtaken)
         self.add_capacity()
         self.assert_refused(409, self.rebuild(server), 'already')
-        self.assertEqual('ACTIVE', self.await_end(server)['status'])
+        self.assertEqual('ACTIVE', self.api.get_server(server['id'])[
+            'status'])
         self.assertEqual(1, len(self.attachments(server)))
 
     def test_volume_of_a_server_that_is_deleted_meanwhile(self):

@@ -14,6 +14,7 @@
 """Services that are slow, not dead (hazard: slow-conductor)."""
 
 import contextvars
+import datetime
 from unittest import mock
 
 from nova import availability_zones
@@ -278,6 +279,37 @@ class HostTest(_TestCase):
         super().setUp()
         self.server = self.create_failed()
         self.add_capacity('host1')
+
+    def test_create_that_was_given_up(self):
+        """By an operator, who took the host for gone."""
+        messages = []
+        ask = compute_rpcapi.ComputeAPI.build_and_run_instance
+        hold = self.patch('nova.compute.rpcapi.ComputeAPI.'
+                          'build_and_run_instance',
+                          lambda *args, **kwargs: messages.append(
+                              (args, kwargs)))
+        server = self.api.post_server({'server': {
+            'name': 'web', 'flavorRef': '1', 'networks': 'none',
+            'imageRef': self.IMAGE}})
+        self.await_true(lambda: messages)
+        hold.stop()
+        self.admin_api.post_server_action(
+            server['id'], {'os-resetState': {'state': 'error'}})
+        self.placement.delete('/allocations/%s' % server['id'])
+        self.set_down('host1', True)
+        self.add_capacity('host2')
+        self.server = self.rebuilt(server)
+        args, kwargs = messages[0]
+        kwargs['instance'].created_at -= datetime.timedelta(hours=1)
+        ended = []
+        self.around('nova_rescue_ext.rebuild.compute._is_late',
+                    lambda original, *args: ended.append(original(*args))
+                    or ended[-1])
+        ask(*args, **kwargs)
+        self.await_true(lambda: ended)
+        self.assertEqual([True], ended)
+        self.assertEqual([], self.guests('host1'))
+        self.assert_runs(self.server)
 
     def ask_and_die(self):
         """The conductor dies when it has asked a host, which is busy.
