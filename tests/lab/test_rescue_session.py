@@ -110,11 +110,11 @@ class _Session(base.LabTest):
 
 class RescueSession(_Session):
 
-    def _tell(self, image, layout, disks, **more):
+    def _tell(self, rescue_image, layout, disks, **more):
         server, before = self.boot(**more)
         self.assertIsNone(before.config_drive)
         key = self._make_key(_KEY)
-        password, during = self._rescue(server, image,
+        password, during = self._rescue(server, rescue_image,
                                         *self._options(_KEY))
         self.assertLetsIn(during, password, {_KEY: key}, _USER_DATA)
         rescue = self._show(server)
@@ -212,6 +212,38 @@ class RescueSession(_Session):
         self.assertAsBefore(server, before, after)
 
 
+class Ready(_Session):
+    """The line that an image names, and the console shows or does not."""
+
+    def _image(self, line):
+        return self.make_image(like='rescue-stable', hw_rescue_device='disk',
+                               hw_rescue_bus='virtio',
+                               os_rescue_ready_line=line)
+
+    @base.with_package
+    def test_seen(self):
+        """When the command returns, the rescue system is there."""
+        server, before = self.boot()
+        alice('server', 'rescue', '--wait', '--image',
+              self._image('LAB ready role=rescue'), server.id)
+        during = server.report()
+        self.assertTrue(during.is_ready, during)
+        self.assertEqual('rescue', during.role)
+        self.assertEqual('seen', self._show(server)['ready_line'])
+        self.assertAsBefore(server, before, self._unrescue(server))
+
+    @base.with_package
+    def test_unrescued_meanwhile(self):
+        """Whoever waits is told, and nobody looks any further."""
+        server, before = self.boot()
+        image = self._image('no guest says so')
+        server.rescue(image, base.SESSION)
+        self.assertEqual('waiting', self._show(server)['ready_line'])
+        self.assertAsBefore(server, before, server.unrescue(base.SESSION))
+        server.rescue('rescue-stable', base.SESSION)
+        self.assertIsNone(self._show(server)['ready_line'])
+
+
 class AtWork(_Session):
     """What users do with a server that stays in rescue meanwhile."""
 
@@ -300,6 +332,40 @@ class AtWork(_Session):
     @base.with_package
     def test_volumes_legacy(self):
         self._tell_of_volumes('rescue')
+
+    def _tell_of_power(self, image):
+        """The rescue system is off, on, and off again at the unrescue."""
+        server, before, during = self._rescued(image)
+        volume = self.volume()
+        self._power(server, 'stop', 4)
+        self._attach(server, volume)
+        self._power(server, 'start', 1)
+        during = self._after_boot(server, during, more=1)
+        during.numbered(volume)
+        self._power(server, 'stop', 4)
+        after = self._unrescue(server)
+        self.assertAsBefore(server, before, after)
+        after.numbered(volume)
+
+    def _power(self, server, what, state):
+        """Stop or start the server, which stays in rescue."""
+        alice('server', what, server.id)
+        process.wait_for(
+            lambda: self._power_state(server) == (None, state),
+            f'the end of {what} of {server.id}', base.PATIENCE, 1)
+        self.assertEqual('RESCUE', server.status)
+
+    def _power_state(self, server):
+        shown = server.show()
+        return shown['OS-EXT-STS:task_state'], shown['OS-EXT-STS:power_state']
+
+    @base.with_package
+    def test_power_stable(self):
+        self._tell_of_power('rescue-stable')
+
+    @base.with_package
+    def test_power_legacy(self):
+        self._tell_of_power('rescue')
 
 
 class LogIn(_Session):
