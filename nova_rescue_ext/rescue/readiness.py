@@ -53,6 +53,8 @@ LOG = logging.getLogger(__name__)
 
 EVENT = 'compute_rescue_ready'
 
+_SUCCESS = 'Success'  # of an event
+
 _SECONDS = 2  # between two looks at a console log
 _SECONDS_RETRY = 10  # until the database, or a busy server, is tried again
 
@@ -161,6 +163,7 @@ class Search:
         self._line = b''
         self._log: console.Log | None = None
         self._has_seen = False
+        self._told: str | None = None  # the result, if it was told before
         self._trouble = ''
         self._pause: timeutils.StopWatch | None = None
 
@@ -191,10 +194,14 @@ class Search:
         self._log = console.Log(path) if path else None
         self._line = (instance_metadata.ready_line_of(instance)
                       or '').encode()
+        # nova-api may have saved what it had read before it was recorded.
+        self._told = _told_in(_action_of(instance))
         self._since = instance.launched_at
 
     def _look(self) -> bool:
         """:returns: whether it has been told"""
+        if self._told:
+            return self._tell(None if self._told == _SUCCESS else self._told)
         self._look_at_log()
         if self._has_seen:
             return self._tell(None)
@@ -260,7 +267,8 @@ class Search:
         except exception.InstanceUpdateConflict:
             self._wait()
             return False
-        _tell_all(self._manager, instance, reason)
+        if not self._told:
+            _tell_all(self._manager, instance, reason)
         return True
 
     def _wait(self) -> None:
@@ -292,13 +300,30 @@ def _add_event(context: nova_context.RequestContext, host: str,
     which is what everybody knows of it. An event that is finished with an
     error would change that.
     """
-    action = next(begun for begun
-                  in objects.InstanceActionList.get_by_instance_uuid(
-                      context, instance.uuid)
-                  if begun.action == instance_actions.RESCUE)
+    action = _action_of(instance)
+    if action is None:
+        return
     now = timeutils.utcnow()
     objects.InstanceActionEvent(
         context, event=EVENT, host=host, start_time=now, finish_time=now,
-        result='Error' if error else 'Success',
+        result='Error' if error else _SUCCESS,
         details=str(error) if error else 'ready').create(
             instance.uuid, action.request_id)
+
+
+def _action_of(instance: objects.Instance) -> objects.InstanceAction | None:
+    """The action of the rescue that a server is in."""
+    return next((begun for begun
+                 in objects.InstanceActionList.get_by_instance_uuid(
+                     instance._context, instance.uuid)
+                 if begun.action == instance_actions.RESCUE), None)
+
+
+def _told_in(action: objects.InstanceAction | None) -> str | None:
+    """The result of our event of an action, or None if it has none."""
+    if action is None:
+        return None
+    return next((event.result for event
+                 in objects.InstanceActionEventList.get_by_action(
+                     action._context, action.id)
+                 if event.event == EVENT), None)

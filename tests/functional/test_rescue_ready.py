@@ -19,6 +19,7 @@ import fixtures
 from nova import exception
 from nova import objects
 
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import readiness
 from tests.functional import base
 from tests.functional import consoles
@@ -280,6 +281,25 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
         self.assertEqual('waiting', self.state())
         self.look()
         self.assert_ready()
+
+    def test_told_once(self):
+        """A request saves what nova-api had read before it was told."""
+        self.be_rescued()
+        older = self.instance()
+        self.print(LINE)
+        self.look()
+        instance_metadata.request_previous_state(older, True)
+        older.save()
+        self.assertEqual('waiting', self.state())
+        os.truncate(self.log(), 0)
+        self.run_periodic_tasks()
+        self.assertFalse(self.look())
+        self.assert_ready()
+        # Of this rescue.
+        self.be_unrescued()
+        self.be_rescued()
+        self.look()
+        self.assertEqual('waiting', self.state())
 
     def test_busy(self):
         """Nothing is saved while somebody else saves."""
