@@ -153,7 +153,7 @@ class RescueSession(_Session):
         rescue = self._show(server)
         self.assertEqual(self.root_volume(server),
                          rescue['disks'][0]['serial'])
-        self.assertFoundBySerials(before, during, rescue, {'volume': 'vda'})
+        self.assertFoundBySerials(before, during, rescue, {'root': 'vda'})
         self.assertAsBefore(server, before, self._unrescue(server))
 
     def _tell_of_own_config_drive(self, image):
