@@ -19,6 +19,7 @@ from castellan.common import exception as castellan_exception
 import ddt
 import fixtures
 from lxml import etree
+from nova import context as nova_context
 from nova import objects
 from nova.tests.fixtures import libvirt
 from nova.tests.functional.libvirt import test_vtpm
@@ -34,6 +35,7 @@ GUEST = test_rescue_failure.GUEST
 MANAGER = test_rescue_failure.MANAGER
 HOST = 'nova.virt.libvirt.host.Host.'
 DOMAIN = 'nova.tests.fixtures.libvirt.Domain.'
+KEEP_TPM = 64  # VIR_DOMAIN_UNDEFINE_KEEP_TPM
 STABLE = {'hw_rescue_bus': 'virtio', 'hw_rescue_device': 'disk'}
 
 KEEPS_TPMS = hasattr(libvirt_driver, 'MIN_VERSION_INT_FOR_KEEP_TPM')
@@ -45,6 +47,15 @@ class KeyManager(test_vtpm.FakeKeyManager):
 
     The administrator of Nova's tests is in the same project.
     """
+
+    def __init__(self, configuration):
+        super().__init__(configuration)
+        self._contexts = {}
+
+    def store(self, context, managed_object, **kwargs):
+        secret_id = super().store(context, managed_object, **kwargs)
+        self._contexts[secret_id] = context
+        return secret_id
 
     def get(self, context, secret_id):
         if context.user_id != self._contexts[secret_id].user_id:
@@ -81,8 +92,7 @@ class TPMs(fixtures.Fixture):
             return create(domain, flags)
 
         def undefine_with_tpm(domain, flags=0):
-            if domain.tpm is not None and not (
-                    flags & libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM):
+            if domain.tpm is not None and not flags & KEEP_TPM:
                 self.states.pop(domain.UUIDString(), None)
             return undefine(domain)
 
@@ -121,9 +131,12 @@ class TPMTestCase(test_rescue_recovery.RecoveryTestCase):
     PROPERTIES = {}  # of the rescue image
 
     def setUp(self):
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.virConnect._domain_capability_tpm',
-            libvirt.virConnect._domain_capability_tpm_supported))
+        supported = '_domain_capability_tpm_supported'
+        if hasattr(libvirt.virConnect, supported):  # from Nova 33
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.tests.fixtures.libvirt.virConnect'
+                '._domain_capability_tpm',
+                getattr(libvirt.virConnect, supported)))
         self.useFixture(fixtures.MonkeyPatch(
             DRIVER + '_check_vtpm_support', lambda driver: None))
         if KEEPS_TPMS:
@@ -137,7 +150,7 @@ class TPMTestCase(test_rescue_recovery.RecoveryTestCase):
         self.flags(group='libvirt', swtpm_enabled=True)
         if HAS_SECURITY:
             self.flags(group='libvirt',
-                       supported_tpm_secret_security=['user', 'host'])
+                       supported_tpm_secret_security=[self.SECURITY])
         self.flags(group='key_manager', backend='%s.%s' % (
             KeyManager.__module__, KeyManager.__name__))
         return super().start_compute(*args, **kwargs)
@@ -297,6 +310,19 @@ class RescueTest(TPMTestCase):
         self.act(server, 'unrescue')
         self.assert_whole(server)
         self.assertEqual([], self.secrets_in_libvirt())
+
+    def test_tpm_of_the_image(self):
+        """Not of the flavor."""
+        self.image = self.create_image(self.PROPERTIES)
+        server = self._create_server(networks='none', image_uuid=(
+            self.create_image({'hw_tpm_version': '2.0',
+                               'hw_tpm_model': 'tpm-tis'})),
+            flavor_id=self._create_flavor(ephemeral=0))
+        self.before = self.tpms.states[server['id']]
+        self.rescue_opted_in(server)
+        self.assert_in_rescue(server)
+        self.act(server, 'unrescue')
+        self.assert_whole(server)
 
     def test_again(self):
         server = self.rescued()
@@ -546,6 +572,7 @@ class KilledTest(TPMTestCase):
             self.assert_in_rescue(server)
             self.act(server, 'unrescue')
         self.assert_whole(server, 'SHUTOFF')
+        self.assertNotIn('cannot be defined', self.stdlog.logger.output)
         self.start(server)
 
     UNRESCUE = (DRIVER + '_hard_reboot', GUEST + 'poweroff',
@@ -634,4 +661,32 @@ class SecretOfHostTest(TPMTestCase):
                                               'compute_unrescue_instance')
         self.assert_in_rescue(server)
         self.act(server, 'unrescue')
+        self.assert_whole(server)
+
+
+@unittest.skipUnless(KEEPS_TPMS and HAS_SECURITY, 'before Nova 33')
+class SecretOfDeploymentTest(TPMTestCase):
+    """It is Nova's own."""
+
+    SECURITY = 'deployment'
+
+    def setUp(self):
+        super().setUp()
+        # Of the project, as the audit does not know what is the operator's.
+        self.patch('nova.context.get_nova_service_user_context',
+                   lambda: nova_context.RequestContext(
+                       user_id='nova', project_id=self.api.project_id))
+
+    def test_everybody(self):
+        server = self.create_server()
+        response = self.rescue_with(server, api=self.admin_api, timeout=600)
+        self.assertEqual(200, response.status_code, response.text)
+        self.assert_in_rescue(server)
+        self.act(server, 'unrescue', api=self.admin_api)
+        self.assert_whole(server)
+
+    def test_killed(self):
+        server = self.create_server()
+        self.kill_in('rescue', server, GUEST + 'launch')
+        self.restart()
         self.assert_whole(server)
