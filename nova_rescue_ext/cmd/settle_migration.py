@@ -229,7 +229,12 @@ def _finish(services: 'recovery.Services',
         print('Its ports cannot be bound there (%s): bind them when that is '
               'repaired.' % exc, file=sys.stderr)
     recovery.set_host(context, instance, migration)
-    recovery.finish_books(services, context, instance, migration)
+    try:
+        recovery.finish_books(services, context, instance, migration)
+    except Exception as exc:
+        print('What it held on %s cannot be released now (%s): nova-compute '
+              'there tries it again.' % (migration.source_compute, exc),
+              file=sys.stderr)
     print('When nova-compute on %s is up, hard reboot the server or unrescue '
           'it, which defines its domain there.' % migration.dest_compute,
           file=sys.stderr)

@@ -34,6 +34,7 @@ from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import attachments
+from nova_rescue_ext import placement
 
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
@@ -494,9 +495,16 @@ def close(services: Services, context: nova_context.RequestContext,
     :param migration: the Migration, whose server is not on the source
     :param status: the status with which it ends
     """
-    services.reportclient.delete_allocation_for_instance(
-        context, migration.uuid, consumer_type='migration', force=False)
+    _delete_allocations(services, context, migration)
     end(context, migration, status)
+
+
+def _delete_allocations(services: Services,
+                        context: nova_context.RequestContext,
+                        migration: objects.Migration) -> None:
+    placement.delete_allocation(services.reportclient, context,
+                                migration.uuid, consumer_type='migration',
+                                force=False)
 
 
 def drop_claims(services: Services, context: nova_context.RequestContext,
@@ -520,9 +528,7 @@ def drop_claims(services: Services, context: nova_context.RequestContext,
                 and not _has_allocations(services, context, heir)):
             _move_allocations(services, context, migration.uuid, heir.uuid)
         elif heir is not None or instance.host != migration.source_compute:
-            services.reportclient.delete_allocation_for_instance(
-                context, migration.uuid, consumer_type='migration',
-                force=False)
+            _delete_allocations(services, context, migration)
         elif instance.task_state is None:
             _move_allocations(services, context, migration.uuid,
                               instance.uuid)

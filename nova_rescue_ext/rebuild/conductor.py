@@ -31,6 +31,7 @@ from oslo_utils import excutils
 from nova_rescue_ext import exception as our_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import nova_types
+from nova_rescue_ext import placement
 from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import building
@@ -285,7 +286,7 @@ def finish_attempt(report_client: report.SchedulerReportClient,
     # The owner may be rebuilding it again since it was buried.
     spec_extras.end_attempt(
         context, uuid, extras['rebuild'],
-        free=functools.partial(report_client.delete_allocation_for_instance,
+        free=functools.partial(placement.delete_allocation, report_client,
                                context, uuid) if has_failed else None)
 
 
@@ -382,8 +383,8 @@ def _delete_allocations(self: conductor_manager.ComputeTaskManager,
     """Nova leaves them."""
     for spec in request_specs:
         try:
-            self.report_client.delete_allocation_for_instance(
-                context, spec.instance_uuid, force=True)
+            placement.delete_allocation(self.report_client, context,
+                                        spec.instance_uuid, force=True)
         except Exception:
             LOG.exception('The build failed, and the allocation of the server '
                           'is left in placement. The server cannot be rebuilt '

@@ -45,6 +45,7 @@ from oslo_utils import timeutils
 import sqlalchemy as sa
 
 from nova_rescue_ext import exception as our_exception
+from nova_rescue_ext import placement
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import spec_extras
@@ -216,8 +217,8 @@ def _bury(context: nova_context.RequestContext, uuid: str,
         raise exception.BuildRequestNotFound(uuid=uuid)
     _destroy_rows(context, uuid)
     task_manager = manager.ComputeTaskManager()
-    task_manager.report_client.delete_allocation_for_instance(
-        context, uuid, force=True)
+    placement.delete_allocation(task_manager.report_client, context, uuid,
+                                force=True)
     try:
         raise our_exception.RebuildInterrupted()
     except our_exception.RebuildInterrupted as reason:
@@ -283,8 +284,8 @@ def _delete(context: nova_context.RequestContext, uuid: str,
             extras: spec_extras.Extras) -> None:
     _free_volumes(context, uuid)
     _destroy_rows(context, uuid)
-    manager.ComputeTaskManager().report_client.delete_allocation_for_instance(
-        context, uuid, force=True)
+    placement.delete_allocation(manager.ComputeTaskManager().report_client,
+                                context, uuid, force=True)
     database.remove_traces(context, uuid)
 
 

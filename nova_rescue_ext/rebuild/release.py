@@ -28,6 +28,7 @@ from nova import objects
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import placement
 from nova_rescue_ext import rebuild
 
 
@@ -56,8 +57,8 @@ def release(context: nova_context.RequestContext, uuid: str,
         _check_host(instance, host, _is_up(task_manager, cctxt, host),
                     host_is_gone, no_guest and not _looks(cctxt, host))
         # First: without a host the command could not be repeated.
-        task_manager.report_client.delete_allocation_for_instance(
-            context, uuid, force=True)
+        placement.delete_allocation(task_manager.report_client, context,
+                                    uuid, force=True)
         instance_metadata.forget_left_guest(instance)
         instance_metadata.record_no_guest(instance, host)
         # What it has allocated is released by the next rebuild.

@@ -18,6 +18,7 @@ from unittest import mock
 
 import ddt
 import fixtures
+from keystoneauth1 import exceptions as ks_exc
 from nova.compute import power_state
 from nova.db.main import api as main_api
 from nova import exception
@@ -39,6 +40,12 @@ from tests.functional import test_live_migration_delete
 
 class Death(BaseException):
     """Nobody catches it."""
+
+
+def placement_is_gone():
+    """In here, no allocation can be deleted."""
+    return mock.patch('nova.scheduler.client.report.SchedulerReportClient.'
+                      'put', side_effect=ks_exc.ConnectFailure('gone'))
 
 
 class RecoveryTestCase(test_live_migration_delete.DeleteTestCase):
@@ -369,6 +376,15 @@ class BeforeTheMoveResetTest(InterruptedTestCase):
         self.look()
         self.assert_not_ended(migration)
 
+    def test_placement_does_not_answer(self):
+        _, migration = self.reset('preparing', power_state.NOSTATE,
+                                  host='compute2')
+        with placement_is_gone():
+            self.look()
+        self.assert_not_ended(migration)
+        self.look()
+        self.assert_ended(migration, set())
+
     @ddt.data('compute1', 'compute2')
     def test_somebody_is_at_work(self, host):
         """On the server, or on the migration."""
@@ -643,6 +659,24 @@ class SettleTest(operator_base.OperatorMixin, InterruptedTestCase):
         self.assertEqual(0, code, output)
         self.assert_in_rescue_on(self.server, 'compute2')
         self.assertEqual('completed', self.last_status(self.server))
+
+    def test_placement_does_not_answer(self):
+        """nova-compute on the source does the rest."""
+        self.hold_allocations()
+        self.settle()
+        self.answers['compute2'] = None
+        with placement_is_gone():
+            code, output = self.run_command(
+                'settle-migration', self.server['id'], '--older-than', '0',
+                '--runs-on', 'compute2')
+        self.assertEqual(0, code, output)
+        self.assertIn('held on compute1 cannot be released',
+                      self.stderr.getvalue())
+        self.assert_in_rescue_on(self.server, 'compute2')
+        self.assertEqual('running', self.last_status(self.server))
+        self.look()
+        self.assertEqual('completed', self.last_status(self.server))
+        self.assertEqual(set(), self.allocations(self.last_migration().uuid))
 
     def test_the_destination_cannot_take_it_over(self):
         self.move_guest()

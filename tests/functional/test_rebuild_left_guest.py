@@ -14,6 +14,7 @@
 
 from unittest import mock
 
+from keystoneauth1 import exceptions as ks_exc
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -215,6 +216,15 @@ class ReleaseTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.assertIn('No host has it', self.release())
         self.rebuilt(self.server)
         self.assertEqual(1, len(self.allocations(self.server)))
+
+    def test_placement_does_not_answer(self):
+        """Its allocation would stay, and no command could find it."""
+        self.look()
+        with mock.patch('nova.scheduler.client.report.SchedulerReportClient.'
+                        'delete', side_effect=ks_exc.ConnectFailure('gone')):
+            self.assertIn('Nothing was done', self.release())
+        self.assertIn('is off host host1', self.release())
+        self.assertEqual({}, self.allocations(self.server))
 
     def test_killed_in_the_middle(self):
         """It can be repeated."""

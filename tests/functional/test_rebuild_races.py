@@ -157,7 +157,7 @@ class RacesTest(_TestCase):
                    mock.Mock(is_on_no_host=lambda instance: overtake()))
         self.patch('nova.scheduler.client.report.SchedulerReportClient.'
                    'delete_allocation_for_instance',
-                   lambda *args, force=False: deleted.append(force))
+                   lambda *args, force=False: deleted.append(force) or True)
         deleted, attempts = [], []
 
         def overtake():
