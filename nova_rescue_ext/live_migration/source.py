@@ -148,6 +148,7 @@ class Migration(operation.Operation):
         self._has_begun = False
         self.is_given_up = self.is_superseded = False
         self._is_proven = self._has_moved = self._is_rolled_back = False
+        self._is_finished = False
         self._attachments_here: dict[str, str] = {}
         self._asked: set[str] = set()
         self._disconnected: set[str] = set()
@@ -327,9 +328,10 @@ class Migration(operation.Operation):
     ) -> typing.Iterator[None]:
         """Let QEMU move the guest in this block.
 
-        A migration that was rolled back completely is no error. From Nova 32.2
-        the driver raises the error of QEMU even then, and the manager sets the
-        server to ERROR.
+        A migration that was rolled back completely is no error, nor is one
+        whose guest has moved although libvirt's answer was lost. From Nova
+        32.2 the driver raises the error of QEMU even then, and the manager
+        sets the server to ERROR.
 
         :param migrate_data: the LibvirtLiveMigrateData
         """
@@ -337,10 +339,17 @@ class Migration(operation.Operation):
         try:
             yield
         except Exception as exc:
-            if not self._is_rolled_back:
+            if not (self._is_rolled_back or self._is_finished):
                 raise
             if self.is_superseded:
                 return  # the server is not Nova's to set to ERROR
+            if self._is_finished:
+                LOG.warning('The live migration to %(dest)s ended with '
+                            '"%(error)s", but the guest has moved: the server '
+                            'is in rescue on %(dest)s.',
+                            {'dest': self.dest, 'error': exc},
+                            instance=self._instance)
+                return
             LOG.warning('The live migration to %(dest)s ended with '
                         '"%(error)s" and was rolled back: the server is in '
                         'rescue on this host as before. Migrate it again.',
@@ -400,6 +409,7 @@ class Migration(operation.Operation):
                                                         instance):
             self._post_method(context, instance, dest, block_migration,
                               migrate_data)
+            self._is_finished = True
             return
         LOG.error('The guest died during its live migration to %(dest)s. The '
                   'migration is rolled back, and the server is in rescue on '

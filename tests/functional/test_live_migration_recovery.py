@@ -211,6 +211,29 @@ class AfterTheMoveTest(RecoveryTestCase):
         self.look()
         self.assert_finished()
 
+    def test_the_answer_of_libvirt_is_lost(self):
+        """From Nova 32.2 on it is an error, though the guest has moved."""
+        self.patch('nova.tests.fixtures.libvirt.Domain.migrateToURI3',
+                   self.migrate_and_fail)
+        self.ask_migration(self.server)
+        self.wait_for_end()
+        self.assert_in_rescue_on(self.server, 'compute2')
+        self.assertEqual('completed', self.last_status(self.server))
+        self.assertEqual({self.compute_rp_uuids['compute2']},
+                         self.allocations(self.server['id']))
+        self.assertTrue(self.files('compute1'))  # there is no proof
+
+    def migrate_and_fail(self, domain, *args, **kwargs):
+        self._migrate(domain, *args, **kwargs)
+        # Nova's double would go on running here.
+        domain._state = libvirt.VIR_DOMAIN_SHUTOFF
+        domain._connection._mark_not_running(domain)
+        domain._connection._undefine(domain)
+        raise libvirt.make_libvirtError(
+            libvirt.libvirtError, 'lost',
+            error_code=libvirt.VIR_ERR_INTERNAL_ERROR,
+            error_domain=libvirt.VIR_FROM_QEMU)
+
     def fail_after_the_move(self, *args, **kwargs):
         if self.migrations and not self.failed:
             self.failed = True
