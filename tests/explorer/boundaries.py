@@ -308,9 +308,13 @@ def _wrap_file_operation(explorer, module, name):
         if path is None or (name == 'open' and not _writes(args, kwargs)) or (
                 name in ('mkdir', 'makedirs') and os.path.isdir(args[0])):
             return original(*args, **kwargs)
-        with explorer.at('files', '%s.%s(%s)' % (
-                module.__name__, name, path), _file_error, False):
-            return original(*args, **kwargs)
+        try:
+            with explorer.at('files', '%s.%s(%s)' % (
+                    module.__name__, name, path), _file_error, False):
+                return original(*args, **kwargs)
+        except OSError:
+            if not kwargs.get('ignore_errors'):
+                raise
 
     setattr(module, name, call)
 

@@ -17,6 +17,7 @@ import contextlib
 import datetime
 import io
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -33,6 +34,7 @@ from nova.tests.functional.api import client as api_client
 from nova.tests.unit import fake_crypto
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
+from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.cmd import manage
 from nova_rescue_ext.cmd import rebuild_release
@@ -52,6 +54,13 @@ _TEMPDIR = tempfile.gettempdir()
 # Seconds of the virtual clock.
 _LONG = 3700
 _PATIENCE = 300
+_POLL = 0.05
+
+# The directory of a server on a host where it is not.
+_HAS_LEFT = re.compile(
+    r'Look for a directory of it on (?P<host>\S+) |'
+    r'If (?P<other>\S+) still has its directory|'
+    'so its directory on this host is kept')
 
 
 class Cloud:
@@ -78,6 +87,7 @@ class Cloud:
         self.useFixture(fixtures.MonkeyPatch(
             'nova.servicegroup.drivers.db.DbDriver._report_state',
             lambda *args: None))
+        self.useFixture(doubles.Reattaching())
         super().setUp()
 
     def explore(self):
@@ -129,11 +139,18 @@ class Cloud:
         actor = getattr(self, 'actors', None) and self.actors.current()
         return actor and actor.service
 
-    def as_host(self, host):
-        """In here, nova-compute of a host is at work, with its locks."""
+    def at_host(self, host, function, *args):
+        """Have nova-compute of a host do something, with its locks.
+
+        :returns: what it returns; None if nova-compute dies meanwhile
+        """
         current = self.actors.current()
-        return self.actors.acting(self.actors.actor(
-            host, current.lineage if current else 'check'))
+        actor = self.actors.actor(host,
+                                  current.lineage if current else 'check')
+        thread = self.actors.spawn(actor, function, *args)
+        while not thread.dead and not self.actors.is_dead(actor):
+            eventlet.sleep(_POLL)
+        return thread.wait() if thread.dead else None
 
     def kill_and_restart(self, service):
         """End what runs in a service, and start it again."""
@@ -275,6 +292,11 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     CONFIG_DRIVE = False
     CEPH = False
     ENCRYPTED = False
+    # Whether a server in rescue may have been powered off.
+    MAY_BE_OFF = False
+    # Whether the operation attaches or detaches volume DATA.
+    CHANGES_VOLUMES = False
+    DATA = uuids.volume
     # What a rescue is asked with beyond its image (compute-rescue 1.4).
     SESSION = {}
     # Seconds; longer than any schedule takes, and shorter ago than age().
@@ -295,6 +317,7 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         self.useFixture(doubles.Disks(self.glance, self.is_stock, images))
         self.boots = self.useFixture(doubles.Boots(self.service))
         self.volumes = self.useFixture(doubles.Volumes())
+        self.useFixture(doubles.HostOfService(self.service))
         self.owners.cinder = self.cinder
         self.owners.is_complete = (
             lambda attachment: attachment['id'] in self.volumes.complete)
@@ -384,10 +407,14 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
                 seconds=self.SESSION['timeout'])
             instance.save()
         for host, compute in list(self.computes.items()):
-            with self.as_host(host):
-                if not self.is_stock():
-                    timeouts.unrescue_expired(
-                        compute.manager, nova_context.get_admin_context())
+            if host not in self.STOCK_SERVICES:
+                self.at_host(host, self._unrescue_expired, compute.manager)
+
+    @staticmethod
+    def _unrescue_expired(manager):
+        context = nova_context.get_admin_context()
+        timeouts.unrescue_expired(
+            manager, context, timeouts.servers_in_rescue(manager, context))
 
     def ask_live_migration(self):
         if self.STOCK:
@@ -457,21 +484,28 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         eventlet.sleep(_LONG)
         self.attend()
 
-    def remove_left_directory(self):
+    def remove_left_directories(self):
         """What an operator does where the log says to look for one."""
+        if self.SHARED or not _HAS_LEFT.search(self.log()):
+            return
         here = {self.host(), *(host for host, _ in self.domains_of_server())}
-        for host in self.hosts:
-            if (not self.SHARED and host not in here and
-                    'Look for a directory of it on %s ' % host in self.log()):
+        for host in set(self.hosts) - here:
+            if any(each in (host, None)
+                   for each in self._said_to_have_left()):
                 shutil.rmtree(self.path(self.server['id'], host),
                               ignore_errors=True)
+
+    def _said_to_have_left(self):
+        """Hosts that the log names; None for that which has written it."""
+        return {match['host'] or match['other']
+                for match in _HAS_LEFT.finditer(self.log())}
 
     def attend(self):
         """Look for abandoned migrations, as each host does each minute."""
         for host, compute in list(self.computes.items()):
-            with self.as_host(host):
-                if not self.is_stock():
-                    periodic.look(compute.manager, self.context)
+            if host not in self.STOCK_SERVICES:
+                self.at_host(host, periodic.look, compute.manager,
+                             self.context)
 
     # --- what there is ---------------------------------------------------
 
@@ -487,6 +521,12 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         return [(host, has_rescue_disk(domain))
                 for host, domain in self.domains_of_server()
                 if domain.isActive()]
+
+    def attached_volumes(self):
+        """{volume: its attachment, or None} as Nova has recorded them."""
+        return {bdm.volume_id: bdm.attachment_id
+                for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
+                    self.context, self.server['id']) if bdm.is_volume}
 
     def files(self):
         """{host: {name: bytes}} of the server's files."""
@@ -599,6 +639,13 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
             rebuild_release.run(argparse.Namespace(
                 server=self.server['id'], host_is_gone=host_is_gone,
                 no_guest=False))
+
+    def is_told_to_finish(self):
+        """Whether the log, or a command, says to finish what has failed."""
+        return ('run "nova-rescue-ext-manage rebuild-interrupted"'
+                in self.log().replace('\n', ' ')
+                or any('Run the command again.' in each
+                       for each in self.said))
 
     @staticmethod
     def finish_interrupted():

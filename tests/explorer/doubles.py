@@ -23,7 +23,9 @@ import uuid
 
 import fixtures
 from lxml import etree
+from nova import conf
 from nova import exception
+from nova.tests.fixtures import cinder as cinder_fixture
 from nova.tests.fixtures import libvirt
 from nova.virt import configdrive
 from nova.virt.libvirt import driver
@@ -33,6 +35,8 @@ from nova.virt.libvirt import utils as libvirt_utils
 from nova.volume import cinder
 
 from nova_rescue_ext.activation import overrides
+
+CONF = conf.CONF
 
 # Nova's own, which its fixture replaces.
 _backend = imagebackend.Backend.backend
@@ -300,6 +304,53 @@ class Volumes(fixtures.Fixture):
         if volume_id in self.deleted:
             raise exception.VolumeNotFound(volume_id=volume_id)
         self.deleted.append(volume_id)
+
+
+class HostOfService(fixtures.Fixture):
+    """Who detaches a volume is on its own host, not on that of all.
+
+    :param service: tells the name of the service that is at work, or None
+    """
+
+    def __init__(self, service):
+        super().__init__()
+        self._service = service
+
+    def _setUp(self):
+        service = self._service
+
+        class Configuration:
+            """That of the process, but for the host."""
+
+            @property
+            def host(self):
+                return service() or CONF.host
+
+            def __getattr__(self, name):
+                return getattr(CONF, name)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.block_device.CONF', Configuration()))
+
+
+class Reattaching(fixtures.Fixture):
+    """A volume can be attached by an attachment that was in use before.
+
+    Nova's double takes the attachment itself for another one that is
+    connected; Cinder looks at the others.
+    """
+
+    def _setUp(self):
+        update = cinder_fixture.CinderFixture.fake_attachment_update
+
+        def update_again(itself, context, attachment_id, *args, **kwargs):
+            _, attachment, _ = itself._find_attachment(attachment_id)
+            attachment['connector'] = None
+            return update(itself, context, attachment_id, *args, **kwargs)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.cinder.CinderFixture.fake_attachment_update',
+            update_again))
 
 
 class StockServices(fixtures.Fixture):

@@ -299,6 +299,10 @@ class Explorer:
                     '%s %s' % (actor, number) for actor, number
                     in self.actors._at_work.items() if number])
                 self._notes['stacks'] = self._stacks()
+            if (self.schedule.happening == failures.NONE
+                    and 'raised' in self._notes):
+                violations.append('harness: the operation raises %s'
+                                  % self._notes['raised'])
             self._notes['end'] = self.cloud.state()
             violations += self.cloud.check(self)
         except BaseException:

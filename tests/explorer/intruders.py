@@ -257,9 +257,8 @@ def _each(cloud, name):
     for host in list(cloud.computes):
         compute = cloud.computes.get(host)
         if compute is not None:
-            with cloud.as_host(host):
-                getattr(compute.manager, name)(
-                    nova_context.get_admin_context())
+            cloud.at_host(host, getattr(compute.manager, name),
+                          nova_context.get_admin_context())
 
 
 def let_periodic_tasks_run(cloud):

@@ -80,7 +80,12 @@ def check_libvirt(cloud, explorer):
     :param explorer: the Explorer
     :returns: a list of texts
     """
+    cloud.remove_left_directories()
     before = cloud.state()
+    if (before['status'] != 404 and _is_deleted(cloud)
+            and _happened(explorer) & _FAILURES):
+        # A deletion that was interrupted: its owner deletes it again.
+        return list(_last_delete(cloud, explorer))
     found = _violations(cloud, before)
     if _happened(explorer) & (_FAILURES | _RESETS) and (
             before['task'] == task_states.MIGRATING
@@ -88,7 +93,7 @@ def check_libvirt(cloud, explorer):
         # nova-compute ends what nobody has worked on for long.
         cloud.let_an_hour_pass()
         explorer.rest()
-        cloud.remove_left_directory()
+        cloud.remove_left_directories()
         before = cloud.state()
         found = ['after an hour: ' + each
                  for each in _violations(cloud, before)]
@@ -106,6 +111,14 @@ def check_libvirt(cloud, explorer):
         # Whoever is at fault already, cannot be asked for a way out.
         found += _unknown(found, _ways_out(cloud, explorer, after))
     return found
+
+
+def _is_deleted(cloud):
+    """Whether a request to delete the server was accepted."""
+    return any(answer[:2] == (204, 'DELETE')
+               and answer[2].endswith(cloud.server['id'])
+               or (answer[0], answer[4]) == (202, 'force_delete')
+               for answer in cloud.answers)
 
 
 def _unknown(known, found):
@@ -191,7 +204,8 @@ def _guest_is_what_api_says(cloud, state):
     if status in ('ACTIVE', 'SHUTOFF') and any(
             in_rescue for _, in_rescue in guests):
         yield '%s, but the rescue disk boots' % status
-    if status == 'RESCUE' and not any(rescue for _, rescue in guests):
+    if (status == 'RESCUE' and not any(rescue for _, rescue in guests)
+            and (guests or not cloud.MAY_BE_OFF)):
         yield 'RESCUE, but the guests are %s' % guests
     if status == 'ACTIVE' and not guests:
         yield 'ACTIVE, but no guest runs'
@@ -265,9 +279,13 @@ def _session(cloud, state):
 def _volumes(cloud, state):
     number = len(cloud.cinder.attachment_ids_for_instance(
         cloud.server['id']))
-    if number != cloud.before.attachments:
-        yield '%d attachments of volumes instead of %d' % (
-            number, cloud.before.attachments)
+    expected = cloud.before.attachments
+    if cloud.CHANGES_VOLUMES:
+        recorded = cloud.attached_volumes()
+        expected = len(recorded)
+        yield from _are_connected(cloud, state, recorded)
+    if number != expected:
+        yield '%d attachments of volumes instead of %d' % (number, expected)
     if cloud.volumes.deleted:
         yield 'a volume was deleted that nobody wanted deleted'
     for attachments in cloud.cinder.volume_to_attachment.values():
@@ -284,6 +302,17 @@ def _volumes(cloud, state):
     if connected - {state['host']}:
         yield 'a volume is connected to %s' % sorted(
             connected - {state['host']})
+
+
+def _are_connected(cloud, state, recorded):
+    """What a server has is connected where it is, and nothing else."""
+    connected = {volume for volume, host in cloud.volumes.connected
+                 if host == state['host']}
+    if state['guests'] and set(recorded) - connected:
+        yield 'a guest runs without a volume that the server has'
+    if connected - set(recorded):
+        yield 'volumes are connected that the server has not: %s' % sorted(
+            connected - set(recorded))
 
 
 def _keys(cloud, state):
@@ -348,14 +377,12 @@ def _bad_answers(cloud, explorer):
     if _happened(explorer) & _FAILURES:
         # With what it needs away, Nova says 500, or forgets what it has said.
         return []
-    deleted = [answer for answer in cloud.answers
-               if answer[:2] == (204, 'DELETE')
-               and answer[2].endswith(cloud.server['id'])]
-    if deleted and cloud.show() is not None:
-        return ['DELETE was answered 204, and the server is there']
-    return ['answer %d to %s %s: %s' % (status, method,
-                                        uri.rpartition('/')[2], text[:100])
-            for status, method, uri, text, _ in cloud.answers
+    if _is_deleted(cloud) and cloud.show() is not None:
+        return ['DELETE was accepted, and the server is there']
+    form = 'answer %d to %s %s of the %s: %s'
+    return [form % (status, method, uri.rpartition('/')[2], lineage,
+                    text[:100])
+            for status, method, uri, text, lineage in cloud.answers
             if status >= 500]
 
 
@@ -409,12 +436,16 @@ def _ways_out(cloud, explorer, state):
     found += ['after the %s: %s' % (name, each)
               for each in _violations(cloud, after)]
     if after['task'] is None:
-        answer = explorer.as_caller(cloud.delete)
-        if cloud.show() is not None:
-            found.append('cannot be deleted: answer %d' % answer.status_code)
-        found += ['after the last delete: ' + each
-                  for each in _left_of_deleted(cloud)]
+        found += _last_delete(cloud, explorer)
     return found
+
+
+def _last_delete(cloud, explorer):
+    answer = explorer.as_caller(cloud.delete)
+    if cloud.show() is not None:
+        yield 'cannot be deleted: answer %d' % answer.status_code
+    for each in _left_of_deleted(cloud):
+        yield 'after the last delete: ' + each
 
 
 # --- rebuild of servers that never booted ------------------------------------
@@ -440,13 +471,16 @@ def check_rebuild(cloud, explorer):
     found += _bad_answers(cloud, explorer) + _rights(cloud)
     if not cloud.STOCK_SERVICES:  # Nova has none
         found += _notifications(cloud, explorer, 'rebuild')
-    if after['status'] == 'BUILD' and _happened(explorer) & _FAILURES:
+    if _happened(explorer) & _FAILURES and (
+            after['status'] == 'BUILD' or cloud.is_told_to_finish()):
         # The documented way, after a crash or without an answer.
         cloud.finish_interrupted()
         explorer.rest()
         after = cloud.state()
         found = ['after rebuild-interrupted: ' + each
                  for each in rebuild_violations(cloud)]
+        if not cloud.STOCK_SERVICES:
+            found += _notifications(cloud, explorer, 'rebuild')
     for listed, status in cloud.looks:
         if (len(listed), status) not in ((1, 200), (0, 404)):
             found.append('listed %d times, GET says %d' % (len(listed),

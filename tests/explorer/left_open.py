@@ -61,34 +61,33 @@ ALL = (
           '^files of a rescue are left',
           'A file that cannot be removed is logged, and goes with the next '
           'rescue, or with the server.'),
-    Entry(r'^rescue[\w-]*@compute1/(db\.action_event_finish|'
-          r'os\.unlink\(unrescue.xml\))#\d+=reset_active$|'
-          r'^migrate[\w-]*@[^=]*=reset_active$',
+    Entry(r'=reset_active\b',
           '^(after an hour: |after the periodic tasks: )?'
           'ACTIVE, but the rescue disk boots',
           'An administrator resets the state of a server that is in rescue '
           'to active: that changes what the API says, not the guest. Its '
           'owner reboots it hard.'),
-    Entry(r'^unrescue[\w-]*@api/[^=]*=reset_active$',
-          '^ACTIVE, but the rescue disk boots',
-          'The state is reset before nova-compute begins to unrescue: the '
-          'message has lost its task, and the log says what to do.'),
     Entry(r'^(un)?rescue-stopped@[^=]*=reset_active$',
           r'^(ACTIVE, but no guest runs|periodic tasks change it: '
           r'ACTIVE/None on compute1, guests \[\], then SHUTOFF/None )',
           'An administrator resets the state of a server that is off to '
           'active: the power sync corrects that.'),
-    Entry(r'^rebuild[\w-]*@[^=]*=reset_(active|error)$',
-          '^answer 500 to POST action',
+    Entry(r'^rebuild[\w-]*@.*=reset_(active|error)\b',
+          '^answer 500 to POST action of the reset_(active|error)',
           'Nova answers 500 if the state of a server is reset that has no '
           'row yet (actions-on-a-build-request).'),
+    Entry(r'^rebuild[\w-]*@\w+/db\.write_history#\d+=(fail|lost)$',
+          '^notifications of the rebuild: 1 start$',
+          'The older actions of a server cannot be written just when its '
+          'rebuild has failed: rebuild-interrupted writes them, and does not '
+          'tell that it failed, as who was to tell may have told it.'),
     Entry(r'^rescue[\w-]*@[^=]*=reset_(active|error)$',
           '^(after the periodic tasks: )?metadata of a rescue is left',
           'The state is reset while a rescue is prepared, which loses its '
           'task by that. Its record means nothing, and goes with the next.'),
     Entry(r'=evacuate\b',
           '^(after [\\w -]+: )?(metadata of a rescue is left|'
-          r"files of a rescue are left: \['disk.rescue'\]$)",
+          r"files of a rescue are left: \['disk(.config)?.rescue'\]$)",
           'A server in rescue is evacuated only if its state was reset. What '
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
@@ -98,14 +97,19 @@ ALL = (
           'Placement fails just when nova-conductor returns the allocation of '
           'a migration that found no host, which it does once, as in stock '
           'Nova: "nova-manage placement heal_allocations" puts it right.'),
-    Entry(r'^migrate[\w-]*@[^=]*=evacuate$',
+    Entry(r'^(migrate|drain)(-\w+)*@.*=evacuate\b',
+          '^(after [\\w -]+: )?the content of disk has changed$',
+          'Without shared storage an evacuation makes the disks anew from the '
+          'image. On a host that a live migration has prepared, Nova takes '
+          'the empty file that is there, as in stock Nova.'),
+    Entry(r'^migrate[\w-]*@.*=evacuate\b',
           r'^(after [\w -]+: )?allocations on \[\], the server is on '
           'compute2$',
           'A server is evacuated to the host that its live migration is '
           'checking, and fails to check, as the source is gone: '
           'nova-conductor removes what was claimed there for both, as in '
           'stock Nova.'),
-    Entry(r'^migrate-(bfv|encrypted)@[^=]*=evacuate$',
+    Entry(r'^migrate-(bfv|encrypted)@.*=evacuate\b',
           r'^after an hour: (2 attachments of volumes instead of 1|'
           'an attachment is that of None, the server is on compute1|'
           r"a volume is connected to \['compute2'\]|"
@@ -127,10 +131,21 @@ ALL = (
           'did.'),
     Entry(r'=(fail|lost|late|crash)\b.*=(fail|lost|late|crash)\b',
           '^(after [\\w -]+: )?(files of a rescue are left|'
-          'metadata of a rescue is left|an event is open|a migration is)',
+          'metadata of a rescue is left|an event is open|a migration is|'
+          'notifications of)',
           'A second failure on the way back from the first one: what is left '
           'is logged, and no data is lost.'),
-    Entry(r'^migrate[\w-]*@[^=]*=crash$',
+    Entry(r'=crash\b.*=(fail|lost|crash)\b',
+          '^a task remains: |^periodic tasks change it: [^,]*/un?rescuing',
+          'What nova-compute does when it starts fails, or is killed, too. It '
+          'is done at its next start.'),
+    Entry(r'=crash\b.*=reset_(active|error)\b|'
+          r'=reset_(active|error)\b.*=crash\b',
+          '^(ACTIVE, but no guest runs|files of a rescue are left|'
+          'metadata of a rescue is left|an event is open)',
+          'A service is killed, and the state of the server is reset before '
+          'it is up: its hard reboot puts it right.'),
+    Entry(r'^(migrate|drain|settle|attend)[\w-]*@.*=crash\b',
           '^(after an hour: )?an event is open',
           'A service of Nova that is killed does not end the events of what '
           'it did for a live migration.'),

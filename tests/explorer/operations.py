@@ -20,6 +20,7 @@ import os
 from unittest import mock
 
 from eventlet import patcher
+from nova.compute import power_state
 from nova.tests import fixtures as nova_fixtures
 from nova.virt.libvirt import imagecache
 from oslo_serialization import jsonutils
@@ -210,6 +211,136 @@ class UnrescueSession(Unrescue):
 
     def operate(self):
         self.let_rescue_expire()
+
+
+class _InRescue(_OnLibvirt):
+    """What a server in rescue accepts, and stays in rescue (1.4).
+
+    Stock Nova has the same for a server that is not in rescue.
+    """
+
+    MAY_BE_OFF = True
+    INTRUDERS = _ON_A_HOST + ('start',)
+    ACTION = {}
+
+    def prepare(self):
+        self.rescue_it()
+
+    def rescue_properties(self):
+        return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
+
+    def operate(self):
+        return self.ask('action', self.ACTION)
+
+    def ask(self, path, body, method='POST'):
+        """Send a request of 1.4, or one of Nova's own."""
+        if self.STOCK:
+            return self.request(method, path, body)
+        with self.opted_in('1.4'):
+            return self.request(method, path, body)
+
+
+class _Running:
+    """The same of a server that is not in rescue."""
+
+    def rescue_it(self):
+        pass
+
+
+@_operation('reboot-soft-in-rescue', 'soft reboot of a rescue system',
+            beside='reboot-soft-running')
+class RebootSoftInRescue(_InRescue):
+
+    ACTION = {'reboot': {'type': 'SOFT'}}
+
+
+@_operation('reboot-soft-running', 'soft reboot of a running server',
+            explored=False)
+class RebootSoftRunning(_Running, RebootSoftInRescue):
+    pass
+
+
+@_operation('reboot-hard-in-rescue', 'hard reboot of a rescue system',
+            beside='reboot-hard-running')
+class RebootHardInRescue(_InRescue):
+
+    ACTION = {'reboot': {'type': 'HARD'}}
+
+
+@_operation('reboot-hard-running', 'hard reboot of a running server',
+            explored=False)
+class RebootHardRunning(_Running, RebootHardInRescue):
+    pass
+
+
+@_operation('stop-in-rescue', 'stop of a rescue system',
+            beside='stop-running')
+class StopInRescue(_InRescue):
+
+    ACTION = {'os-stop': None}
+
+
+@_operation('stop-running', 'stop of a running server', explored=False)
+class StopRunning(_Running, StopInRescue):
+    pass
+
+
+@_operation('start-in-rescue', 'start of a rescue system that is off',
+            beside='start-stopped')
+class StartInRescue(_InRescue):
+
+    ACTION = {'os-start': None}
+
+    def prepare(self):
+        super().prepare()
+        self.ask('action', {'os-stop': None})
+        self.wait_until(lambda: self.admin_api.get_server(self.server['id'])[
+            'OS-EXT-STS:power_state'] == power_state.SHUTDOWN)
+        self.wait_for_task()
+
+
+@_operation('start-stopped', 'start of a stopped server', explored=False)
+class StartStopped(_Running, StartInRescue):
+    pass
+
+
+@_operation('attach-in-rescue', 'a volume is attached in rescue',
+            beside='attach-running')
+class AttachInRescue(_InRescue):
+
+    CHANGES_VOLUMES = True
+
+    def operate(self):
+        return self.ask('os-volume_attachments',
+                        {'volumeAttachment': {'volumeId': self.DATA}})
+
+
+@_operation('attach-running', 'a volume is attached to a running server',
+            explored=False)
+class AttachRunning(_Running, AttachInRescue):
+    pass
+
+
+@_operation('detach-in-rescue', 'a volume is detached in rescue',
+            beside='detach-running')
+class DetachInRescue(_InRescue):
+
+    CHANGES_VOLUMES = True
+
+    def prepare(self):
+        self.api.post_server_volume(self.server['id'], {
+            'volumeAttachment': {'volumeId': self.DATA}})
+        self._wait_for_volume_attach(self.server['id'], self.DATA)
+        super().prepare()
+
+    def operate(self):
+        return self.ask('os-volume_attachments/' + self.DATA, None, 'DELETE')
+
+
+@_operation('detach-running', 'a volume is detached from a running server',
+            explored=False)
+class DetachRunning(_Running, DetachInRescue):
+    pass
 
 
 class _Migration(_OnLibvirt):
