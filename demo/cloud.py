@@ -48,6 +48,7 @@ import testtools
 from demo import services
 from demo import users
 from nova_rescue_ext.activation import overrides
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import timeouts
 from tests.functional import consoles
 from tests.functional import migration_base
@@ -300,6 +301,7 @@ class Backstage:
         context = nova_context.get_admin_context()
         instance = objects.Instance.get_by_uuid(context, server_id)
         instance.launched_at -= datetime.timedelta(seconds=seconds)
+        instance_metadata.complete_record(instance)
         instance.save()
         manager = self._cloud.computes[instance.host].manager
         # What its periodic task does each minute.

@@ -38,6 +38,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.cmd import manage
 from nova_rescue_ext.cmd import rebuild_release
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import periodic
 from nova_rescue_ext.rescue import timeouts
 from tests.explorer import actors
@@ -387,6 +388,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         """The server was launched long ago."""
         instance = self.instance(self.server)
         instance.launched_at = instance.launched_at.replace(year=2020)
+        if instance.vm_state == vm_states.RESCUED:
+            instance_metadata.complete_record(instance)
         instance.save()
 
     def ask_rescue(self):
@@ -405,6 +408,7 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         if instance.vm_state == vm_states.RESCUED:
             instance.launched_at -= datetime.timedelta(
                 seconds=self.SESSION['timeout'])
+            instance_metadata.complete_record(instance)
             instance.save()
         for host, compute in list(self.computes.items()):
             if host not in self.STOCK_SERVICES:

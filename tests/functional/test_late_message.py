@@ -21,6 +21,7 @@ import fixtures
 from nova.compute import rpcapi
 from nova import utils
 
+from nova_rescue_ext import instance_metadata
 from tests.functional import test_rescue_failure
 
 DRIVER = test_rescue_failure.DRIVER
@@ -211,6 +212,7 @@ class UnrescueTest(LateMessageTestCase):
         self.flags(rescue_timeout=1)
         instance = self.instance(self.server)
         instance.launched_at = instance.launched_at.replace(year=2020)
+        instance_metadata.complete_record(instance)
         instance.save()
         self.computes['compute1'].manager._poll_rescued_instances(
             self.context)

@@ -391,6 +391,7 @@ class BlockMigrationTest(LiveMigrationTestCase):
             self.flags(rescue_timeout=1)
             instance = self.instance(self.server)
             instance.launched_at = instance.launched_at.replace(year=2020)
+            instance_metadata.complete_record(instance)
             instance.save()
             self.computes['compute1'].manager._poll_rescued_instances(
                 self.context)
@@ -642,6 +643,7 @@ class StateTest(LiveMigrationTestCase):
         for server in (self.server, other):
             instance = self.instance(server)
             instance.launched_at = instance.launched_at.replace(year=2020)
+            instance_metadata.complete_record(instance)
             instance.save()
         instance = self.instance(self.server)
         instance.task_state = 'migrating'

@@ -19,6 +19,7 @@ from nova import exception
 from nova import objects
 from nova.tests.functional.api import client
 
+from nova_rescue_ext import instance_metadata
 from tests.functional import base
 
 
@@ -94,6 +95,7 @@ class UnrescueTest(base.RescueTestCase):
             instance = objects.Instance.get_by_uuid(self.context,
                                                     server['id'])
             instance.launched_at = instance.launched_at.replace(year=2000)
+            instance_metadata.complete_record(instance)
             instance.save()
         first, asked = [], []
         unrescue = compute_api.API._record_action_start

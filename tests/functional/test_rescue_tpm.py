@@ -27,6 +27,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext import activation
+from nova_rescue_ext import instance_metadata
 from tests.functional import test_rescue_failure
 from tests.functional import test_rescue_recovery
 
@@ -437,6 +438,7 @@ class RescueTest(TPMTestCase):
         self.flags(rescue_timeout=1)
         instance = self.instance(server)
         instance.launched_at = instance.created_at.replace(year=2000)
+        instance_metadata.complete_record(instance)
         instance.save()
         self.computes['compute1'].manager._poll_rescued_instances(
             self.context)
@@ -642,6 +644,7 @@ class SecretOfHostTest(TPMTestCase):
         self.flags(rescue_timeout=1)
         instance = self.instance(server)
         instance.launched_at = instance.created_at.replace(year=2000)
+        instance_metadata.complete_record(instance)
         instance.save()
         self.computes['compute1'].manager._poll_rescued_instances(
             self.context)

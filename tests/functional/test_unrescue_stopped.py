@@ -264,6 +264,7 @@ class RescueTimeoutTestCase(StoppedTestCase):
         self.stop_and_rescue()
         instance = self.instance()
         instance.launched_at = instance.launched_at.replace(year=2000)
+        instance_metadata.complete_record(instance)
         instance.save()
         self.flags(rescue_timeout=60)
         self.manager._poll_rescued_instances(
