@@ -27,6 +27,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.in_rescue import operation
 from nova_rescue_ext.task import host_task
+from tests.fixtures import nightly
 from tests.functional import test_live_migration
 from tests.functional import test_rescue_failure
 from tests.functional import test_rescue_recovery
@@ -1155,6 +1156,7 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
         self._wait_for_server_parameter(
             self.server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
 
+    @nightly
     def test_rebooted_on_both_hosts(self):
         self.rescue_now()
         self.put_raw_disks('disk', 'disk.rescue')

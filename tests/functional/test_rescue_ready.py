@@ -21,6 +21,7 @@ from nova import objects
 
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import readiness
+from tests.fixtures import nightly
 from tests.functional import base
 from tests.functional import consoles
 from tests.functional import migration_base
@@ -427,6 +428,7 @@ class MigrationTest(ReadyMixin, migration_base.MigrationTestCase):
         self.assertFalse(self.look())
         self.assert_ready()
 
+    @nightly
     def test_not_told_by_the_source(self):
         self.look()
         self.migrate()
