@@ -183,6 +183,8 @@ def _sections():
             'cold_migration': 'true',
             'interface_attach': 'false',
         },
+        # The package's plugin rescues with what the servers boot from.
+        'compute_rescue': {'ready_line': 'LAB ready role=base'},
         'volume': {'build_timeout': 600, 'catalog_type': 'volumev3'},
         'volume-feature-enabled': {'backup': 'false'},
         'oslo_concurrency': {'lock_path': _WORK / 'locks'},
