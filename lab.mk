@@ -38,30 +38,40 @@ export LAB PROFILE EXT NET TEMPEST
 lab_boot = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m tests.lab.cloud
 lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
 lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
+lab_stories = $(lab_cloud) run $(LAB)/venv/bin/python -m tests.lab.stories
 
 lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image rescue_races \
 	rescue_session bfv versions cli migration migration_in_doubt uefi \
 	rebuild upgrade half_upgraded leftovers)
-lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
-	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
-		test_from_volume test_with_all_disks) \
+# Told by two at a time ...
+lab_core = tests.lab.test_versions tests.lab.test_bfv \
+	tests.lab.test_rescue_session.LogIn \
+	tests.lab.test_rescue_session.RescueSession.test_stable \
+	tests.lab.test_uefi.Uefi.test_migration_stable \
+	$(addprefix tests.lab.test_migration.LiveMigrationOfRescued., \
+		test_legacy_ephemeral_and_swap test_cdrom_root) \
+	$(addprefix tests.lab.test_migration.LiveMigrationOfRescuedAtWork., \
+		test_there_and_back_twice_stable test_writer_stable) \
 	$(addprefix tests.lab.test_rescue.Rescue.,test_legacy test_stable \
 		test_cdrom test_twice) \
 	$(addprefix tests.lab.test_rescue_image.RescueImage., \
 		test_bad_images_are_refused_before_anything \
 		test_image_that_is_not_what_it_says \
 		test_stopped_before_is_stopped_after) \
-	tests.lab.test_rescue_session.RescueSession.test_stable \
+	tests.lab.test_cli.CommandLine \
+	$(addprefix tests.lab.test_cli.OptingIn., \
+		test_version test_boot_from_volume test_live_migration_in_rescue) \
 	$(addprefix tests.lab.test_migration.LiveMigration.,test_active \
 		test_rescued_is_refused_by_stock) \
-	$(addprefix tests.lab.test_migration.LiveMigrationOfRescued., \
-		test_legacy_ephemeral_and_swap test_cdrom_root) \
-	$(addprefix tests.lab.test_migration.LiveMigrationOfRescuedAtWork., \
-		test_there_and_back_twice_stable test_writer_stable \
-		test_delete_meanwhile) \
+	$(addprefix tests.lab.test_boot.Boot.,test_from_image \
+		test_from_volume test_with_all_disks)
+# ... and one after the other: they let something fail, or take hosts away.
+lab_core_alone = \
+	tests.lab.test_cli.OptingIn.test_rebuild_of_a_server_that_never_booted \
+	tests.lab.test_cli.Operator \
+	tests.lab.test_migration.LiveMigrationOfRescuedAtWork.test_delete_meanwhile \
 	$(addprefix tests.lab.test_migration_in_doubt.MigrationInDoubt., \
 		test_copy_that_outlives_its_call test_rotated_console_logs) \
-	tests.lab.test_uefi.Uefi.test_migration_stable \
 	tests.lab.test_rebuild.RebuildNeverBooted.test_after_capacity_was_added \
 	$(addprefix tests.lab.test_faults.Faults., \
 		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
@@ -70,9 +80,10 @@ lab_core = tests.lab.test_versions tests.lab.test_bfv tests.lab.test_cli \
 	lab-test-all lab-faults lab-soak lab-tempest lab-suites lab-bench \
 	lab-clean lab-shell
 
-# Down also after a failure, and the failure told all the same.
+# Down also after a failure, and the failure told all the same. With
+# networks: there is a story about who logs in.
 lab:
-	@$(MAKE) lab-up && $(MAKE) lab-test; result=$$?; \
+	@$(MAKE) lab-up NET=ovs && $(MAKE) lab-test; result=$$?; \
 	$(MAKE) lab-down && exit $$result
 
 lab-all:
@@ -100,7 +111,11 @@ lab-shell:
 	@$(lab_cloud) run bash
 
 lab-test:
-	@$(lab_unittest) $(or $(TESTS),$(lab_core))
+ifdef TESTS
+	@$(lab_unittest) $(TESTS)
+else
+	@$(lab_stories) $(lab_core) --alone $(lab_core_alone)
+endif
 
 lab-test-all:
 	@$(lab_unittest) $(lab_all)
