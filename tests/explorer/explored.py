@@ -95,6 +95,8 @@ def add(name, path):
     for result in results:
         by_slice[str(result.seed) if result.has_several
                  else _SINGLES].append(result)
+    if not by_slice:
+        return
     of_operation = data.setdefault(name, {})
     for each, slice_results in by_slice.items():
         summary = _summary(slice_results)
