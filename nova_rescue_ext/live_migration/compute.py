@@ -567,9 +567,11 @@ def post_live_migration(original: nova_types.Original,
                   'the other with virsh: both may write to the same disks.',
                   {'dest': dest, 'reason': reason}, instance=instance)
         _end(self, ctxt, ours.migration)
+        ours.is_finished = True
         return None
     try:
-        return original(ctxt, instance, dest, *args, **kwargs)
+        original(ctxt, instance, dest, *args, **kwargs)
+        ours.is_finished = True
     except Exception:
         if _is_nowhere_known(self, ctxt, instance):
             raise  # Nova says, at least, where the server is

@@ -125,6 +125,7 @@ class Migration(operation.Operation):
     :ivar is_given_up: whether it was not started, and rolled back
     :ivar is_superseded: whether it was found that the server is no longer here
         or has another migration
+    :ivar is_finished: whether nothing is left to do after the move
     """
 
     def __init__(self, context: nova_context.RequestContext,
@@ -148,7 +149,7 @@ class Migration(operation.Operation):
         self._has_begun = False
         self.is_given_up = self.is_superseded = False
         self._is_proven = self._has_moved = self._is_rolled_back = False
-        self._is_finished = False
+        self.is_finished = False
         self._attachments_here: dict[str, str] = {}
         self._asked: set[str] = set()
         self._disconnected: set[str] = set()
@@ -339,11 +340,11 @@ class Migration(operation.Operation):
         try:
             yield
         except Exception as exc:
-            if not (self._is_rolled_back or self._is_finished):
+            if not (self._is_rolled_back or self.is_finished):
                 raise
             if self.is_superseded:
                 return  # the server is not Nova's to set to ERROR
-            if self._is_finished:
+            if self.is_finished:
                 LOG.warning('The live migration to %(dest)s ended with '
                             '"%(error)s", but the guest has moved: the server '
                             'is in rescue on %(dest)s.',
@@ -409,7 +410,6 @@ class Migration(operation.Operation):
                                                         instance):
             self._post_method(context, instance, dest, block_migration,
                               migrate_data)
-            self._is_finished = True
             return
         LOG.error('The guest died during its live migration to %(dest)s. The '
                   'migration is rolled back, and the server is in rescue on '
