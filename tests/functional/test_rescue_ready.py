@@ -62,6 +62,11 @@ class ReadyMixin:
         self.api.post_server_action(self.server['id'], {'unrescue': None})
         self._wait_for_state_change(self.server, 'ACTIVE')
 
+    def be_rescued_again(self):
+        self.be_unrescued()
+        time.sleep(1)  # a rescue is told from another by its second
+        self.be_rescued()
+
     def instance(self, server=None):
         return objects.Instance.get_by_uuid(
             self.context, (server or self.server)['id'],
@@ -275,8 +280,7 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
         self.be_rescued()
         self.look()
         (first,) = self.watcher()._searches.values()
-        self.be_unrescued()
-        self.be_rescued()
+        self.be_rescued_again()
         self.print(LINE)
         first.look()
         self.assertEqual('waiting', self.state())
@@ -297,8 +301,7 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
         self.assertFalse(self.look())
         self.assert_ready()
         # Of this rescue.
-        self.be_unrescued()
-        self.be_rescued()
+        self.be_rescued_again()
         self.look()
         self.assertEqual('waiting', self.state())
 
