@@ -952,11 +952,14 @@ class PortTest(InRescueTestCase):
             self.api.delete_server(self.server['id'])
             self.assertEqual('deleting', self.wait_for_task())
             time.sleep(1)  # for a DELETE that does not wait
+            running.append(self.is_running(self.server))
             return attach(*args, **kwargs)
 
+        running = []
         self.patch(DRIVER + 'attach_interface', delete_and_attach)
         attach_port(self, self.server, self.second['id'])
         self._wait_until_deleted(self.server)
+        self.assertEqual([True], running)
         self.assert_free(self.first)
         self.assert_free(self.second)
 
