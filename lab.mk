@@ -41,7 +41,7 @@ lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
 lab_stories = $(lab_cloud) run $(LAB)/venv/bin/python -m tests.lab.stories
 
 lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image rescue_races \
-	rescue_session bfv versions cli migration migration_in_doubt uefi \
+	rescue_session bfv versions cli migration migration_in_doubt uefi tpm \
 	rebuild upgrade half_upgraded leftovers)
 # Told by two at a time ...
 lab_core = tests.lab.test_versions tests.lab.test_bfv \

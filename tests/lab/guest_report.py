@@ -46,6 +46,7 @@ class Report:
         self.ticks = self._last_number('tick')
         self.synced = self._last_number('synced')
         self.variable = self._words('uefi').get('variable')
+        self.tpm = self._words('tpm').get('kept')
         self.config_drive = self._config_drive()
         self.user_data = self._user_data()
 

@@ -49,6 +49,9 @@ _FOLDERS = {
     'lib-libvirt': '/var/lib/libvirt',
     'cache-libvirt': '/var/cache/libvirt',
     'log-libvirt': '/var/log/libvirt',
+    # ... and of what makes the TPMs.
+    'lib-swtpm': '/var/lib/swtpm-localca',
+    'log-swtpm': '/var/log/swtpm',
 }
 
 
@@ -199,6 +202,7 @@ def _prepare_folders(host):
         'user': 'root', 'group': 'root', 'security_driver': 'none',
         'namespaces': [], 'cgroup_controllers': [],
         'migration_address': address,
+        'swtpm_user': 'root', 'swtpm_group': 'root',
     })
 
 
@@ -214,6 +218,7 @@ def _bind_folders(host):
                  else base / 'instances')
     process.run('mount', '--bind', instances, nova.INSTANCES, host=host)
     for folder, target in _FOLDERS.items():
+        pathlib.Path(target).mkdir(exist_ok=True)
         process.run('mount', '--bind', base / folder, target, host=host)
     if _qemu_version() < (9, 0):
         # Read-only: whoever clears the lab away must not reach through it.

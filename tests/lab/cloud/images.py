@@ -30,9 +30,9 @@ _WORK = settings.IMAGES / 'work'
 # The cloud kernel starts twice as fast on an emulated processor, but knows
 # neither SATA nor USB.
 _KERNELS = {'cloud': 'linux-image-cloud-amd64', 'full': 'linux-image-amd64'}
-_APPLETS = ('sh acpid base64 basename cat chmod cut dd echo grep head insmod '
-            'ip mkdir mount poweroff printf readlink sed sha256sum sleep '
-            'sync tail tr uname').split()
+_APPLETS = ('sh acpid base64 basename cat chmod cut dd echo grep head hexdump '
+            'insmod ip mkdir mount poweroff printf readlink sed sha256sum '
+            'sleep sync tail tr uname').split()
 # What somebody who has logged in works with.
 _APPLETS_SSH = 'cp ln ls mkdosfs rm umount'.split()
 _SSHD = pathlib.Path('/usr/sbin/dropbear')
@@ -55,6 +55,8 @@ CATALOGUE = {
     'base-q35': ('base.raw', 'raw', {'hw_machine_type': 'q35'}),
     'base-uefi': ('base.raw', 'raw', {
         'hw_machine_type': 'q35', 'hw_firmware_type': 'uefi'}),
+    'base-tpm': ('base.raw', 'raw', {
+        'hw_tpm_version': '2.0', 'hw_tpm_model': 'tpm-tis'}),
     'base-scsi': ('base.raw', 'raw', {
         'hw_disk_bus': 'scsi', 'hw_scsi_model': 'virtio-scsi'}),
     'base-kernel': ('blank.raw', 'raw', {

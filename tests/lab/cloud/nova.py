@@ -19,6 +19,7 @@ there so that nothing may take a cell for the only one.
 
 import concurrent.futures
 import datetime
+import shutil
 
 from tests.lab.cloud import ceph
 from tests.lab.cloud import config
@@ -31,6 +32,7 @@ CONF = _ETC / 'nova.conf'
 CELLS = ('cell1', 'cell2')
 # One path on both hosts, as Nova wants it; each mounts its own folder.
 INSTANCES = settings.DATA / 'instances'
+_SECRETS = settings.CHECKOUT / 'tests/lab/cloud/secrets.py'
 _LIBVIRT_90 = settings.CHECKOUT / 'tests/lab/libvirt90/nova_compute.py'
 
 
@@ -82,7 +84,16 @@ def up_compute(host, ext=None, venv=settings.VENV):
     config.write(compute_conf(host), _compute_sections(host, ext, venv))
     process.start(f'nova-compute-{host}', [
         *_compute_program(venv), '--config-file', compute_conf(host)],
-        host=host)
+        host=host, env=_key_manager())
+
+
+def _key_manager():
+    """Put the key manager of the lab where nova-compute finds it."""
+    modules, secrets = _ETC / 'modules', settings.DATA / 'secrets'
+    for folder in (modules, secrets):
+        folder.mkdir(exist_ok=True)
+    shutil.copy(_SECRETS, modules / 'lab_secrets.py')
+    return {'PYTHONPATH': str(modules), 'LAB_SECRETS': str(secrets)}
 
 
 def switch_host(host, ext=None, venv=settings.VENV):
@@ -280,6 +291,9 @@ def _compute_sections(host, ext=None, venv=settings.VENV):
         'rbd_user': ceph.USER,
         'rbd_secret_uuid': ceph.SECRET,
     }
+    sections['libvirt'].update({
+        'swtpm_enabled': 'true', 'swtpm_user': 'root', 'swtpm_group': 'root'})
+    sections['key_manager'] = {'backend': 'lab_secrets.FolderKeyManager'}
     # Open vSwitch's user space datapath has no event for the plug.
     sections['compute'] = {'live_migration_wait_for_vif_plug':
                            str(shape.net == 'none').lower()}
