@@ -38,6 +38,7 @@ from nova_rescue_ext import exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from nova_rescue_ext import nova_types
+from nova_rescue_ext import placement
 from nova_rescue_ext import rebuild as feature
 from nova_rescue_ext.rebuild import block_devices
 from nova_rescue_ext.rebuild import database
@@ -328,11 +329,11 @@ class Rebuild:
         spec_extras.is_unsent(self._context, self._uuid, self._attempt)
 
     def _free_allocation(self) -> None:
-        placement = self._api.placementclient
-        if self._server.has_allocation(self._context, placement):
+        client = self._api.placementclient
+        if self._server.has_allocation(self._context, client):
             self._check_attempt()
-            placement.delete_allocation_for_instance(
-                self._context, self._uuid, force=True)
+            placement.delete_allocation(client, self._context, self._uuid,
+                                        force=True)
 
     def _free_accelerators(self) -> None:
         instance = self._server.instance

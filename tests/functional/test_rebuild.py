@@ -648,6 +648,21 @@ class FailingAgainTest(rebuild_base.RebuildTestCase):
         allocated, = self.allocations(server)
         self.assertNotEqual(leaked, allocated)
 
+    def test_placement_does_not_say_that_a_leaked_one_is_gone(self):
+        """Nova's method only logs that, and the scheduler would go by it."""
+        mapped = self.fail_mapping()
+        self.add_capacity()
+        server = self.create()
+        mapped.stop()
+        placement = self.patch(
+            'nova.scheduler.client.report.SchedulerReportClient'
+            '.delete_allocation_for_instance', lambda *args, **kwargs: None)
+        self.assert_refused(409, self.rebuild(server), 'Placement')
+        self.assert_untouched(self.api.get_server(server['id']))
+        self.assertEqual(1, len(self.allocations(server)))
+        placement.stop()
+        self.rebuilt(server)
+
     def fail_mapping(self):
         @classmethod
         def fail(cls, context, host):
