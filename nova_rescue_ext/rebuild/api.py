@@ -228,7 +228,7 @@ class Rebuild:
     def make_build_request(self) -> None:
         """Make the BuildRequest the server. Only one caller can.
 
-        :raises: AlreadyRebuilding
+        :raises: AlreadyRebuilding; BurialInterrupted; ServerChanged
         """
         build, server = self._build, self._server
         # A conductor without the package never writes it to the new row.
@@ -239,7 +239,7 @@ class Rebuild:
             [bdm.volume_id for bdm in build.bdms if bdm.volume_id])
         try:
             self._build_request, self._spec_text = database.begin(
-                self._context, build, server.cell, server.instance.created_at,
+                self._context, build, server.cell, server.instance,
                 dict(server.extras, rebuild=attempt, sent=None,
                      before=build.spec_before,
                      history=older + server.history))

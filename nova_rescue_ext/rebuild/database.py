@@ -64,7 +64,7 @@ _retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
 
 @_retried
 def begin(context: nova_context.RequestContext, build: _Build,
-          cell: objects.CellMapping, created_at: datetime.datetime,
+          cell: objects.CellMapping, found: objects.Instance,
           extras: spec_extras.Extras) -> tuple[objects.BuildRequest, str]:
     """Let a BuildRequest stand for the server from now on. All or nothing.
 
@@ -72,11 +72,12 @@ def begin(context: nova_context.RequestContext, build: _Build,
 
     :param build: a NewBuild, whose RequestSpec is saved
     :param cell: the CellMapping that the server is in
-    :param created_at: when the server was created, kept
+    :param found: the Instance, as it was found there
     :param extras: all that is kept beside the RequestSpec from now on
     :returns: the BuildRequest, and the text of the RequestSpec from now on
     :raises: DBDuplicateEntry if another rebuild has it; AlreadyRebuilding
-        if the server is no longer in the cell or is being deleted
+        if the server is no longer in the cell or is being deleted;
+        ServerChanged if it is not as it was found
     """
     uuid = build.instance.uuid
     build_request = objects.BuildRequest(
@@ -84,7 +85,7 @@ def begin(context: nova_context.RequestContext, build: _Build,
         project_id=build.instance.project_id,
         block_device_mappings=build.bdms, tags=build.tags)
     values = dict(build_request._get_update_primitives(),
-                  created_at=timeutils.normalize_time(created_at))
+                  created_at=timeutils.normalize_time(found.created_at))
     with api_db_api.context_manager.writer.using(context):
         # As create() does, which leaves no choice of created_at.
         row = build_request._create_in_db(context, values)
@@ -93,6 +94,10 @@ def begin(context: nova_context.RequestContext, build: _Build,
             {'cell_id': None}, synchronize_session=False)
         if changed != 1:
             raise exception.AlreadyRebuilding()
+        # A whole rebuild may have come and gone since: it may run.
+        with nova_context.target_cell(context, cell) as cctxt:
+            if not _is_as_found(cctxt, found):
+                raise exception.ServerChanged()
         text = spec_extras.save_with_spec(context, build.spec, extras)
     build.spec.obj_reset_changes()
     return build_request, text
@@ -176,8 +181,18 @@ def destroy_row(context: nova_context.RequestContext,
     :raises: ConstraintNotMet if it is no longer a failed server at rest, or
         was changed or locked since; InstanceNotFound
     """
+    main_db_api.instance_destroy(context, instance.uuid,
+                                 constraint=_as_found(instance),
+                                 hard_delete=True)
+
+
+def _as_found(instance: objects.Instance) -> main_db_api.Constraint:
+    """What a row meets that is still that of a failed server at rest.
+
+    :param instance: the Instance, as it was found
+    """
     updated_at = instance.updated_at
-    constraint = main_db_api.constraint(
+    return main_db_api.constraint(
         id=main_db_api.equal_any(instance.id),
         updated_at=main_db_api.equal_any(
             updated_at and timeutils.normalize_time(updated_at)),
@@ -187,8 +202,20 @@ def destroy_row(context: nova_context.RequestContext,
         launched_at=main_db_api.equal_any(None),
         task_state=main_db_api.equal_any(None),
         vm_state=main_db_api.equal_any('error'))
-    main_db_api.instance_destroy(context, instance.uuid,
-                                 constraint=constraint, hard_delete=True)
+
+
+@main_db_api.pick_context_manager_reader
+def _is_as_found(context: nova_context.RequestContext,
+                 instance: objects.Instance) -> bool:
+    """Whether the server's row has not changed.
+
+    :param context: a RequestContext that is targeted at the row's cell
+    :param instance: the Instance, as it was found
+    """
+    row = main_models.Instance
+    query = context.session.query(row.id).filter_by(uuid=instance.uuid,
+                                                    deleted=0)
+    return _as_found(instance).apply(row, query).first() is not None
 
 
 @main_db_api.pick_context_manager_writer

@@ -134,12 +134,12 @@ class _DatabaseTests:
             flavor=objects.Flavor(name='f'))
         self.spec.create()
 
-    def begin(self, older=(), **keep):
+    def begin(self, older=(), found=None, **keep):
         self.spec.num_instances += 1
         self.attempt = extras.new_attempt(self.cell, older)
         build = self.build(self.context, self.spec)
         _build_request, text = database.begin(
-            self.context, build, self.cell, CREATED_AT,
+            self.context, build, self.cell, found or self.find(),
             dict(keep, rebuild=self.attempt))
         return text
 
@@ -151,8 +151,9 @@ class _DatabaseTests:
                 context, uuid=uuids.server, vm_state='building',
                 project_id='p'))
 
-    def find(self):
-        return objects.Instance.get_by_uuid(self.context, uuids.server)
+    def find(self, context=None):
+        return objects.Instance.get_by_uuid(context or self.context,
+                                            uuids.server)
 
     def mapped_cell(self):
         return objects.InstanceMapping.get_by_instance_uuid(
@@ -191,6 +192,21 @@ class _DatabaseTests:
         self.assertRaises(ext_exception.AlreadyRebuilding, self.begin)
         self.assertFalse(self.is_building())
         self.assertEqual(uuids.cell, self.mapped_cell().uuid)
+
+    def test_begin_of_a_server_that_changed(self):
+        """After it was found and before the lock, it was rebuilt, or so."""
+        found = self.find()
+        for values in ({'id': found.id + 1}, {'host': 'host1'},
+                       {'vm_state': 'active'}):
+            self.change_row(**values)
+            self.assertRaises(ext_exception.ServerChanged, self.begin,
+                              found=found)
+            self.change_row(id=found.id, host=None, vm_state='error',
+                            updated_at=None)
+        self.assertFalse(self.is_building())
+        self.assertEqual(self.cell.uuid, self.mapped_cell().uuid)
+        self.assertEqual({}, extras.read(self.context, uuids.server))
+        self.begin(found=found)
 
     def test_begin_of_a_server_that_was_never_deleted(self):
         """Both are in the column of servers that are not."""
@@ -459,7 +475,7 @@ class _DatabaseTests:
                 context, uuids.server)
             spec.num_instances = 1
             database.begin(context, self.build(context, spec), self.cell,
-                           CREATED_AT, {'rebuild': {}})
+                           self.find(context), {'rebuild': {}})
             done.append('begun')
 
         thread = threading.Thread(target=begin)
@@ -616,7 +632,7 @@ class _DatabaseTests:
             barrier.wait()
             try:
                 database.begin(context, self.build(context, spec), self.cell,
-                               CREATED_AT, {'rebuild': {}})
+                               self.find(context), {'rebuild': {}})
                 results.append('won')
             except (db_exc.DBDuplicateEntry, ext_exception.AlreadyRebuilding):
                 results.append('lost')

@@ -72,6 +72,35 @@ class RacesTest(_TestCase):
             after['status'], self.count_rows(server),
             len(self.allocations(server))))
 
+    def test_rebuild_that_has_come_and_gone_meanwhile(self):
+        """The server runs in the cell where it was found."""
+        self.add_capacity()
+        spawn = self.patch('nova.virt.fake.FakeDriver.spawn', mock.Mock(
+            side_effect=exception.ComputeResourcesUnavailable(reason='down')))
+        server = self.create(networks=[{'port': self.PORT}])
+        spawn.stop()
+        self.assertEqual(('ERROR', 'cell1'), (
+            server['status'], self.cell_of(server)))
+        begin = database.begin
+
+        def be_overtaken(*args):
+            patch.stop()
+            there.append(self.rebuilt(server))
+            there.extend((self.allocations(server), self.extras(server)))
+            return begin(*args)
+
+        there = []
+        patch = self.patch('nova_rescue_ext.rebuild.database.begin',
+                           be_overtaken)
+        self.assert_refused(409, self.rebuild(server), 'was changed')
+        self.assert_untouched(there[0])
+        self.assertEqual(there[1:], [self.allocations(server),
+                                     self.extras(server)])
+        self.assertEqual([self.PORT], self.ports_of(server))
+
+    def extras(self, server):
+        return spec_extras.read(self.context, server['id'])
+
     def test_rebuild_that_has_begun_meanwhile(self):
         server = self.create_failed()
         self.patch('nova.conductor.api.ComputeTaskAPI.'
