@@ -17,6 +17,8 @@ import typing
 
 from tests.nova_suite import selection
 
+_PATH = os.path.join(os.path.dirname(__file__), 'explained.txt')
+
 
 class Explained(typing.NamedTuple):
     """A line of ``explained.txt``."""
@@ -25,12 +27,12 @@ class Explained(typing.NamedTuple):
     reason: str
 
 
-def read():
-    """Read ``explained.txt``: ``name: reason`` in each line.
+def read(path=_PATH):
+    """Read a file with ``name: reason`` in each line.
 
+    :param path: by default ``explained.txt``
     :returns: list of Explained
     """
-    path = os.path.join(os.path.dirname(__file__), 'explained.txt')
     with open(path) as lines:
         return parse(lines)
 

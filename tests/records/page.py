@@ -21,6 +21,7 @@ import collections
 import sys
 
 from tests.nova_suite import explained
+from tests.records import rst
 from tests.records import store
 
 PAGE = store.ROOT / 'doc' / 'source' / 'contributor' / 'tested-on.rst'
@@ -89,12 +90,12 @@ def _suite():
                 for name in part['explained']:
                     seen[explained.reason(name, explained.read())].add(
                         content['nova'])
-    yield from _table(
+    yield from rst.table(
         ('Nova', 'Selection', 'Python', 'Threads', 'Slices', 'Tests',
          'Differences', 'Explained', 'Unsteady', 'Run', 'Commits'), rows)
     yield from notes
     yield _EXPLAINED
-    yield from _table(
+    yield from rst.table(
         ('Tests', 'Reason', 'Seen on Nova'),
         [('``%s``' % line.entry.name, line.reason,
           ', '.join(sorted(seen[line.reason], key=store.as_numbers)))
@@ -125,7 +126,7 @@ def _suite_notes(nova, run):
     reasons = collections.Counter(run.get('not imported', {}).values())
     if reasons:
         yield 'Modules that cannot be imported (%s):\n\n' % where
-        yield from _table(('Modules', 'Reason'), [
+        yield from rst.table(('Modules', 'Reason'), [
             (count, '``%s``' % reason)
             for reason, count in sorted(reasons.items())])
 
@@ -160,21 +161,21 @@ def _functional():
             for reason in [*run['skipped'].values()] + [
                     reason for part in parts for reason in part['skipped']]:
                 reasons[reason].add(content['nova'])
-    yield from _table(('Nova', 'Python', 'Threads', 'Slices', 'Passed',
-                       'Failed', 'Modules not imported', 'Skipped', 'Run',
-                       'Commits'), rows)
+    yield from rst.table(('Nova', 'Python', 'Threads', 'Slices', 'Passed',
+                          'Failed', 'Modules not imported', 'Skipped', 'Run',
+                          'Commits'), rows)
     for title, names in (('Failed', failed),
                          ('Failed, and passed when run again', unsteady)):
         if names:
             yield '%s:\n\n%s\n' % (title, ''.join(names))
     if reasons:
-        yield from _table(('Why tests are skipped', 'On Nova'), [
+        yield from rst.table(('Why tests are skipped', 'On Nova'), [
             (reason, ', '.join(sorted(found, key=store.as_numbers)))
             for reason, found in sorted(reasons.items())])
 
 
 def _distributors():
-    yield from _table(
+    yield from rst.table(
         ('Distribution', 'Suites', 'Version', 'Result', 'Run', 'Commit'),
         [(distribution.capitalize(), ', '.join(found['suites']),
           found['version'], '; '.join(found['objections']) or 'as tested',
@@ -194,18 +195,6 @@ def _span(dates):
 
 def _commits(commits):
     return ', '.join(sorted(set(commits)))
-
-
-def _table(heads, rows):
-    if not rows:
-        yield 'Nothing yet.\n\n'
-        return
-    yield '.. list-table::\n   :header-rows: 1\n\n'
-    for row in [heads, *rows]:
-        for position, cell in enumerate(row):
-            yield ('   %s - %s' % (' ' if position else '*', cell)).rstrip()
-            yield '\n'
-    yield '\n'
 
 
 def main():

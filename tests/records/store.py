@@ -86,11 +86,19 @@ def due(parts, count, commit):
     """
     commits = {number: parts.get(str(number), {}).get('commit')
                for number in range(1, count + 1)}
-    for outdated in (lambda found: found is None,
-                     lambda found: found != commit):
-        for number, found in commits.items():
-            if outdated(found):
-                return number
+    return next(iter(outdated(commits, commit)), None)
+
+
+def outdated(commits, commit):
+    """What has no results of a commit.
+
+    :param commits: dict, what -> the commit of its results, None if it has
+        none
+    :returns: list, what has none first
+    """
+    return [what for what, found in commits.items() if found is None] + [
+        what for what, found in commits.items()
+        if found not in (None, commit)]
 
 
 def _git(*arguments):
