@@ -5,7 +5,6 @@
 # make lab-all      all profiles, all stories, all faults
 # make lab-up       bring the lab up; make lab-down ends it without a trace
 # make lab-test     the core stories in the lab that is up
-# make lab-tempest  Tempest with and without the package, and the difference
 # make lab-suites   suites of others on three clouds, and the page with results
 # make lab-faults   all faults, and the page with their outcomes
 # make lab-soak     random operations and faults, and what must stay true
@@ -22,23 +21,28 @@
 #   SEED=            what "make lab-soak" chooses: that of the day if empty
 #   ROUND=           one round of "make lab-soak" only
 #   STAGE=           for "make lab-faults": rescue, unrescue, migration, rebuild
-#   TEMPEST=         for "make lab-tempest": a regular expression
-#   SUITES=          for "make lab-suites": tempest, plugin, rally,
-#                    openstackclient; all if empty
+#   SUITES=          for "make lab-suites": plugin, openstackclient, rally,
+#                    tempest-rescue, tempest-migration, tempest-live-migration,
+#                    tempest-actions; all if empty
+#   CLOUDS=          for "make lab-suites": off, on, latest; all if empty
+#   AGAIN=1          "make lab-suites" runs also what has results already
 
 LAB ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nova-rescue-ext-lab
 PROFILE ?= qcow2
 EXT ?= 1
 NET ?= none
-TEMPEST ?=
 SUITES ?=
-export LAB PROFILE EXT NET TEMPEST
+CLOUDS ?=
+AGAIN ?=
+export LAB PROFILE EXT NET
 
 # The first needs nothing installed, the second the lab's environment.
 lab_boot = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m tests.lab.cloud
 lab_cloud = PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.cloud
 lab_unittest = $(lab_cloud) run $(LAB)/venv/bin/python -m unittest -v
 lab_stories = $(lab_cloud) run $(LAB)/venv/bin/python -m tests.lab.stories
+lab_suites = $(if $(SUITES),--suites $(SUITES)) \
+	$(if $(CLOUDS),--clouds $(CLOUDS)) $(if $(AGAIN),--again)
 
 lab_all = $(addprefix tests.lab.test_,boot rescue rescue_image rescue_races \
 	rescue_session bfv versions cli migration migration_in_doubt uefi tpm \
@@ -77,8 +81,8 @@ lab_core_alone = \
 		test_rescue_nova_compute_later test_unrescue_qemu_at_once)
 
 .PHONY: lab lab-all lab-install lab-up lab-down lab-status lab-test \
-	lab-test-all lab-faults lab-soak lab-tempest lab-suites lab-bench \
-	lab-clean lab-shell
+	lab-test-all lab-faults lab-soak lab-suites lab-bench lab-clean \
+	lab-shell
 
 # Down also after a failure, and the failure told all the same. With
 # networks: there is a story about who logs in.
@@ -93,7 +97,7 @@ lab-all:
 		$(MAKE) lab-test-all PROFILE=$$profile || result=1; \
 		test $$profile != qcow2 || $(MAKE) lab-faults || result=1; \
 		$(MAKE) lab-down || result=1; \
-	done; $(MAKE) lab-tempest || result=1; exit $$result
+	done; $(MAKE) lab-suites || result=1; exit $$result
 
 lab-install:
 	@$(lab_boot) install $(OLDER)
@@ -132,22 +136,12 @@ lab-soak:
 lab-bench:
 	@$(lab_unittest) $(or $(TESTS),tests.lab.benchmarks)
 
-lab-tempest: lab-install
-	@$(lab_cloud) tempest install
-	@for ext in 0 1; do \
-		$(MAKE) lab-up EXT=$$ext && \
-		$(lab_cloud) run $(LAB)/venv/bin/python -m tests.lab.cloud \
-			tempest run; result=$$?; \
-		$(MAKE) lab-down && test $$result = 0 || exit 1; \
-	done
-	@$(lab_cloud) tempest compare
-
 # With Open vSwitch, as some of the suites want networks.
 lab-suites: lab-install
 	@PYTHONDONTWRITEBYTECODE=1 $(LAB)/venv/bin/python -m tests.lab.suites \
-		--install $(SUITES)
+		--install $(lab_suites)
 	@$(MAKE) lab-up NET=ovs && $(lab_cloud) run $(LAB)/venv/bin/python \
-		-m tests.lab.suites $(SUITES); result=$$?; \
+		-m tests.lab.suites $(lab_suites); result=$$?; \
 	$(MAKE) lab-down && exit $$result
 
 lab-clean:

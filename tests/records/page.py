@@ -10,16 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Makes the page of the contributor guide: ``python -m tests.records.page``.
+"""Makes pages of the contributor guide: ``python -m tests.records.page``.
 
-``--check`` writes nothing and exits with 1 if the page is not that of the
-data.
+``--check`` writes nothing and exits with 1 if they are not those of the data.
 """
 
 import argparse
 import collections
 import sys
 
+from tests.lab.suites import page as lab_suites
 from tests.nova_suite import explained
 from tests.records import rst
 from tests.records import store
@@ -197,15 +197,24 @@ def _commits(commits):
     return ', '.join(sorted(set(commits)))
 
 
+def pages():
+    """All pages.
+
+    :returns: dict, path -> text
+    """
+    return {PAGE: page(), lab_suites.PAGE: lab_suites.page()}
+
+
 def main():
     parser = argparse.ArgumentParser(prog='python -m tests.records.page')
     parser.add_argument('--check', action='store_true',
-                        help='write nothing, exit with 1 if it is stale')
+                        help='write nothing, exit with 1 if one is stale')
     arguments = parser.parse_args()
-    text = page()
     if arguments.check:
-        return int(not PAGE.exists() or PAGE.read_text() != text)
-    PAGE.write_text(text)
+        return int(any(not path.exists() or path.read_text() != text
+                       for path, text in pages().items()))
+    for path, text in pages().items():
+        path.write_text(text)
 
 
 if __name__ == '__main__':

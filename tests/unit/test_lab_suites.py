@@ -13,55 +13,109 @@
 """What the page with the results of the lab's suites makes of them."""
 
 import pathlib
-from unittest import mock
 
 import fixtures
 import testtools
 
 from tests.lab.cloud import process
-from tests.lab.cloud import settings
 from tests.lab.cloud import tempest
 from tests.lab.suites import page
+from tests.lab.suites import record
+from tests.records import store
 
 
-class PageTest(testtools.TestCase):
+class SuitesTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.path = pathlib.Path(
-            self.useFixture(fixtures.TempDir()).path, 'page.rst')
-        self.useFixture(fixtures.MockPatchObject(page, '_PAGE', self.path))
-        self.useFixture(fixtures.MockPatchObject(
-            settings.Shape, 'current', mock.Mock(
-                return_value=settings.Shape(net='ovs'))))
+        self.folder = pathlib.Path(
+            self.useFixture(fixtures.TempDir()).path)
+        self.explained = self.folder / 'explained.txt'
+        self.explained.touch()
+        for name, value in (('records.store.DATA', self.folder),
+                            ('records.store.today', lambda: '2026-11-28'),
+                            ('lab.suites.page.EXPLAINED', self.explained)):
+            self.useFixture(fixtures.MonkeyPatch('tests.' + name, value))
+
+    @staticmethod
+    def save(suite, cloud, commit='a1', **found):
+        record.save(suite, cloud, found, commit=commit, lab='NET=ovs')
+
+
+class RecordTest(SuitesTestCase):
+
+    def test_what_is_kept(self):
+        record.save('rally', record.ON, {
+            'a.Test.test_y[id-2,slow]': 'success',
+            'a.Test.test_x[id-1]': 'success', 'a.Test.test_z': 'fail'},
+            commit='a1', lab='NET=ovs')
+        run = store.load('lab-suites')['rally'][record.ON]
+        self.assertEqual(
+            {'commit': 'a1', 'lab': 'NET=ovs', 'date': '2026-11-28',
+             'results': {'success': ['a.Test.test_x', 'a.Test.test_y'],
+                         'fail': ['a.Test.test_z']}}, run)
+        self.assertEqual('fail', record.results(run)['a.Test.test_z'])
+
+    def test_goes_on_with_what_was_never_run(self):
+        pairs = [('rally', cloud) for cloud in record.CLOUDS]
+        self.save('rally', record.OFF, 'a1')
+        self.save('rally', record.ON, 'b2')
+        self.assertEqual(
+            [('rally', record.LATEST), ('rally', record.OFF)],
+            record.due(pairs, 'b2'))
+
+
+class PageTest(SuitesTestCase):
+
+    def rows(self):
+        return [[cell.strip() for cell in row.split('\n     -')]
+                for row in page.page().replace('   * - ', '\n\n').split(
+                    '\n\n') if '\n     -' in row]
+
+    def test_is_that_of_the_data(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'tests.records.store.DATA', store.ROOT / 'tests/records/data'))
+        self.useFixture(fixtures.MonkeyPatch(
+            'tests.lab.suites.page.EXPLAINED',
+            store.ROOT / 'tests/lab/suites/explained.txt'))
+        self.assertEqual(
+            page.page(), page.PAGE.read_text(),
+            'Run "python -m tests.records.page" and commit the page.')
+
+    def test_not_run(self):
+        self.save('rally', record.ON, test_x='success', test_y='skip')
+        self.assertIn(['Rally', 'with the package', '1', '0', '1',
+                       '2026-11-28', 'a1'], self.rows())
+        self.assertIn(['Rally', 'without the package', 'not run', '', '', '',
+                       ''], self.rows())
+        self.assertIn(['``test_x``', 'success', ''], self.rows())
+        self.assertEqual([], page.wrong())
 
     def test_same(self):
         """A test that fails on each cloud is no fault of the package."""
-        results = {'a.Test.test_x[id-1]': 'success', 'a.Test.test_y': 'fail'}
-        page.write({'Suite': {page.WITH: results, page.WITHOUT: results}})
-        text = self.path.read_text()
-        self.assertIn('``PROFILE=qcow2 EXT=1 NET=ovs``', text)
-        self.assertIn(
-            '2 tests, of which pass: 1 without the package, 1 with the '
-            'package.', text)
-        self.assertIn('   * - ``a.Test.test_x``\n     - success\n'
-                      '     - success\n', text)
-        self.assertNotIn('**', text)
+        for cloud in record.CLOUDS:
+            self.save('rally', cloud, test_x='success', test_y='fail')
+        self.assertIn(['``test_y``', 'fail', 'fail', 'fail', ''], self.rows())
+        self.assertEqual([], page.wrong())
 
     def test_difference(self):
-        results = {'Suite': {page.WITH: {'test_x': 'success'},
-                             page.WITHOUT: {'test_x': 'success',
-                                            'test_y': 'fail'}}}
-        exc = self.assertRaises(process.LabError, page.write, results)
-        self.assertIn('Suite: test_y: fail, absent', str(exc))
-        self.assertIn('   * - ``test_y``\n     - **fail**\n'
-                      '     - **absent**\n', self.path.read_text())
+        self.save('rally', record.OFF, test_x='success', test_y='fail')
+        self.save('rally', record.LATEST, test_x='success')
+        self.assertEqual(['rally: test_y: fail, absent'], page.wrong())
+        self.assertIn(['``test_y``', '**fail**', '**absent**', ''],
+                      self.rows())
+
+    def test_explained_difference(self):
+        self.explained.write_text('# comment\na.Test.test_y: It has to.\n')
+        for cloud, result in ((record.OFF, 'fail'), (record.ON, 'success')):
+            self.save('rally', cloud, **{'a.Test.test_y': result})
+        self.assertEqual([], page.wrong())
+        self.assertIn(['``a.Test.test_y``', '**fail**', '**success**',
+                       'It has to.'], self.rows())
 
     def test_failure_where_nothing_is_compared(self):
-        results = {'Suite': {page.WITH: {'test_x': 'fail', 'test_y': 'skip'}}}
-        exc = self.assertRaises(process.LabError, page.write, results)
-        self.assertIn('test_x: fail', str(exc))
-        self.assertNotIn('test_y', str(exc))
+        self.save('plugin', record.ON, test_x='fail', test_y='skip')
+        self.assertEqual(['plugin: test_x: fail'], page.wrong())
 
 
 class EndTest(testtools.TestCase):

@@ -27,7 +27,6 @@ from tests.lab.cloud import namespace
 from tests.lab.cloud import process
 from tests.lab.cloud import settings
 from tests.lab.cloud import steps
-from tests.lab.cloud import tempest
 from tests.lab.cloud import traces
 
 
@@ -49,10 +48,17 @@ def up(args):
         before = traces.snapshot()
         settings.write_state(
             shape=vars(asked), controller=namespace.make_controller(),
-            before=before)
+            before=before, commit=_commit())
     images.build()
     print(f'The lab in {settings.ROOT}: {asked}', flush=True)
     sys.exit(_inside(sys.executable, '-m', 'tests.lab.cloud', '_up'))
+
+
+def _commit():
+    """The commit of the package that the lab has."""
+    # Not above: what ends the lab has the standard library only.
+    from tests.records import store
+    return store.commit()
 
 
 def _up(args):
@@ -109,13 +115,6 @@ def errors(args):
     print(logs.errors_since({}))
 
 
-def tempest_command(args):
-    """install, run (inside the lab) or compare."""
-    action = {'install': tempest.install_it, 'run': tempest.run,
-              'compare': tempest.compare}[args.argv[0]]
-    action()
-
-
 def clean(args):
     """Take away all that the lab ever made."""
     down(args)
@@ -138,7 +137,6 @@ def _inside(*argv):
 COMMANDS = {
     'install': lambda args: install.main(args.argv), 'up': up, 'down': down,
     'status': status, 'run': run, 'errors': errors, 'clean': clean,
-    'tempest': tempest_command,
     # These run inside the lab.
     'restart': restart, '_up': _up, '_status': _status,
 }

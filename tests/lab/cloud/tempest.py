@@ -14,8 +14,6 @@
 
 import csv
 import io
-import json
-import os
 import shutil
 import subprocess
 
@@ -27,31 +25,14 @@ from tests.lab.cloud import settings
 
 VENV = settings.ROOT / 'tempest-venv'
 _WORK = settings.DATA / 'tempest'
-_SUITES = '|'.join((
-    r'tempest\.api\.compute\.servers\.test_server_rescue',
-    r'tempest\.api\.compute\.servers\.test_server_rescue_negative',
-    r'tempest\.api\.compute\.servers\.test_server_actions',
-    r'tempest\.api\.compute\.admin\.test_live_migration\.',
-))
 # A test that was interrupted is "inprogress".
 _RESULTS = ('success', 'fail', 'skip', 'xfail', 'uxsuccess')
 
 
-def results_path(ext):
-    return settings.ROOT / f'tempest-ext{int(ext)}.json'
-
-
-def run():
-    """Run the suites inside the lab; keep {test: result}."""
-    found = results(os.environ.get('TEMPEST') or f'({_SUITES})')
-    path = results_path(settings.Shape.current().ext)
-    path.write_text(json.dumps(found, indent=1, sort_keys=True))
-    print(f'{len(found)} results in {path}')
-
-
-def results(regex=f'({_SUITES})'):
+def results(regex):
     """Run tests inside the lab.
 
+    :param regex: which, as "tempest run" takes it
     :returns: {test: result}
     :raises: LabError if they did not run to their end
     """
@@ -113,22 +94,6 @@ def read(stream, venv):
     return found
 
 
-def compare():
-    """The difference that the package makes; it has to be none."""
-    without, with_it = (json.loads(results_path(ext).read_text())
-                        for ext in (False, True))
-    different = [
-        f'{test}: {without.get(test, "absent")} without the package, '
-        f'{with_it.get(test, "absent")} with it'
-        for test in sorted({*without, *with_it})
-        if without.get(test) != with_it.get(test)]
-    passed = sum(status == 'success' for status in without.values())
-    print(f'Tempest: {len(without)} results, {passed} passed without the '
-          f'package; {len(different)} differ with it.')
-    if different:
-        raise process.LabError('\n'.join(different))
-
-
 def install_it():
     install.make_venv(VENV, settings.CHECKOUT
                       / 'tests/lab/requirements-tempest.txt')
@@ -181,7 +146,7 @@ def _sections():
             'suspend': 'true',
             'resize': 'true',
             'cold_migration': 'true',
-            'interface_attach': 'false',
+            'interface_attach': str(bool(network)).lower(),
         },
         # The package's plugin rescues with what the servers boot from.
         'compute_rescue': {'ready_line': 'LAB ready role=base'},

@@ -13,6 +13,6 @@
 """The suites of others against the lab, and what the package changes in them.
 
 ``python -m tests.lab.suites --install`` makes their environments; ``python -m
-tests.lab.suites [SUITE ...]``, in a lab that is up with the package and with
-Open vSwitch, runs them on three clouds and writes a page with all results.
+tests.lab.suites``, in a lab that is up with the package and with Open vSwitch,
+runs them on three clouds, keeps what they find, and writes a page with it.
 """

@@ -13,7 +13,6 @@
 """``python -m tests.lab.suites``: see the package."""
 
 import argparse
-import json
 import sys
 
 from tests.lab.cloud import nova
@@ -21,91 +20,102 @@ from tests.lab.cloud import process
 from tests.lab.cloud import settings
 from tests.lab.suites import openstackclient
 from tests.lab.suites import page
-from tests.lab.suites import plugin
 from tests.lab.suites import rally
+from tests.lab.suites import record
 from tests.lab.suites import tempest
 
-_SUITES = {'tempest': tempest, 'plugin': plugin, 'rally': rally,
+_SUITES = {**tempest.SUITES, 'rally': rally,
            'openstackclient': openstackclient}
+_SECTION = '[rescue_ext]\n'
 _LATEST = 'default_api_version = latest\n'
 
 
-def _with_package():
-    """The package, and nobody who opts in: the lab as it comes up."""
+def _run(pairs):
+    """Run suites on clouds, and keep what each finds.
 
-
-def _latest():
-    """All requests have the newest version of the package."""
-    text = nova.CONF.read_text()
-    nova.CONF.write_text(text.replace('[rescue_ext]\n',
-                                      '[rescue_ext]\n' + _LATEST))
-    process.restart('nova-api')
-    process.wait_port('nova-api')
-
-
-def _without_package():
-    nova.switch_package(False)
-
-
-# In this order: each needs one restart.
-_CLOUDS = {page.WITH: _with_package, page.LATEST: _latest,
-           page.WITHOUT: _without_package}
-
-
-def _run(names):
-    """Run suites on each cloud, and keep {suite: {cloud: {test: result}}}."""
-    results = _read()
-    suites = [_SUITES[name] for name in names]
-    clouds = [cloud for cloud in _CLOUDS
-              if any(cloud in _clouds_of(suite) for suite in suites)]
+    :param pairs: list of suite and cloud
+    :returns: list of text, why some of them have no results
+    """
+    broken = []
     try:
-        for cloud in clouds:
-            _CLOUDS[cloud]()
-            for suite in suites:
-                if cloud in _clouds_of(suite):
-                    print(f'{suite.NAME}: {cloud}', flush=True)
-                    results.setdefault(suite.NAME, {})[cloud] = suite.run()
-                    _results_path().write_text(json.dumps(results, indent=1))
+        for suite, cloud in pairs:
+            _switch_to(cloud)
+            print(f'{suite}: {cloud}', flush=True)
+            try:
+                found = _SUITES[suite].run()
+            except process.LabError as exc:
+                broken.append(f'{suite}: {cloud}: {exc}')
+                print(broken[-1], flush=True)
+            else:
+                record.save(suite, cloud, found, **_where())
     finally:
-        if clouds != [page.WITH]:
-            nova.switch_package(True)
-    return results
+        _switch_to(record.ON)
+    return broken
 
 
-def _clouds_of(suite):
-    return getattr(suite, 'CLOUDS', _CLOUDS)
+def _where():
+    return {'commit': settings.read_state()['commit'],
+            'lab': str(settings.Shape.current())}
 
 
-def _read():
-    try:
-        return json.loads(_results_path().read_text())
-    except FileNotFoundError:
-        return {}
+def _switch_to(cloud):
+    """Make the cloud that is up another one."""
+    with_package = cloud != record.OFF
+    if settings.Shape.current().ext != with_package:
+        nova.switch_package(with_package)
+    if with_package:
+        _set_default(_LATEST if cloud == record.LATEST else '')
 
 
-def _results_path():
-    return settings.ROOT / 'suites.json'
+def _set_default(line):
+    """Let requests that name no version have another one."""
+    text = nova.CONF.read_text()
+    wanted = text.replace(_LATEST, '').replace(_SECTION, _SECTION + line)
+    if wanted != text:
+        nova.CONF.write_text(wanted)
+        process.restart('nova-api')
+        process.wait_port('nova-api')
 
 
-def main():
+def _parser():
     parser = argparse.ArgumentParser(prog='python -m tests.lab.suites')
     parser.add_argument('--install', action='store_true',
                         help='only make their environments')
-    parser.add_argument('suites', nargs='*', metavar='SUITE',
-                        default=list(_SUITES),
-                        help='of %s; default: all' % ', '.join(_SUITES))
-    arguments = parser.parse_args()
+    parser.add_argument('--again', action='store_true',
+                        help='run also what has results of this commit')
+    parser.add_argument('--clouds', nargs='+', choices=record.CLOUDS,
+                        default=record.CLOUDS, help='default: all')
+    parser.add_argument('--suites', nargs='+', choices=list(_SUITES),
+                        default=list(_SUITES), help='default: all')
+    return parser
+
+
+def main():
+    arguments = _parser().parse_args()
+    if arguments.install:
+        # Some share an environment.
+        for install in dict.fromkeys(
+                _SUITES[name].install for name in arguments.suites):
+            install()
+        return
+    if not settings.Shape.current().ext:
+        sys.exit('The lab is up without the package (EXT=0).')
+    pairs = [(suite, cloud) for suite in arguments.suites
+             for cloud in arguments.clouds if cloud in record.clouds(suite)]
+    if not arguments.again:
+        pairs = record.due(pairs, _where()['commit'])
     try:
-        if arguments.install:
-            for name in arguments.suites:
-                _SUITES[name].install()
-        elif not settings.Shape.current().ext:
-            sys.exit('The lab is up without the package (EXT=0).')
-        else:
-            page.write(_run(arguments.suites))
-    except process.LabError as exc:
-        sys.exit(str(exc))
+        broken = _run(pairs)
+    finally:
+        page.PAGE.write_text(page.page())
+    wrong = page.wrong()
+    if wrong:
+        broken.append('The package makes a difference:\n' + '\n'.join(wrong))
+    sys.exit('\n'.join(broken) or None)
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except process.LabError as exc:
+        sys.exit(str(exc))

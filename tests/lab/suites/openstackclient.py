@@ -23,7 +23,6 @@ from tests.lab.cloud import process
 from tests.lab.cloud import settings
 from tests.lab.cloud import tempest
 
-NAME = 'OpenStackClient'
 _VENV = settings.ROOT / 'openstackclient-venv'
 _WORK = settings.DATA / 'openstackclient'
 # Of the names that the tests look for.

@@ -12,73 +12,117 @@
 
 """The page with the results of each suite on each cloud."""
 
-from tests.lab.cloud import process
-from tests.lab.cloud import settings
+import pathlib
+import typing
 
-WITHOUT = 'without the package'
-WITH = 'with the package'
-LATEST = 'default_api_version = latest'
-_CLOUDS = (WITHOUT, WITH, LATEST)
+from tests.lab.suites import record
+from tests.nova_suite import explained
+from tests.records import rst
+from tests.records import store
 
-_PAGE = settings.CHECKOUT / 'doc/source/contributor/lab-suites.rst'
+PAGE = store.ROOT / 'doc' / 'source' / 'contributor' / 'lab-suites.rst'
+EXPLAINED = pathlib.Path(__file__).parent / 'explained.txt'
+
+_TITLES = {
+    'plugin': "The package's plugin for Tempest",
+    'openstackclient': "OpenStackClient's functional tests",
+    'rally': 'Rally',
+    'tempest-rescue': 'Tempest: rescue',
+    'tempest-migration': 'Tempest: migration',
+    'tempest-live-migration': 'Tempest: live migration',
+    'tempest-actions': 'Tempest: server actions',
+}
+_CLOUDS = {record.OFF: 'without the package', record.ON: 'with the package',
+           record.LATEST: '``default_api_version = latest``'}
 _ABSENT = 'absent'
+_HEAD = """\
+..  Made by "python -m tests.records.page" of what is in tests/records/data.
+
+====================================
+Suites of others on real hypervisors
+====================================
+
+Suites of tests that know nothing of the package, in the cloud of :doc:`lab`:
+without the package, with it, and with ``[rescue_ext] default_api_version =
+latest``. The package's own plugin for Tempest opts in, so it has one cloud
+only. Made of what ``make lab-suites`` keeps in ``tests/records/data``. A
+commit is the one that changed the package last before the run.
+
+"""
 
 
-def write(results):
-    """Write the page.
+class Row(typing.NamedTuple):
+    """A test, with its result on each cloud that its suite has run on."""
 
-    :param results: {suite: {cloud: {test: result}}}
-    :raises: LabError if the package makes a difference, or if a test of a
-        suite that runs on one cloud fails
+    test: str
+    results: tuple
+    #: whether this should not be
+    differs: bool
+    #: what explains it; None if nothing does
+    reason: str | None
+
+
+def page():
+    """The page.
+
+    :returns: text
     """
-    lines = ['Suites of others on real hypervisors', '=' * 36, '',
-             'Written by ``make lab-suites`` with',
-             f'``{settings.Shape.current()}``. Results that should not be,',
-             'or are not the same in all columns of a table, are in bold.', '']
-    bad = []
-    for suite, of_clouds in results.items():
-        clouds = [cloud for cloud in _CLOUDS if cloud in of_clouds]
-        rows = _rows(of_clouds, clouds)
-        bad += [(suite, *row) for row in rows if _is_bad(row)]
-        lines += [suite, '-' * len(suite), '', *_summary(clouds, rows),
-                  *_table(clouds, rows)]
-    _PAGE.write_text('\n'.join(lines))
-    if bad:
-        raise process.LabError('The package makes a difference:\n' + '\n'.join(
-            ': '.join((suite, test, ', '.join(found)))
-            for suite, test, *found in bad))
+    kept = record.load()
+    parts = [_HEAD, *rst.table(
+        ('Suite', 'Cloud', 'Passed', 'Failed', 'Skipped', 'Run', 'Commit'),
+        _overview(kept))]
+    for suite, title in _TITLES.items():
+        runs = _runs(kept, suite)
+        if runs:
+            parts += ['%s\n%s\n\n' % (title, '=' * len(title)), *rst.table(
+                ('Test', *(_CLOUDS[cloud] for cloud in runs), 'Why'),
+                [_cells(row) for row in _rows(suite, runs)])]
+    return ''.join(parts).rstrip() + '\n'
 
 
-def _rows(of_clouds, clouds):
-    """(test, result on each cloud) for each test."""
-    tests = sorted(set().union(*of_clouds.values()))
-    return [(test, *(of_clouds[cloud].get(test, _ABSENT)
-                     for cloud in clouds)) for test in tests]
+def wrong():
+    """What should not be, and nothing explains it.
+
+    :returns: list of text: differences, and failures of the plugin
+    """
+    kept = record.load()
+    return ['%s: %s: %s' % (suite, row.test, ', '.join(row.results))
+            for suite in _TITLES for row in _rows(suite, _runs(kept, suite))
+            if row.differs and not row.reason]
 
 
-def _is_bad(row):
-    """Whether clouds differ; in a suite for one of them, a failure."""
-    return len(set(row[1:])) > 1 or row[1:] == ('fail',)
+def _overview(kept):
+    for suite, title in _TITLES.items():
+        for cloud in record.clouds(suite):
+            run = kept.get(suite, {}).get(cloud)
+            yield (title, _CLOUDS[cloud], *(
+                _numbers(run) if run else ['not run'] + [''] * 4))
 
 
-def _summary(clouds, rows):
-    passed = ', '.join(
-        f'{[row[number] for row in rows].count("success")} {cloud}'
-        for number, cloud in enumerate(clouds, 1))
-    return [f'{len(rows)} tests, of which pass: {passed}.', '']
+def _numbers(run):
+    results = list(record.results(run).values())
+    return (*(results.count(result) for result in ('success', 'fail', 'skip')),
+            run['date'], run['commit'])
 
 
-def _table(clouds, rows):
-    lines = ['.. list-table::', '   :header-rows: 1', '']
-    for row in [('Test', *clouds), *(_marked(row) for row in rows)]:
-        lines.append(f'   * - {row[0]}')
-        lines += [f'     - {cell}' for cell in row[1:]]
-    return lines + ['']
+def _runs(kept, suite):
+    """{cloud: what is kept of a suite there}, in the order of the clouds."""
+    return {cloud: kept[suite][cloud] for cloud in record.clouds(suite)
+            if cloud in kept.get(suite, {})}
 
 
-def _marked(row):
-    # Without the ID that Tempest has in the name.
-    test, *found = row
-    if _is_bad(row):
-        found = [f'**{result}**' for result in found]
-    return f'``{test.partition("[")[0]}``', *found
+def _rows(suite, runs):
+    table = explained.read(EXPLAINED)
+    found = [record.results(run) for run in runs.values()]
+    for test in sorted(set().union(*found)):
+        results = tuple(of_cloud.get(test, _ABSENT) for of_cloud in found)
+        differs = len(set(results)) > 1 or (
+            len(record.clouds(suite)) == 1 and results == ('fail',))
+        yield Row(test, results, differs,
+                  explained.reason(test, table) if differs else None)
+
+
+def _cells(row):
+    mark = '**%s**' if row.differs else '%s'
+    return ('``%s``' % row.test, *(mark % result for result in row.results),
+            row.reason or '')

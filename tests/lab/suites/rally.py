@@ -22,7 +22,6 @@ from tests.lab.cloud import process
 from tests.lab.cloud import resources
 from tests.lab.cloud import settings
 
-NAME = 'Rally'
 _VENV = settings.ROOT / 'rally-venv'
 _WORK = settings.DATA / 'rally'
 _CONF = _WORK / 'rally.conf'
