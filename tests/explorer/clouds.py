@@ -32,6 +32,7 @@ from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client as api_client
 from nova.tests.unit import fake_crypto
+from nova.virt import node
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -56,6 +57,14 @@ _TEMPDIR = tempfile.gettempdir()
 _LONG = 3700
 _PATIENCE = 300
 _POLL = 0.05
+# As systemd does, in any deployment.
+_STARTS = 3
+_BETWEEN_STARTS = 1
+
+# What Nova's tests replace while they start a service.
+_REPLACED = (
+    (node, 'get_local_node_uuid', node.get_local_node_uuid),
+    (nova_context, 'get_admin_context', nova_context.get_admin_context))
 
 # The directory of a server on a host where it is not.
 _HAS_LEFT = re.compile(
@@ -71,6 +80,8 @@ class Cloud:
     :ivar answers: (status, method, URI, text, lineage) of each request
     :ivar looks: what the intruder ``look`` has seen
     :ivar said: what the commands of operators have printed
+    :ivar off: hosts that have no power
+    :ivar have_been_off: hosts that had none for a while
     """
 
     CAST_AS_CALL = False
@@ -96,6 +107,7 @@ class Cloud:
 
     def follow_answers(self):
         self.answers, self.looks, self.said = [], [], []
+        self.off, self.have_been_off = [], set()
         self.provider_names = {}
         self.useFixture(operators.Commands(self))
         self.useFixture(fixtures.MonkeyPatch(
@@ -104,7 +116,7 @@ class Cloud:
         request = api_client.TestOpenStackClient.api_request
 
         def follow(itself, uri, *args, **kwargs):
-            actor = getattr(self, 'actors', None) and self.actors.current()
+            actor = self.acts()
             lineage = actor.lineage if actor else None
             try:
                 response = request(itself, uri, *args, **kwargs)
@@ -135,9 +147,13 @@ class Cloud:
         """Whether who calls this is in a service without the package."""
         return self.service() in self.STOCK_SERVICES
 
+    def acts(self):
+        """The Actor that is at work, or None."""
+        return getattr(self, 'actors', None) and self.actors.current()
+
     def service(self):
         """The name of the service that is at work, or None."""
-        actor = getattr(self, 'actors', None) and self.actors.current()
+        actor = self.acts()
         return actor and actor.service
 
     def at_host(self, host, function, *args):
@@ -157,6 +173,11 @@ class Cloud:
         """End what runs in a service, and start it again."""
         self.actors.crash(service)
         self.start_again(service)
+        if service == actors.API:
+            # Who was to boot a host waits for an answer for ever.
+            for host in self.off:
+                self.actors.spawn(self.actors.actor(actors.API, 'evacuate'),
+                                  self.end_outage, host)
 
     def start_again(self, service):
         """Start a service that was killed."""
@@ -164,10 +185,12 @@ class Cloud:
                           self._try_to_restart, service)
 
     def _try_to_restart(self, service):
-        try:
-            self.restart(service)
-        except Exception:
-            LOG.exception('%s does not come up.', service)
+        for _ in range(_STARTS):
+            try:
+                return self.restart(service)
+            except Exception:
+                LOG.exception('%s does not come up.', service)
+                eventlet.sleep(_BETWEEN_STARTS)
 
     def log(self):
         return self.stdlog.logger.output
@@ -197,16 +220,11 @@ class Cloud:
         server = self.show()
         return server and server['OS-EXT-SRV-ATTR:host']
 
-    @contextlib.contextmanager
-    def marked_down(self, host):
-        """In here, Nova takes the nova-compute of a host for down."""
+    def mark_down(self, host, is_down):
+        """Have Nova take the nova-compute of a host for down, or for up."""
         service, = self.admin_api.get_services(host=host,
                                                binary='nova-compute')
-        self.admin_api.put_service_force_down(service['id'], True)
-        try:
-            yield
-        finally:
-            self.admin_api.put_service_force_down(service['id'], False)
+        self.admin_api.put_service_force_down(service['id'], is_down)
 
     def wait_for_task(self):
         """Wait until the server has no task, but not for ever."""
@@ -342,6 +360,7 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         self.follow_answers()
         # Those that are down, too: {host: its service}
         self.hosts = dict(self.computes)
+        self._starter = None
         self.server = self.boot()
         self.age()
         if self.STOPPED:
@@ -431,6 +450,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
 
     def _copy_and_start(self, domain, params):
         super()._copy_and_start(domain, params)
+        for _, there in self.domains_of_server():
+            there._transient = False  # as VIR_MIGRATE_PERSIST_DEST says
         doubles.leave_source(domain)
 
     def _make_instance_path(self, instance, relative=False):
@@ -441,7 +462,9 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         return self.path(instance.uuid, service)
 
     def switch_off(self, host):
-        """Cut the power of a host; start_again() boots it."""
+        """Cut the power of a host; end_outage() boots it."""
+        self.off.append(host)
+        self.have_been_off.add(host)
         self.actors.crash(host)
         self._stop_listening(self.hosts[host])
         for domain in list(self._connection(host)._vms.values()):
@@ -449,6 +472,19 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         self.volumes.connected.difference_update(
             [each for each in self.volumes.connected if each[1] == host])
         self.boots.boot(host)
+
+    def end_outage(self, host):
+        """Boot a host that was switched off.
+
+        Nova marks no host as up before it has come back.
+        """
+        self.start_again(host)
+        self.wait_for_restart()
+        for _ in range(_STARTS):
+            with contextlib.suppress(Exception):  # one that is injected
+                self.mark_down(host, False)
+                break
+        self.off.remove(host)
 
     def _connection(self, host):
         return self.hosts[host].driver._host.get_connection()
@@ -474,14 +510,33 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         """Start a service again after it was killed."""
         if service not in self.hosts:
             return  # it keeps nothing
-        # Nova's tests forget it meanwhile; this may be killed, too.
-        compute = self.computes.setdefault(service, self.hosts[service])
-        self.hosts[service] = compute
-        self.compute_rp_uuids.setdefault(service, None)
-        self._stop_listening(compute)
-        compute.stop = lambda *args, **kwargs: None
-        self.restart_compute_service(service)
-        self._tell_driver_its_host(self.computes[service].driver, service)
+        with self._alone():
+            # Nova's tests forget it meanwhile; this may be killed, too.
+            compute = self.computes.setdefault(service, self.hosts[service])
+            self.hosts[service] = compute
+            self.compute_rp_uuids.setdefault(service, None)
+            self._stop_listening(compute)
+            compute.stop = lambda *args, **kwargs: None
+            self.restart_compute_service(service)
+            self._tell_driver_its_host(self.computes[service].driver, service)
+
+    @contextlib.contextmanager
+    def _alone(self):
+        """Start one service at a time.
+
+        Nova's tests replace the same functions for each meanwhile. One that
+        is killed while it starts leaves them replaced.
+        """
+        while self._starter and not self.actors.is_dead(self._starter):
+            eventlet.sleep(_POLL)
+        if self._starter:
+            for module, name, function in _REPLACED:
+                setattr(module, name, function)
+        self._starter = self.acts()
+        try:
+            yield
+        finally:
+            self._starter = None
 
     def let_an_hour_pass(self):
         """What nova-compute ends when nobody has worked on it for long."""

@@ -184,15 +184,15 @@ def _evacuate(cloud):
     if host is None:
         return
     cloud.switch_off(host)
-    with cloud.marked_down(host):
+    try:
+        cloud.mark_down(host, True)
         if cloud.ask_evacuation().status_code == 409:
             # It is in rescue, or has a task.
             _reset_error(cloud)
             cloud.ask_evacuation()
         cloud.wait_for_task()
-        # Nova marks no host as up before it has come back.
-        cloud.start_again(host)
-        cloud.wait_for_restart()
+    finally:
+        cloud.end_outage(host)
 
 
 @_intruder('each host looks for abandoned migrations')

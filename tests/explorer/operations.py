@@ -547,11 +547,11 @@ class SettleInDoubt(_Abandoned):
     def settle(self):
         self.switch_off('compute1')
         try:
-            with self.marked_down('compute1'):
-                operators.run(self, 'settle-migration', self.server['id'],
-                              '--runs-on', 'compute2')
+            self.mark_down('compute1', True)
+            operators.run(self, 'settle-migration', self.server['id'],
+                          '--runs-on', 'compute2')
         finally:
-            self.start_again('compute1')
+            self.end_outage('compute1')
 
 
 @_operation('attend', 'nova-compute ends a migration that was abandoned')
