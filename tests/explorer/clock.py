@@ -30,6 +30,8 @@ _TICK = 1e-6
 # For what is no green thread: a process that runs, a socket.
 _LONGEST_REAL_WAIT = 0.05
 
+_SHORTEST_PAUSE = 0.05
+_LONGEST_PAUSE = 5
 
 _clocks = []
 
@@ -43,6 +45,21 @@ def pass_time(seconds):
     """
     for clock in _clocks:
         clock.passed += seconds
+
+
+def looks(seconds):
+    """Let time pass between looks at what is waited for.
+
+    More of it each time: each look costs real time.
+
+    :param seconds: after which there are no more looks
+    """
+    waited = 0.0
+    while waited < seconds:
+        yield
+        pause = min(max(_SHORTEST_PAUSE, waited / 50), _LONGEST_PAUSE)
+        eventlet.sleep(pause)
+        waited += pause
 
 
 def real_time():

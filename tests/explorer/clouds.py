@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import datetime
 import io
+import math
 import os
 import re
 import shutil
@@ -43,6 +44,7 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import periodic
 from nova_rescue_ext.rescue import timeouts
 from tests.explorer import actors
+from tests.explorer import clock
 from tests.explorer import doubles
 from tests.explorer import operators
 from tests.functional import base
@@ -165,9 +167,11 @@ class Cloud:
         actor = self.actors.actor(host,
                                   current.lineage if current else 'check')
         thread = self.actors.spawn(actor, function, *args)
-        while not thread.dead and not self.actors.is_dead(actor):
-            eventlet.sleep(_POLL)
-        return thread.wait() if thread.dead else None
+        for _ in clock.looks(math.inf):
+            if thread.dead:
+                return thread.wait()
+            if self.actors.is_dead(actor):
+                return None
 
     def kill_and_restart(self, service):
         """End what runs in a service, and start it again."""

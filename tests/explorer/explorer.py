@@ -20,7 +20,6 @@ import os
 import re
 import traceback
 
-import eventlet
 from eventlet import patcher
 import greenlet
 
@@ -38,7 +37,6 @@ _os = patcher.original('os')
 _INTRUDER_IS_WAITED_FOR = 15
 _SWITCHED_OFF_FOR = 300
 _UNTIL_REST = 4000
-_POLL = 0.05
 # Looks at rest that must agree.
 _CALM = 4
 
@@ -152,13 +150,11 @@ class Explorer:
 
     def _wait_for_rest(self):
         """Whether all come to rest."""
-        calm, waited = 0, 0.0
-        while waited < _UNTIL_REST:
+        calm = 0
+        for _ in clock.looks(_UNTIL_REST):
             calm = calm + 1 if self.actors.is_quiet() else 0
             if calm > _CALM:
                 return True
-            eventlet.sleep(_POLL)
-            waited += _POLL
         return False
 
     rest = _wait_for_rest
@@ -268,12 +264,10 @@ class Explorer:
         self.actors.stop_here()
 
     def _wait_while_others_work(self, actor):
-        waited = 0.0
-        while waited < _SWITCHED_OFF_FOR and any(
-                not self.actors.is_quiet(lineage)
-                for lineage in self._lineages() - {actor.lineage}):
-            eventlet.sleep(_POLL)
-            waited += _POLL
+        others = self._lineages() - {actor.lineage}
+        for _ in clock.looks(_SWITCHED_OFF_FOR):
+            if all(map(self.actors.is_quiet, others)):
+                return
 
     def _lineages(self):
         return {actors.OPERATION, actors.LATE, actors.RESTART,
@@ -282,11 +276,9 @@ class Explorer:
     def _intrude(self, name):
         self.actors.spawn(self.actors.actor(actors.API, name), self.call,
                           lambda: intruders.ALL[name].act(self.cloud))
-        waited = 0.0
-        while waited < _INTRUDER_IS_WAITED_FOR and not (
-                self.actors.is_quiet(name)):
-            eventlet.sleep(_POLL)
-            waited += _POLL
+        for _ in clock.looks(_INTRUDER_IS_WAITED_FOR):
+            if self.actors.is_quiet(name):
+                return
 
     # --- the end of a child --------------------------------------------------
 
