@@ -45,10 +45,10 @@ if typing.TYPE_CHECKING:
 CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
-_SECONDS_DELETED = 600
+_SECONDS_KEPT = 600
 _SECONDS_LEFT = 600
 
-_watches_deleted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_watches_kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _watches_left: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -79,7 +79,7 @@ def look(manager: compute_manager.ComputeManager,
     for instance in instances:
         _try(instance, _attend, manager, context, instance.uuid)
     _try(None, _attend_all_moved, manager, context, moved)
-    _try(None, _attend_all_deleted_if_due, manager, context)
+    _try(None, _attend_all_kept_if_due, manager, context)
     _try(None, _attend_all_left_if_due, manager, context)
 
 
@@ -261,37 +261,38 @@ def _attend_all_left(manager: compute_manager.ComputeManager,
                  context, instance)
 
 
-def _attend_all_deleted_if_due(manager: compute_manager.ComputeManager,
-                               context: nova_context.RequestContext) -> None:
-    watch = _watches_deleted.get(manager)
+def _attend_all_kept_if_due(manager: compute_manager.ComputeManager,
+                            context: nova_context.RequestContext) -> None:
+    watch = _watches_kept.get(manager)
     if (watch is not None and not watch.expired()
             or not manager.rt.compute_nodes):  # not until the first audit
         return
-    _attend_all_deleted(manager, context)
+    _attend_all_kept(manager, context)
     # If that fails, it is tried again in a minute.
-    watch = timeutils.StopWatch(_SECONDS_DELETED)
-    _watches_deleted[manager] = watch.start()
+    watch = timeutils.StopWatch(_SECONDS_KEPT)
+    _watches_kept[manager] = watch.start()
 
 
-def _attend_all_deleted(manager: compute_manager.ComputeManager,
-                        context: nova_context.RequestContext) -> None:
-    """Find migrations that were deleted with their servers.
+def _attend_all_kept(manager: compute_manager.ComputeManager,
+                     context: nova_context.RequestContext) -> None:
+    """Find migrations that have kept their allocations on this host.
 
-    Searches the allocations on this host: the deleted rows of the table grow
-    with the history, and have no index by host.
+    They have ended, or were deleted with their servers. Searches the
+    allocations: the rows of the table that are deleted or have ended grow with
+    the history, and have no index by host.
     """
     here = set(objects.InstanceList.get_uuids_by_host(context, manager.host))
     for node in list(manager.rt.compute_nodes.values()):
         allocated = manager.reportclient.get_allocations_for_resource_provider(
             context, node.uuid).allocations
         for uuid in sorted(set(allocated) - here):
-            _try(None, _attend_deleted, manager, context, uuid)
+            _try(None, _attend_kept, manager, context, uuid)
 
 
-def _attend_deleted(manager: compute_manager.ComputeManager,
-                    context: nova_context.RequestContext,
-                    consumer: str) -> None:
-    """Release what the migration in rescue of a deleted server holds.
+def _attend_kept(manager: compute_manager.ComputeManager,
+                 context: nova_context.RequestContext,
+                 consumer: str) -> None:
+    """Release what a migration in rescue holds, if that is over.
 
     :param consumer: the UUID of a consumer with an allocation on this host
     """
@@ -307,10 +308,14 @@ def _attend_deleted(manager: compute_manager.ComputeManager,
     except (exception.MigrationNotFound, exception.InstanceNotFound):
         return  # of a server that is coming, or that was archived
     attempt = instance_metadata.attempt_of(instance)
+    is_old = recovery.age(migration) >= CONF.long_rpc_timeout
+    if not instance.deleted:
+        if is_old and migration.uuid in (
+                attempt, instance_metadata.requested_attempt(instance)):
+            recovery.release_ended(services_of(manager), context, instance,
+                                   migration)
     # Nova may still be working on a stock migration of the server.
-    if instance.deleted and (attempt == migration.uuid or (
-            attempt is not None
-            and recovery.age(migration) >= CONF.long_rpc_timeout)):
+    elif attempt == migration.uuid or attempt is not None and is_old:
         recovery.close(services_of(manager), context, migration, 'error')
 
 

@@ -401,10 +401,10 @@ def give_back_claims(services: Services, context: nova_context.RequestContext,
 
 
 def _has_allocations(services: Services, context: nova_context.RequestContext,
-                     migration: objects.Migration) -> bool:
-    """Whether a migration has any; placement's failures are no answer."""
+                     consumer: objects.Instance | objects.Migration) -> bool:
+    """Whether there are any; placement's failures are no answer."""
     return bool(services.reportclient.get_allocs_for_consumer(
-        context, migration.uuid)['allocations'])
+        context, consumer.uuid)['allocations'])
 
 
 def _move_allocations(services: Services,
@@ -536,6 +536,36 @@ def drop_claims(services: Services, context: nova_context.RequestContext,
     if migration.dest_compute not in used:
         services.network_api.setup_networks_on_host(
             context, instance, host=migration.dest_compute, teardown=True)
+
+
+def release_ended(services: Services, context: nova_context.RequestContext,
+                  instance: objects.Instance,
+                  migration: objects.Migration) -> None:
+    """Give back the allocation that a migration has kept when it ended.
+
+    Nova tries that once. If the server has none, it is its own.
+
+    :param services: a Services
+    :param context: a RequestContext of the server's cell
+    :param instance: the Instance
+    :param migration: the Migration, of which the source may have allocations
+    """
+    if is_unfinished(migration):
+        return
+    if instance.host == migration.source_compute and not _has_allocations(
+            services, context, instance):
+        # What moves it sets its task, or makes a migration, first.
+        fresh = objects.Instance.get_by_uuid(context, instance.uuid)
+        if (fresh.task_state is not None or fresh.host != instance.host
+                or unfinished(context, instance.uuid) is not None):
+            return
+        _move_allocations(services, context, migration.uuid, instance.uuid)
+    else:
+        _delete_allocations(services, context, migration)
+    LOG.warning('The allocation that the live migration to %(dest)s had kept '
+                'on %(source)s is given back. Nothing needs to be done.',
+                {'source': migration.source_compute,
+                 'dest': migration.dest_compute}, instance=instance)
 
 
 def set_host(context: nova_context.RequestContext, instance: objects.Instance,

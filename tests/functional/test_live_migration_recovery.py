@@ -506,6 +506,39 @@ class DeletedTest(InterruptedTestCase):
             system_metadata=instance.system_metadata))
 
 
+class KeptTest(RecoveryTestCase):
+    """Placement was away just when a migration has ended."""
+
+    def assert_given_back(self, allocations):
+        migration = self.last_migration()
+        self.wait_until(lambda: not source.is_at_work(migration.uuid))
+        self.assertEqual({self.compute_rp_uuids['compute1']},
+                         self.allocations(migration.uuid))
+        self.pass_time()
+        self.look()
+        self.assertEqual(set(), self.allocations(migration.uuid))
+        self.assertEqual(allocations, self.allocations(self.server['id']))
+
+    def test_it_has_moved(self):
+        self.patch('nova.compute.manager.ComputeManager.'
+                   '_delete_allocation_after_move', mock.Mock())
+        self.ask_migration(self.server)
+        self.wait_for_migration(self.server, 'completed')
+        self.assert_given_back({self.compute_rp_uuids['compute2']})
+
+    def test_no_host_was_found(self):
+        self.patch('nova.conductor.tasks.migrate.'
+                   'revert_allocation_for_migration', mock.Mock())
+        self.patch('nova.conductor.tasks.live_migrate.LiveMigrationTask.'
+                   '_find_destination',
+                   mock.Mock(side_effect=exception.NoValidHost(reason='x')))
+        before = self.allocations(self.server['id'])
+        self.ask_migration(self.server)
+        self.wait_for_migration(self.server, 'error')
+        self.assertEqual(set(), self.allocations(self.server['id']))
+        self.assert_given_back(before)
+
+
 class AskedTest(RecoveryTestCase):
     """A host is asked whether it runs the guest."""
 

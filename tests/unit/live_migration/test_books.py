@@ -13,10 +13,8 @@
 
 """What a migration holds that nobody needs any longer."""
 
-import datetime
 from unittest import mock
 
-from nova import conf
 from nova import exception
 from nova.virt.libvirt.volume import fs
 from oslo_messaging.rpc import dispatcher
@@ -51,10 +49,6 @@ class LookTest(test_doubt.DoubtTestCase):
                                    [self.migration, *migrations])
         return [call.args[1] for call in self.manager.reportclient.
                 delete_allocation_for_instance.call_args_list]
-
-    def make_old(self):
-        self.migration.updated_at -= datetime.timedelta(
-            seconds=conf.CONF.long_rpc_timeout)
 
     def test_deleted(self):
         self.fresh.deleted = True
@@ -116,7 +110,7 @@ class DeletedTest(test_doubt.DoubtTestCase):
         return self.migration
 
     def look(self):
-        periodic._attend_all_deleted(self.manager, self.context)
+        periodic._attend_all_kept(self.manager, self.context)
         return [call.args[1] for call in self.client.
                 delete_allocation_for_instance.call_args_list]
 
@@ -136,13 +130,50 @@ class DeletedTest(test_doubt.DoubtTestCase):
         """Nova may be at work at a stock one."""
         instance_metadata.begin_attempt(self.fresh, uuids.another)
         self.assertEqual([], self.look())
-        self.migration.updated_at -= datetime.timedelta(
-            seconds=conf.CONF.long_rpc_timeout)
+        self.make_old()
         self.assertEqual([self.migration.uuid], self.look())
 
     def test_not_deleted(self):
         self.fresh.deleted = False
         self.assertEqual([], self.look())
+        self.make_old()
+        self.assertEqual([], self.look())  # it is running
+
+    def look_at_ended(self, host, allocations, task_state=None):
+        """Of a server that was not deleted, after a while.
+
+        :param host: the host that the server is on
+        :param allocations: those that the server has
+        """
+        self.set_unfinished()
+        self.fresh.deleted = False
+        self.fresh.host, self.fresh.task_state = host, task_state
+        self.migration.status = 'completed'
+        self.client.get_allocs_for_consumer.return_value = {
+            'allocations': allocations}
+        self.assertEqual([], self.look())
+        self.make_old()
+        return self.look()
+
+    def test_ended_elsewhere(self):
+        self.assertEqual([self.migration.uuid],
+                         self.look_at_ended('third', {1: 1}))
+        self.client.move_allocations.assert_not_called()
+
+    def test_ended_and_back_here(self):
+        """It may have another flavor by now."""
+        self.assertEqual([self.migration.uuid],
+                         self.look_at_ended('source', {1: 1}))
+        self.client.move_allocations.assert_not_called()
+
+    def test_ended_here(self):
+        self.assertEqual([], self.look_at_ended('source', {}))
+        self.client.move_allocations.assert_called_once_with(
+            self.context, self.migration.uuid, uuids.instance)
+
+    def test_ended_here_and_moving_again(self):
+        self.assertEqual([], self.look_at_ended('source', {}, 'migrating'))
+        self.client.move_allocations.assert_not_called()
 
     def test_to_this_host(self):
         self.migration.source_compute = 'third'

@@ -14,12 +14,14 @@
 """Who may do what to a rescued server whose live migration is in doubt."""
 
 import contextlib
+import datetime
 import os
 import threading
 from unittest import mock
 
 import fixtures
 from nova.compute import utils as compute_utils
+from nova import conf
 from nova import exception
 from nova import objects
 from oslo_messaging.rpc import dispatcher
@@ -74,6 +76,11 @@ class DoubtTestCase(testtools.TestCase):
         migration.uuid = getattr(uuids, 'migration%d' % number)
         self.known[number] = migration
         return migration
+
+    def make_old(self):
+        """No service works on the migration any longer."""
+        self.migration.updated_at -= datetime.timedelta(
+            seconds=conf.CONF.long_rpc_timeout)
 
     def set_unfinished(self, *migrations):
         self.patch('nova.objects.MigrationList.get_by_filters',
