@@ -64,9 +64,9 @@ class Owners(fixtures.Fixture):
         return list(known.get(volume_id, {}).values())
 
     def _status(self, attachment):
-        if not attachment['connector']:
-            return 'reserved'
-        return 'attached' if self.is_complete(attachment) else 'attaching'
+        if self.is_complete(attachment):
+            return 'attached'
+        return 'attaching' if attachment['connector'] else 'reserved'
 
     def _volume(self, volume_id):
         owner = self.owner_of_volume(volume_id)
@@ -75,7 +75,7 @@ class Owners(fixtures.Fixture):
         attachments = [
             {'attachment_id': attachment['id'],
              'server_id': attachment['instance_uuid'],
-             'host_name': attachment['connector'].get('host')}
+             'host_name': (attachment['connector'] or {}).get('host')}
             for attachment in self._attachments_of(volume_id)
             if self._status(attachment) == 'attached']
         return types.SimpleNamespace(id=volume_id, attachments=attachments,

@@ -43,7 +43,7 @@ _MAY_NOT_LOOK = (cinder_exc.Unauthorized, cinder_exc.Forbidden,
 
 
 # In place of the host of an attachment that is not complete: Cinder does not
-# say it.
+# say it. And of one that was completed without a host.
 _ATTACHING = '(attaching)'
 
 
@@ -230,16 +230,18 @@ def _hosts(context: nova_context.RequestContext, instance: objects.Instance,
              if attachment['server_id'] == instance.uuid}
     if found and not any(found.values()):
         raise _Unknown('only administrators are told')
+    # Nova completes what an evacuation has only reserved, if that comes
+    # while a live migration is prepared.
+    found = {each: host or _ATTACHING for each, host in found.items()}
     others = {attachment.get('host_name') for attachment in volume.attachments
               if attachment['server_id'] != instance.uuid}
     for attachment in listed:
-        if attachment.status != 'attaching':
-            continue
-        if attachment.instance != instance.uuid:
-            others.add(_ATTACHING)
-        else:
+        if (attachment.instance == instance.uuid
+                and attachment.status in ('attaching', 'reserved')):
             # It may be complete since.
             found.setdefault(attachment.id, _ATTACHING)
+        elif attachment.status == 'attaching':
+            others.add(_ATTACHING)
     return found, others
 
 

@@ -49,7 +49,7 @@ class AttachmentsTestCase(test_live_migration_recovery.InterruptedTestCase):
                    '_disconnect_volume', self._disconnect)
         self.old, = self.attached()
         self.attached()[self.old]['connector'] = {'host': 'compute1'}
-        self.attaching = set()
+        self.attaching, self.reserved = set(), set()
         self.new = self._prepare_destination()
         self.answers['compute2'] = False
 
@@ -64,6 +64,7 @@ class AttachmentsTestCase(test_live_migration_recovery.InterruptedTestCase):
         return [types.SimpleNamespace(
             id=attachment['id'], instance=attachment['instance_uuid'],
             status=('attaching' if attachment['id'] in self.attaching
+                    else 'reserved' if attachment['id'] in self.reserved
                     else 'attached'))
                 for attachment in self.attached(
                     search_opts['volume_id']).values()
@@ -80,7 +81,7 @@ class AttachmentsTestCase(test_live_migration_recovery.InterruptedTestCase):
             'host_name': self.tells_hosts and attachment['connector'] and (
                 attachment['connector']['host']) or None,
         } for attachment in self.attached(volume).values()
-            if attachment['id'] not in self.attaching])
+            if attachment['id'] not in self.attaching | self.reserved])
 
     def _disconnect(self, driver, context, connection_info, *args, **kwargs):
         self.disconnected.append((
@@ -358,6 +359,25 @@ class LookTest(AttachmentsTestCase):
         third = self.move_on('preparing', host='compute3', task_state=None)
         self.assertEqual([third], list(self.attached()))
         self.assertEqual([('compute1', self.old)], self.disconnected)
+        self.assertEqual('error', self.last_status(self.server))
+
+    def test_evacuated_in_vain(self):
+        """It has replaced the attachment, which Nova then has completed."""
+        self.attached()[self.new]['connector'] = None
+        self.assert_free_after_evacuation()
+
+    def test_evacuated_in_vain_and_not_completed(self):
+        self.reserved.add(self.new)
+        self.assert_free_after_evacuation()
+
+    def assert_free_after_evacuation(self):
+        self.interrupt(AWAY, status='preparing')
+        instance = self.instance(self.server)
+        instance.vm_state, instance.task_state = 'error', None
+        instance.save()
+        self.look()
+        self.assert_only(self.old)
+        self.assertEqual([('compute2', self.new)], self.disconnected)
         self.assertEqual('error', self.last_status(self.server))
 
     def test_nova_moves_it_on(self):
