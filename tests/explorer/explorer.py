@@ -50,6 +50,7 @@ class Explorer:
     :ivar path: of the file that results are added to
     :ivar schedule: the Schedule of this process, which is a child; else None
     :ivar seen: the Boundaries that the operation has reached
+    :ivar happened: what has happened in each step, as texts
     """
 
     def __init__(self, cloud, results, stop_at=None, seed=None):
@@ -78,7 +79,7 @@ class Explorer:
         self._inside = set()  # green threads that are in a call
         self._steps = []
         self._since = 0
-        self._happened = []
+        self.happened = []
         self._notes = {}
         self._operation = None
 
@@ -245,7 +246,7 @@ class Explorer:
         """:returns: the name of the happening, if it is one of the call"""
         if happening == failures.NONE:
             return happening
-        self._happened.append('%s at %s/%s of the %s' % (
+        self.happened.append('%s at %s/%s of the %s' % (
             happening, actor.service, label, actor.lineage))
         if happening == failures.CRASH:
             # Nova's tests cannot start a service that is about to start.
@@ -323,13 +324,14 @@ class Explorer:
         result = dict(
             self._notes, schedule=str(self.schedule), violations=violations,
             seed=self._seed,
-            happened=self._happened, unreached=len(self._steps),
+            happened=self.happened, unreached=len(self._steps),
             answers=[each for each in self.cloud.answers if each[0] >= 400],
             seconds=round(clock.real_time() - began, 2))
         self.write(result)
         if self._stop_at and any(
                 re.search(self._stop_at, each) and not left_open.reason_of(
-                    result['schedule'], [each]) for each in violations):
+                    result['schedule'], [each], happened=self.happened)
+                for each in violations):
             with open(self._stopped, 'w'):
                 pass
         if violations and self.schedule is not None:

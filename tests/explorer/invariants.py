@@ -42,6 +42,9 @@ _FAILURES = {failures.FAIL, failures.LOST, failures.LATE, failures.CRASH,
 _RESETS = {name for name, intruder in intruders.ALL.items()
            if intruder.resets}
 
+# What others have called meanwhile has timed out.
+_LET_TIME_PASS = {'settle'}
+
 # Who is killed ends nothing, nor does Nova for a server that is gone.
 _TELLS_NOBODY = {failures.CRASH, 'delete', 'force_delete', 'evacuate'}
 
@@ -87,16 +90,18 @@ def check_libvirt(cloud, explorer):
         # A deletion that was interrupted: its owner deletes it again.
         return list(_last_delete(cloud, explorer))
     found = _violations(cloud, before)
-    if _happened(explorer) & (_FAILURES | _RESETS) and (
+    if _happened(explorer) & (_FAILURES | _RESETS | _LET_TIME_PASS) and (
             before['task'] == task_states.MIGRATING
-            or intruders.unfinished_migrations(cloud)):
+            or intruders.unfinished_migrations(cloud)
+            or cloud.migration_allocations()):
         # nova-compute ends what nobody has worked on for long.
         cloud.let_an_hour_pass()
+        raised = intruders.let_periodic_tasks_run(cloud)
         explorer.rest()
         cloud.remove_left_directories()
         before = cloud.state()
-        found = ['after an hour: ' + each
-                 for each in _violations(cloud, before)]
+        found = raised + ['after an hour: ' + each
+                          for each in _violations(cloud, before)]
     found += intruders.let_periodic_tasks_run(cloud)
     explorer.rest()
     after = cloud.state()
@@ -128,7 +133,8 @@ def _unknown(known, found):
 
 
 def _are_left_open(explorer, found):
-    return left_open.reason_of(str(explorer.schedule), found) is not None
+    return left_open.reason_of(str(explorer.schedule), found,
+                               happened=explorer.happened) is not None
 
 
 def violations(cloud):
@@ -204,8 +210,9 @@ def _guest_is_what_api_says(cloud, state):
     if status in ('ACTIVE', 'SHUTOFF') and any(
             in_rescue for _, in_rescue in guests):
         yield '%s, but the rescue disk boots' % status
+    may_be_off = cloud.MAY_BE_OFF or state['host'] in cloud.have_been_off
     if (status == 'RESCUE' and not any(rescue for _, rescue in guests)
-            and (guests or not cloud.MAY_BE_OFF)):
+            and (guests or not may_be_off)):
         yield 'RESCUE, but the guests are %s' % guests
     if status == 'ACTIVE' and not guests:
         yield 'ACTIVE, but no guest runs'

@@ -22,7 +22,8 @@ import typing
 class Entry(typing.NamedTuple):
     """Violations that one reason explains.
 
-    :ivar schedule: a regular expression that matches a part of the schedule
+    :ivar schedule: a regular expression that matches a part of the schedule,
+        or of what has happened in one of its steps
     :ivar violation: a regular expression that matches a part of the violation
     :ivar reason: why it is left, in a sentence
     """
@@ -49,7 +50,8 @@ ALL = (
           'nova-api fails, or is killed, between saving the task and sending '
           'the message: the task stays, as in stock Nova, until nova-compute '
           'is restarted.'),
-    Entry(r'@[\w-]+/db\.action_event_(start|finish)#\d+=(fail|lost|crash)\b',
+    Entry(r'@[\w-]+/db\.action_event_(start|finish)#\d+=(fail|lost|crash)\b|'
+          r'^(fail|lost|crash) at [\w-]+/db\.action_event_(start|finish) of ',
           '^(after an hour: )?an event is open',
           'The database fails just when Nova writes the begin or the end of '
           'an event, which it does once, as in stock Nova.'),
@@ -91,13 +93,7 @@ ALL = (
           'A server in rescue is evacuated only if its state was reset. What '
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
-    Entry(r'^migrate[\w-]*@conductor/placement\.post#\d+=fail$',
-          r'^(allocations on \[\], the server is on compute1|'
-          'a migration that is over has allocations)$',
-          'Placement fails just when nova-conductor returns the allocation of '
-          'a migration that found no host, which it does once, as in stock '
-          'Nova: "nova-manage placement heal_allocations" puts it right.'),
-    Entry(r'^(migrate|drain)(-\w+)*@.*=evacuate\b',
+    Entry(r'^(migrate(-qcow2|-to-stock|-by-stock)?|drain)@.*=evacuate\b',
           '^(after [\\w -]+: )?the content of disk has changed$',
           'Without shared storage an evacuation makes the disks anew from the '
           'image. On a host that a live migration has prepared, Nova takes '
@@ -109,16 +105,13 @@ ALL = (
           'checking, and fails to check, as the source is gone: '
           'nova-conductor removes what was claimed there for both, as in '
           'stock Nova.'),
-    Entry(r'^migrate-(bfv|encrypted)@.*=evacuate\b',
-          r'^after an hour: (2 attachments of volumes instead of 1|'
-          'an attachment is that of None, the server is on compute1|'
-          r"a volume is connected to \['compute2'\]|"
-          'a port is bound to compute2, the server is on compute1)$|'
-          '^after the last delete: deleted, but a volume is connected: '
-          r"\['compute2'\]$",
-          'A server is evacuated while its live migration is prepared. The '
-          'evacuation finds the attachments of both hosts, takes one for the '
-          'other and fails, or adds one, as in stock Nova.'),
+    Entry(r'^(attend|settle[\w-]*)@.*=evacuate\b',
+          r'^(after [\w -]+: )?allocations on \[\], the server is on '
+          'compute2$',
+          'A server is evacuated to the host that its guest has moved to: '
+          'Nova finds the guest, fails, and removes what was claimed there '
+          'for both, as in stock Nova. "nova-manage placement '
+          'heal_allocations" puts it right.'),
     Entry(r'^settle[\w-]*@[^=]*=',
           '^(after an hour: )?an event is open: '
           'compute_post_live_migration_at_destination of live-migration$',
@@ -131,7 +124,7 @@ ALL = (
           'did.'),
     Entry(r'=(fail|lost|late|crash)\b.*=(fail|lost|late|crash)\b',
           '^(after [\\w -]+: )?(files of a rescue are left|'
-          'metadata of a rescue is left|an event is open|a migration is|'
+          'metadata of a rescue is left|an event is open|'
           'notifications of)',
           'A second failure on the way back from the first one: what is left '
           'is logged, and no data is lost.'),
@@ -173,19 +166,21 @@ def _is_as_stock(violation, stock):
             and _kind(violation) in {_kind(each) for each in stock})
 
 
-def reason_of(schedule, violations, stock=()):
+def reason_of(schedule, violations, stock=(), happened=()):
     """Why all violations of a schedule are left open.
 
     :param schedule: its text
     :param violations: a list of texts
     :param stock: the violations of stock Nova in the same schedule
+    :param happened: what has happened in each of its steps, as texts
     :returns: the reasons, or None if one of them is not left open
     """
     reasons = []
     for violation in violations:
         found = [entry.reason for entry in ALL
-                 if re.search(entry.schedule, schedule)
-                 and re.search(entry.violation, violation)]
+                 if re.search(entry.violation, violation)
+                 and any(re.search(entry.schedule, text)
+                         for text in (schedule, *happened))]
         if _is_as_stock(violation, stock):
             found.append(_AS_STOCK)
         if not found:

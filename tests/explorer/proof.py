@@ -219,7 +219,9 @@ def _match(mutation, result):
     return next((each for each in result.violations
                  if re.search(mutation.violation, each)
                  and not each.startswith('harness')
-                 and not left_open.reason_of(result.schedule, [each])), None)
+                 and not left_open.reason_of(
+                     result.schedule, [each], happened=result.happened)),
+                None)
 
 
 def _commit():

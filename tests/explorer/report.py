@@ -35,7 +35,8 @@ class Result:
         self.happened = values.get('happened', ())
         self.seconds = values.get('seconds', 0)
         self.stock = None
-        self.reasons = left_open.reason_of(self.schedule, self.violations)
+        self.reasons = left_open.reason_of(self.schedule, self.violations,
+                                           happened=self.happened)
 
     def compare(self, stock):
         """See what stock Nova does in the same moment.
@@ -44,7 +45,7 @@ class Result:
         """
         self.stock = stock
         self.reasons = left_open.reason_of(self.schedule, self.violations,
-                                           stock or ())
+                                           stock or (), self.happened)
 
     @property
     def is_schedule(self):

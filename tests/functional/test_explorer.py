@@ -78,7 +78,7 @@ class ProofTest(unittest.TestCase):
     def test_violated_with_the_remedy_is_not_found(self):
         name = next(iter(mutations.ALL))
         mutation = mutations.ALL[name]._replace(violation='lost')
-        result = types.SimpleNamespace(schedule=self.FOUND,
+        result = types.SimpleNamespace(schedule=self.FOUND, happened=(),
                                        violations=['it is lost'])
         for with_remedy, expected in (
                 ([], (self.FOUND, 'it is lost')),
