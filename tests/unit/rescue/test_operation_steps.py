@@ -14,11 +14,13 @@
 
 from unittest import mock
 
+from nova import conf
 from nova import exception
 from nova import objects
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova_rescue_ext import conf as ext_conf
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import operation
@@ -155,6 +157,7 @@ class RecordTest(StepsTestCase):
 
     def setUp(self):
         super().setUp()
+        ext_conf.register_opts(conf.CONF)
         self.patch('rescue.operation.guests.firmware',
                    lambda driver, instance: self.firmware)
         self.firmware = None
