@@ -39,7 +39,7 @@ class SuitesTestCase(testtools.TestCase):
 
     @staticmethod
     def save(suite, cloud, commit='a1', **found):
-        record.save(suite, cloud, found, commit=commit, lab='NET=ovs')
+        record.save(suite, cloud, found, commit=commit, profile='raw')
 
 
 class RecordTest(SuitesTestCase):
@@ -48,10 +48,10 @@ class RecordTest(SuitesTestCase):
         record.save('rally', record.ON, {
             'a.Test.test_y[id-2,slow]': 'success',
             'a.Test.test_x[id-1]': 'success', 'a.Test.test_z': 'fail'},
-            commit='a1', lab='NET=ovs')
+            commit='a1', profile='raw')
         run = store.load('lab-suites')['rally'][record.ON]
         self.assertEqual(
-            {'commit': 'a1', 'lab': 'NET=ovs', 'date': '2026-11-28',
+            {'commit': 'a1', 'profile': 'raw', 'date': '2026-11-28',
              'results': {'success': ['a.Test.test_x', 'a.Test.test_y'],
                          'fail': ['a.Test.test_z']}}, run)
         self.assertEqual('fail', record.results(run)['a.Test.test_z'])
@@ -85,9 +85,9 @@ class PageTest(SuitesTestCase):
     def test_not_run(self):
         self.save('rally', record.ON, test_x='success', test_y='skip')
         self.assertIn(['Rally', 'with the package', '1', '0', '1',
-                       '2026-11-28', 'a1'], self.rows())
+                       'raw', '2026-11-28', 'a1'], self.rows())
         self.assertIn(['Rally', 'without the package', 'not run', '', '', '',
-                       ''], self.rows())
+                       '', ''], self.rows())
         self.assertIn(['``test_x``', 'success', ''], self.rows())
         self.assertEqual([], page.wrong())
 

@@ -55,7 +55,7 @@ def _run(pairs):
 
 def _where():
     return {'commit': settings.read_state()['commit'],
-            'lab': str(settings.Shape.current())}
+            'profile': settings.Shape.current().profile}
 
 
 def _switch_to(cloud):

@@ -69,7 +69,8 @@ def page():
     """
     kept = record.load()
     parts = [_HEAD, *rst.table(
-        ('Suite', 'Cloud', 'Passed', 'Failed', 'Skipped', 'Run', 'Commit'),
+        ('Suite', 'Cloud', 'Passed', 'Failed', 'Skipped', 'PROFILE', 'Run',
+         'Commit'),
         _overview(kept))]
     for suite, title in _TITLES.items():
         runs = _runs(kept, suite)
@@ -96,13 +97,13 @@ def _overview(kept):
         for cloud in record.clouds(suite):
             run = kept.get(suite, {}).get(cloud)
             yield (title, _CLOUDS[cloud], *(
-                _numbers(run) if run else ['not run'] + [''] * 4))
+                _numbers(run) if run else ['not run'] + [''] * 5))
 
 
 def _numbers(run):
     results = list(record.results(run).values())
     return (*(results.count(result) for result in ('success', 'fail', 'skip')),
-            run['date'], run['commit'])
+            run['profile'], run['date'], run['commit'])
 
 
 def _runs(kept, suite):

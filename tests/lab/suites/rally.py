@@ -25,7 +25,7 @@ from tests.lab.cloud import settings
 _VENV = settings.ROOT / 'rally-venv'
 _WORK = settings.DATA / 'rally'
 _CONF = _WORK / 'rally.conf'
-_TIMES = 2
+_TIMES = 1
 _SERVER = {'image': {'name': 'base'}, 'flavor': {'name': 'lab'}}
 _FROM_VOLUME = {'image': {'name': 'base'}, 'flavor': {'name': 'lab-bfv'},
                 'volume_size': 1}
@@ -56,8 +56,8 @@ def run():
     config.write(_CONF, {
         'DEFAULT': {'log_file': settings.LOG / 'rally.log'},
         'database': {'connection': f'sqlite:///{_WORK}/rally.db'},
-        'openstack': {'nova_server_boot_timeout': 600,
-                      'nova_server_live_migrate_timeout': 600}})
+        'openstack': {f'nova_server_{action}_timeout': 600 for action in (
+            'boot', 'live_migrate', 'rebuild', 'rescue', 'unrescue')}})
     _rally('db', 'create')
     _rally('env', 'create', '--name', 'lab', '--spec',
            _write('cloud', _cloud()))

@@ -43,8 +43,8 @@ def save(suite, cloud, found, **where):
     """Keep what a suite has found on a cloud.
 
     :param found: {test: result}
-    :param where: what else is kept: "commit" of the package and "lab", the
-        shape of the lab
+    :param where: what else is kept: "commit" of the package and "profile"
+        of the lab
     """
     by_result = {}
     for test, result in sorted(found.items()):
