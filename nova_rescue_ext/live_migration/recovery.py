@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import typing
 
+from nova.compute import instance_actions
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import conf
@@ -434,7 +435,8 @@ def finish(services: Services, context: nova_context.RequestContext,
     there.host = migration.dest_compute
     attachments.leave(services, context, there, migration.source_compute)
     services.compute_rpcapi.post_live_migration_at_destination(
-        context, instance, False, migration.dest_compute)
+        _of_its_request(context, instance), instance, False,
+        migration.dest_compute)
     if services.driver is not None:
         services.driver.post_live_migration_at_source(
             context, instance, instance.get_network_info())
@@ -445,6 +447,24 @@ def finish(services: Services, context: nova_context.RequestContext,
                 'one on %(dest)s, then remove it by hand.',
                 {'source': migration.source_compute,
                  'dest': migration.dest_compute}, instance=instance)
+
+
+def _of_its_request(context: nova_context.RequestContext,
+                    instance: objects.Instance) -> nova_context.RequestContext:
+    """A context for what belongs to the last live migration of a server.
+
+    Without one of its requests Nova takes the last action of the server, when
+    an event begins and when it ends. The owner may begin another between.
+    """
+    asked = max((action for action
+                 in objects.InstanceActionList.get_by_instance_uuid(
+                     context, instance.uuid)
+                 if action.action == instance_actions.LIVE_MIGRATION),
+                key=lambda action: action.id, default=None)
+    if asked is not None:
+        context = context.elevated()  # a copy
+        context.request_id = asked.request_id
+    return context
 
 
 def activate_ports(services: Services, context: nova_context.RequestContext,

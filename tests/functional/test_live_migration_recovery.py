@@ -19,9 +19,12 @@ from unittest import mock
 import ddt
 import fixtures
 from keystoneauth1 import exceptions as ks_exc
+from nova.compute import instance_actions
 from nova.compute import power_state
+from nova import context as nova_context
 from nova.db.main import api as main_api
 from nova import exception
+from nova.network import neutron
 from nova import objects
 from nova.tests.fixtures import libvirt
 from oslo_db import exception as db_exc
@@ -636,6 +639,35 @@ class RestartTest(InterruptedTestCase):
         self.look()
         self.assert_migrated(self.server)
         self.assertEqual([], self.started)
+
+    def test_the_owner_begins_something_else(self):
+        """What is done of the migration is no part of that."""
+        migrated = self.begin_action(instance_actions.LIVE_MIGRATION)
+        self.interrupt(power_state.NOSTATE)
+        self.move_guest()
+        self.answers['compute2'] = True
+        locked = []
+        set_up = neutron.API.setup_networks_on_host
+
+        def lock(*args, **kwargs):
+            locked.append(self.begin_action(instance_actions.LOCK))
+            return set_up(*args, **kwargs)
+
+        self.patch('nova.network.neutron.API.setup_networks_on_host', lock)
+        self.look()
+        self.assert_migrated(self.server)
+        event, = self.events_of(migrated)
+        self.assertEqual('Success', event.result)
+        self.assertEqual([], self.events_of(*locked))
+
+    def begin_action(self, name):
+        return objects.InstanceAction.action_start(
+            nova_context.get_admin_context(), self.server['id'], name)
+
+    def events_of(self, *actions):
+        return [event for action in actions for event
+                in objects.InstanceActionEventList.get_by_action(
+                    self.context, action.id)]
 
     def test_nobody_answers(self):
         self.interrupt(power_state.NOSTATE)
