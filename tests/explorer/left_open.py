@@ -112,12 +112,6 @@ ALL = (
           'Nova finds the guest, fails, and removes what was claimed there '
           'for both, as in stock Nova. "nova-manage placement '
           'heal_allocations" puts it right.'),
-    Entry(r'^settle[\w-]*@[^=]*=',
-          '^(after an hour: )?an event is open: '
-          'compute_post_live_migration_at_destination of live-migration$',
-          'A command of an operator is no action of the server. Nova takes '
-          'the last action in its place, which is another one at the end of '
-          'the event if somebody has done something meanwhile.'),
     Entry(r'=evacuate\b',
           r'^(after [\w -]+: )?an event is open: compute_\w+ of ',
           'A host that loses its power does not end the events of what it '
