@@ -287,6 +287,7 @@ CALLABLES = (
     'nova.virt.libvirt.driver:LibvirtDriver.list_instance_uuids',
     'nova.volume.cinder:API.attachment_delete',
     'nova.volume.cinder:API.delete',
+    'nova.volume.cinder:API.roll_detaching',
     'nova.objects.request_spec:RequestSpec._get_update_primitives',
     'nova.objects.request_spec:RequestSpec._from_db_object',
     'nova.objects.request_spec:RequestSpec.save',

@@ -19,11 +19,14 @@ them.
 
 from __future__ import annotations
 
+import contextlib
 import typing
 
 from nova.compute import vm_states
 from nova import context as nova_context
 from nova import objects
+from oslo_log import log as logging
+from oslo_utils import excutils
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import nova_types
@@ -33,6 +36,8 @@ if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
 
     from nova_rescue_ext.in_rescue import operation
+
+LOG = logging.getLogger(__name__)
 
 
 def reboot_instance(original: nova_types.Original,
@@ -87,8 +92,48 @@ def detach_volume(original: nova_types.Original,
         return original(context, volume_id, instance, *args, **kwargs)
     from nova_rescue_ext.in_rescue import operation
 
-    with operation.DetachVolume(instance.uuid):
+    with operation.DetachVolume(instance):
         return original(context, volume_id, instance, *args, **kwargs)
+
+
+def detach_volume_in_turn(original: nova_types.Original,
+                          self: compute_manager.ComputeManager,
+                          context: nova_context.RequestContext,
+                          bdm: objects.BlockDeviceMapping,
+                          instance: objects.Instance, *args: typing.Any,
+                          **kwargs: typing.Any) -> None:
+    """Detach a volume, in rescue only from a guest that is here.
+
+    Nova takes a guest that is not here for one that is gone, and frees the
+    volume that it writes to.
+
+    :raises: InstanceInvalidState, if something else has begun meanwhile
+    """
+    if capabilities.is_libvirt(self.driver):
+        from nova_rescue_ext.in_rescue import operation
+
+        task = operation.DetachVolume.on(instance)
+        if task is not None:
+            with _detach_rolled_back(self, context, bdm, instance):
+                task.check()
+    return original(context, bdm, instance, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _detach_rolled_back(manager: compute_manager.ComputeManager,
+                        context: nova_context.RequestContext,
+                        bdm: objects.BlockDeviceMapping,
+                        instance: objects.Instance) -> typing.Iterator[None]:
+    """In here, whatever fails leaves the volume in use."""
+    try:
+        yield
+    except Exception as exc:
+        with excutils.save_and_reraise_exception():
+            LOG.warning('Volume %(volume)s is not detached: %(reason)s. It '
+                        'stays in use. Detach it again when that is over.',
+                        {'volume': bdm.volume_id, 'reason': exc},
+                        instance=instance)
+            manager.volume_api.roll_detaching(context, bdm.volume_id)
 
 
 def attach_interface(original: nova_types.Original,

@@ -33,7 +33,6 @@ from nova_rescue_ext.host import guests
 from nova_rescue_ext.host import rescue_guest
 from nova_rescue_ext import nova_types
 from nova_rescue_ext.task import host_task
-from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
@@ -41,9 +40,9 @@ if typing.TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# States in which nova-api accepts a change of ports.
-_WITH_PORTS = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.STOPPED,
-               vm_states.RESCUED)
+# States in which nova-api accepts a change of volumes and of ports.
+_WITH_DEVICES = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.STOPPED,
+                 vm_states.RESCUED)
 
 _Kind = typing.TypeVar('_Kind', bound='_PowerChange')
 
@@ -109,25 +108,17 @@ class StaysInRescue(host_task.HostTask):
         return super().may_end()
 
 
-class DetachVolume(operation.Operation):
-    """The detach of a volume from a server in rescue.
+class _DeviceChange(host_task.HostTask):
+    """The attach or the detach of a device, for which Nova sets no task.
 
-    :param instance_uuid: the UUID of the server
-    """
-
-
-class _PortChange(host_task.HostTask):
-    """The attach or the detach of a port, for which Nova sets no task.
-
-    Nova does not hold the lock of the instance either. So the guest could be
-    replaced by one that does not have the port, or the server be deleted or
-    migrated before a port is bound for it.
+    Between nova-api and the lock the guest may be replaced by one that does
+    not have the device, and the server be deleted or migrated.
     """
 
     def _check(self) -> None:
         """Check that nothing else has begun since nova-api has checked it.
 
-        The server may have been unrescued: then the port is for its own guest.
+        The server may have been unrescued: then it is for its own guest.
 
         :raises: InstanceInvalidState, which nova-api answers with 409
         """
@@ -139,7 +130,7 @@ class _PortChange(host_task.HostTask):
             state = fresh.task_state
             if state is None and fresh.host != self.instance.host:
                 state = task_states.MIGRATING  # it was, until just now
-            if state is None and fresh.vm_state not in _WITH_PORTS:
+            if state is None and fresh.vm_state not in _WITH_DEVICES:
                 self._refuse('vm_state', fresh.vm_state)
         if state is not None:
             self._refuse('task_state', state)
@@ -150,14 +141,27 @@ class _PortChange(host_task.HostTask):
             method=self.ACTION)
 
 
-class AttachPort(_PortChange):
-    """The attach of a port to a server in rescue."""
+class DetachVolume(_DeviceChange):
+    """The detach of a volume from a server in rescue."""
+
+    ACTION = instance_actions.DETACH_VOLUME
+
+    def check(self) -> None:
+        """Check that nothing else has begun. Nova holds the lock.
+
+        :raises: InstanceInvalidState
+        """
+        self._check()
+
+
+class AttachPort(_DeviceChange):
+    """The attach of a port to a server in rescue; Nova has no lock for it."""
 
     ACTION = instance_actions.ATTACH_INTERFACE
 
 
-class DetachPort(_PortChange):
-    """The detach of a port from a server in rescue."""
+class DetachPort(_DeviceChange):
+    """The detach of a port from a server in rescue; nor for this."""
 
     ACTION = instance_actions.DETACH_INTERFACE
 

@@ -17,6 +17,7 @@ import time
 import ddt
 import fixtures
 from lxml import etree
+from nova.compute import rpcapi as compute_rpcapi
 from nova import exception
 from nova.network import neutron
 from nova import objects
@@ -751,6 +752,34 @@ class VolumeTest(InRescueTestCase):
                          self.connected[-1])
         self.unrescue()
         self.assertEqual({'vda': 'disk'}, self.guest_disks())
+
+    @ddt.data({'host': 'compute2'}, {'task_state': 'migrating'})
+    def test_detach_that_was_overtaken(self, values):
+        """The volume stays with the guest, and can be detached later."""
+        self.be_rescued(server=self.boot_with_data())
+        cast = compute_rpcapi.ComputeAPI.detach_volume
+        rolled_back = []
+
+        def change_and_cast(*args, **kwargs):
+            self.set(self.server, **values)
+            return cast(*args, **kwargs)
+
+        with fixtures.MonkeyPatch(
+                'nova.compute.rpcapi.ComputeAPI.detach_volume',
+                change_and_cast), fixtures.MonkeyPatch(
+                    'nova.volume.cinder.API.roll_detaching',
+                    lambda itself, context, volume_id:
+                    rolled_back.append(volume_id)):
+            detach_volume(self, self.server, self.DATA)
+            self._wait_for_instance_action_event(
+                self.server, 'detach_volume', 'compute_detach_volume',
+                'error')
+        self.assertEqual([self.DATA], rolled_back)
+        self.assertIn(self.DATA, self.guest_disks().values())
+        self.assertEqual(1, len(self.cinder.volume_to_attachment[self.DATA]))
+        self.set(self.server, **{
+            name: {'host': 'compute1'}.get(name) for name in values})
+        self.detach()
 
     def boot_with_data(self):
         server = self.create_server()
