@@ -21,7 +21,6 @@ from nova.compute import rpcapi as compute_rpcapi
 from nova import exception
 from nova.network import neutron
 from nova import objects
-from nova.tests.fixtures import libvirt
 from nova.virt.libvirt import driver as libvirt_driver
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -29,6 +28,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 from nova_rescue_ext.in_rescue import operation
 from nova_rescue_ext.task import host_task
 from tests.fixtures import nightly
+from tests.functional import devices
 from tests.functional import test_live_migration
 from tests.functional import test_rescue_failure
 from tests.functional import test_rescue_recovery
@@ -52,66 +52,6 @@ def act(test, server, action, version='1.4', **parameters):
     """The same for an action."""
     return request(test, server, 'POST', 'action',
                    {action: parameters or None}, version)
-
-
-class Serials(fixtures.Fixture):
-    """Disks have serial numbers in Nova's double of libvirt, too.
-
-    :param domains: the base.Domains of the test
-    """
-
-    def __init__(self, domains):
-        super().__init__()
-        self._domains = domains
-
-    def _setUp(self):
-        describe = libvirt.Domain.XMLDesc
-
-        def describe_with_serials(itself, flags):
-            domain = etree.fromstring(describe(itself, flags))
-            serials = self._domains.serials(itself.UUIDString())
-            for disk in domain.findall('devices/disk'):
-                # Nova's own, of a volume.
-                kind, _, volume_id = disk.find('alias').get('name').partition(
-                    '-')
-                serial = (volume_id if kind == 'ua' else serials.get(
-                    disk.find('target').get('dev')))
-                if serial and disk.find('serial') is None:
-                    etree.SubElement(disk, 'serial').text = serial
-            return etree.tostring(domain, encoding='unicode')
-
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.XMLDesc',
-            describe_with_serials))
-
-
-class Taps(fixtures.Fixture):
-    """Interfaces have names and models in Nova's double, too.
-
-    :param neutron: the NeutronFixture
-    """
-
-    def __init__(self, neutron):
-        super().__init__()
-        self._neutron = neutron
-
-    def _setUp(self):
-        describe = libvirt.Domain.XMLDesc
-
-        def describe_with_names(itself, flags):
-            domain = etree.fromstring(describe(itself, flags))
-            names = {port['mac_address']: 'tap' + port['id'][:11]
-                     for port in self._neutron._ports.values()}
-            for interface in domain.findall('devices/interface'):
-                interface.find('target').set(
-                    'dev', names[interface.find('mac').get('address')])
-                if interface.find('model') is None:
-                    etree.SubElement(interface, 'model', type='virtio')
-            return etree.tostring(domain, encoding='unicode')
-
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.XMLDesc',
-            describe_with_names))
 
 
 def volumes_of(test, server):
@@ -620,7 +560,7 @@ class VolumeTest(InRescueTestCase):
 
     def setUp(self):
         super().setUp()
-        self.useFixture(Serials(self.domains))
+        self.useFixture(devices.Serials(self.domains))
         self.connected = []
         for name in ('_connect_volume', '_disconnect_volume'):
             self.patch(DRIVER + name, self.note(name))
@@ -836,7 +776,7 @@ class PortTest(InRescueTestCase):
 
     def setUp(self):
         super().setUp()
-        self.useFixture(Taps(self.neutron))
+        self.useFixture(devices.Taps(self.neutron))
         self.first, self.second = (self.neutron.port_1, self.neutron.port_2)
         self.allocated = 0
         allocate = neutron.API.allocate_for_instance
@@ -1119,7 +1059,7 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
 
     def test_volume(self):
         """Attached on one host, and detached on the other."""
-        self.useFixture(Serials(self.domains))
+        self.useFixture(devices.Serials(self.domains))
         self.rescue_now(**STABLE)
         self.put_raw_disks('disk', 'disk.rescue')
         for volume_id in (uuids.one, uuids.two):
@@ -1140,7 +1080,7 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
 
     def test_port(self):
         """Attached on one host, and detached on the other."""
-        self.useFixture(Taps(self.neutron))
+        self.useFixture(devices.Taps(self.neutron))
         first, second = self.neutron.port_1, self.neutron.port_2
         self.neutron.create_port({'port': second})
         self.server = self._create_server(

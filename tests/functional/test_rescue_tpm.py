@@ -12,118 +12,29 @@
 
 """Rescue of servers with a TPM, which nothing may cost them (1.4)."""
 
-import itertools
 import unittest
 
-from castellan.common import exception as castellan_exception
 import ddt
-import fixtures
-from lxml import etree
 from nova import context as nova_context
 from nova import objects
 from nova.tests.fixtures import libvirt
-from nova.tests.functional.libvirt import test_vtpm
-from nova.virt.libvirt import driver as libvirt_driver
 from oslo_serialization import jsonutils
 
 from nova_rescue_ext import activation
 from nova_rescue_ext import instance_metadata
 from tests.functional import test_rescue_failure
 from tests.functional import test_rescue_recovery
+from tests.functional import tpms
 
 DRIVER = test_rescue_failure.DRIVER
 GUEST = test_rescue_failure.GUEST
 MANAGER = test_rescue_failure.MANAGER
 HOST = 'nova.virt.libvirt.host.Host.'
 DOMAIN = 'nova.tests.fixtures.libvirt.Domain.'
-KEEP_TPM = 64  # VIR_DOMAIN_UNDEFINE_KEEP_TPM
 STABLE = {'hw_rescue_bus': 'virtio', 'hw_rescue_device': 'disk'}
 
-KEEPS_TPMS = hasattr(libvirt_driver, 'MIN_VERSION_INT_FOR_KEEP_TPM')
-HAS_SECURITY = hasattr(libvirt_driver, 'vtpm')
-
-
-class KeyManager(test_vtpm.FakeKeyManager):
-    """A private secret is read by its owner only.
-
-    The administrator of Nova's tests is in the same project.
-    """
-
-    def __init__(self, configuration):
-        super().__init__(configuration)
-        self._contexts = {}
-
-    def store(self, context, managed_object, **kwargs):
-        secret_id = super().store(context, managed_object, **kwargs)
-        self._contexts[secret_id] = context
-        return secret_id
-
-    def get(self, context, secret_id):
-        if context.user_id != self._contexts[secret_id].user_id:
-            raise castellan_exception.KeyManagerError(
-                'Key manager error: Forbidden: Secret payload retrieval '
-                'attempt not allowed')
-        return self._passphrases[secret_id]
-
-
-class TPMs(fixtures.Fixture):
-    """The state of TPMs, which Nova's double of libvirt does not have.
-
-    It is as libvirt 9.0 and swtpm 0.7 have it: tests/lab/test_tpm.py.
-
-    :ivar states: by the UUID of a domain, what is different for each new TPM,
-        and the secret that it takes
-    """
-
-    def _setUp(self):
-        self.states = {}
-        self._new = itertools.count()
-        parse = libvirt.Domain._parse_definition
-        create = libvirt.Domain.createWithFlags
-        undefine = libvirt.Domain.undefine
-        describe = libvirt.Domain.XMLDesc
-
-        def parse_with_tpm(domain, xml):
-            domain.tpm = etree.fromstring(xml).find('devices/tpm')
-            return parse(domain, xml)
-
-        def create_with_tpm(domain, flags):
-            if domain.tpm is not None:
-                self._open(domain)
-            return create(domain, flags)
-
-        def undefine_with_tpm(domain, flags=0):
-            if domain.tpm is not None and not flags & KEEP_TPM:
-                self.states.pop(domain.UUIDString(), None)
-            return undefine(domain)
-
-        def describe_with_tpm(domain, flags):
-            description = etree.fromstring(describe(domain, flags))
-            if domain.tpm is not None:
-                description.find('devices').append(domain.tpm)
-            return etree.tostring(description, encoding='unicode')
-
-        for name, replacement in (
-                ('_parse_definition', parse_with_tpm),
-                ('createWithFlags', create_with_tpm),
-                ('undefine', undefine_with_tpm),
-                ('undefineFlags', undefine_with_tpm),
-                ('XMLDesc', describe_with_tpm)):
-            self.useFixture(fixtures.MonkeyPatch(DOMAIN + name, replacement))
-
-    def _open(self, domain):
-        secret = domain._connection._secrets.get(
-            domain.tpm.find('backend/encryption').get('secret'))
-        if secret is None:
-            raise libvirt.make_libvirtError(
-                libvirt.libvirtError, 'Secret not found',
-                error_code=libvirt.VIR_ERR_NO_SECRET)
-        _new, passphrase = self.states.setdefault(
-            domain.UUIDString(), (next(self._new), secret._value))
-        if passphrase != secret._value:
-            raise libvirt.make_libvirtError(
-                libvirt.libvirtError, 'TPM result for CMD_INIT: 0x101',
-                error_code=libvirt.VIR_ERR_INTERNAL_ERROR)
+KEEPS_TPMS = tpms.KEEPS_TPMS
+HAS_SECURITY = tpms.HAS_SECURITY
 
 
 class TPMTestCase(test_rescue_recovery.RecoveryTestCase):
@@ -132,38 +43,19 @@ class TPMTestCase(test_rescue_recovery.RecoveryTestCase):
     PROPERTIES = {}  # of the rescue image
 
     def setUp(self):
-        supported = '_domain_capability_tpm_supported'
-        if hasattr(libvirt.virConnect, supported):  # from Nova 33
-            self.useFixture(fixtures.MonkeyPatch(
-                'nova.tests.fixtures.libvirt.virConnect'
-                '._domain_capability_tpm',
-                getattr(libvirt.virConnect, supported)))
-        self.useFixture(fixtures.MonkeyPatch(
-            DRIVER + '_check_vtpm_support', lambda driver: None))
-        if KEEPS_TPMS:
-            self.useFixture(fixtures.MonkeyPatch(
-                'nova.virt.libvirt.driver.MIN_VERSION_INT_FOR_KEEP_TPM',
-                (0, 0, 0)))
-        self.tpms = self.useFixture(TPMs())
+        self.tpms = self.useFixture(tpms.TPMs())
         super().setUp()
 
     def start_compute(self, *args, **kwargs):
-        self.flags(group='libvirt', swtpm_enabled=True)
-        if HAS_SECURITY:
-            self.flags(group='libvirt',
-                       supported_tpm_secret_security=[self.SECURITY])
-        self.flags(group='key_manager', backend='%s.%s' % (
-            KeyManager.__module__, KeyManager.__name__))
+        tpms.configure(self.flags, self.SECURITY)
         return super().start_compute(*args, **kwargs)
 
     def create_server(self):
         self.image = self.create_image(self.PROPERTIES)
-        specs = {'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb'}
-        if HAS_SECURITY:
-            specs['hw:tpm_secret_security'] = self.SECURITY
         server = self._create_server(
             image_uuid=self.IMAGE, networks='none',
-            flavor_id=self._create_flavor(ephemeral=0, extra_spec=specs))
+            flavor_id=self._create_flavor(
+                ephemeral=0, extra_spec=tpms.extra_specs(self.SECURITY)))
         self.before = self.tpms.states[server['id']]
         return server
 
