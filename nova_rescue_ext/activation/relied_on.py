@@ -121,6 +121,7 @@ CALLABLES = (
     'nova.virt.libvirt.imagebackend:Lvm.__init__',
     'nova.virt.libvirt.utils:get_instance_path',
     # Unrescue by a hard reboot.
+    'nova.compute.utils:refresh_info_cache_for_instance',
     'nova.objects.instance:Instance.get_network_info',
     'nova.objects.share_mapping:ShareMappingList.activate_all',
     'nova.compute.manager:ComputeManager._poll_rescued_instances',

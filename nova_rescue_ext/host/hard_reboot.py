@@ -18,6 +18,7 @@ from __future__ import annotations
 import typing
 
 from lxml import etree
+from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import context as nova_context
 from nova import objects
@@ -107,6 +108,8 @@ class HardReboot(operation.Operation):
             block_device_info=manager._get_instance_block_device_info(
                 elevated, instance),
             accel_info=manager._get_accel_info(elevated, instance))
+        # A port may have been attached or detached until it was our turn.
+        compute_utils.refresh_info_cache_for_instance(elevated, instance)
         self.has_begun = True
         try:
             manager.driver._hard_reboot(

@@ -12,6 +12,7 @@
 
 """What can be done to a server that is in rescue, and stays there (1.4)."""
 
+import contextlib
 import time
 
 import ddt
@@ -27,6 +28,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.in_rescue import operation
 from nova_rescue_ext.task import host_task
+from nova_rescue_ext.unrescue import operation as unrescue_operation
 from tests.fixtures import nightly
 from tests.functional import devices
 from tests.functional import test_live_migration
@@ -999,6 +1001,45 @@ class PortTest(InRescueTestCase):
             self.attach()
         self.assert_ports(self.first, self.second)
         self.assertEqual('ACTIVE', self.wait_until_done('ACTIVE')['status'])
+
+    @contextlib.contextmanager
+    def unrescuing(self, name):
+        """An unrescue waits for the lock from when this is called on."""
+        original = test_rescue_failure.resolve(name)
+        lock = host_task.HostTask._lock
+        waiting = []
+
+        def unrescue_first(*args, **kwargs):
+            if not waiting:
+                self.act('unrescue')
+                while not waiting:
+                    time.sleep(0.05)
+            return original(*args, **kwargs)
+
+        def note_and_lock(task):
+            if isinstance(task, unrescue_operation.Unrescue):
+                waiting.append(task)
+            return lock(task)
+
+        with fixtures.MonkeyPatch(
+                'nova_rescue_ext.task.host_task.HostTask._lock',
+                note_and_lock), fixtures.MonkeyPatch(name, unrescue_first):
+            yield
+        self.wait_until_done('ACTIVE')
+
+    def test_unrescued_meanwhile(self):
+        """It sees which ports there are when it is its turn."""
+        self.be_rescued()
+        with self.unrescuing('nova.network.neutron.API.'
+                             'allocate_for_instance'):
+            self.attach()
+        self.assert_ports(self.first, self.second)
+
+    def test_unrescued_while_it_is_detached(self):
+        self.be_rescued()
+        with self.unrescuing(DRIVER + 'detach_interface'):
+            self.detach(self.first)
+        self.assert_ports()
 
     def test_rights(self):
         """As Nova's: what the server's project may not use is not used."""
