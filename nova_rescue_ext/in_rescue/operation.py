@@ -22,6 +22,7 @@ import typing
 
 from nova.compute import instance_actions
 from nova.compute import task_states
+from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
@@ -211,11 +212,19 @@ class Start(_PowerChange):
     ACTION = instance_actions.START
     TASK_STATE = task_states.POWERING_ON
 
-    def replace_hard_reboot(self, *args: typing.Any) -> bool:
+    def replace_hard_reboot(
+            self, context: nova_context.RequestContext,
+            network_info: network_model.NetworkInfo,
+            block_device_info: nova_types.BlockDeviceInfo | None) -> bool:
         """Start the guest of the rescue, unless it runs.
 
         Nova has not taken the lock.
         """
         with self.turn():
-            return (guests.is_running(self.manager.driver, self.instance)
-                    or super().replace_hard_reboot(*args))
+            if guests.is_running(self.manager.driver, self.instance):
+                return True
+            # A port may have been detached until it was our turn.
+            compute_utils.refresh_info_cache_for_instance(context,
+                                                          self.instance)
+            return super().replace_hard_reboot(
+                context, self.instance.get_network_info(), block_device_info)

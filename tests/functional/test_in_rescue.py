@@ -20,6 +20,7 @@ import fixtures
 from lxml import etree
 from nova.compute import rpcapi as compute_rpcapi
 from nova import exception
+from nova.network import model
 from nova.network import neutron
 from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
@@ -873,6 +874,40 @@ class PortTest(InRescueTestCase):
         self.act('os-start')
         self.wait_until_done()
         self.assert_ports(self.first, self.second)
+
+    def test_started_after_a_detach(self):
+        """Whose message came before; nothing is plugged for the port."""
+        self.be_rescued()
+        self.attach()
+        self.act('os-stop')
+        self.wait_until_done()
+        plug = libvirt_driver.LibvirtDriver.plug_vifs
+        plugged = []
+
+        def note_and_plug(driver, instance, network_info):
+            plugged.extend(vif['id'] for vif in network_info)
+            return plug(driver, instance, network_info)
+
+        lock = host_task.HostTask._lock
+
+        def detach_and_lock(task):
+            if isinstance(task, operation.Start):
+                instance = self.instance(self.server)
+                self.driver.detach_interface(self.context, instance, [
+                    vif for vif in instance.get_network_info()
+                    if vif['id'] == self.second['id']][0])
+                instance.info_cache.network_info = model.NetworkInfo(
+                    vif for vif in instance.get_network_info()
+                    if vif['id'] == self.first['id'])
+                instance.info_cache.save()
+            return lock(task)
+
+        self.patch(DRIVER + 'plug_vifs', note_and_plug)
+        self.patch('nova_rescue_ext.task.host_task.HostTask._lock',
+                   detach_and_lock)
+        self.act('os-start')
+        self.wait_until_done()
+        self.assertEqual([self.first['id']], plugged)
 
     def test_host_was_rebooted(self):
         self.be_rescued()
