@@ -21,7 +21,9 @@ Key (after ``rescue_ext_``) Written by      Read by         Goes
 =========================== =============== =============== ==================
 ``version``                 nova-api        nova-compute    next rescue
 ``offered_image``           nova-api        nova-compute    next rescue
-``requested_timeout``       nova-api        nova-compute    when it is recorded
+``requested_timeout``       nova-api        nova-compute    when it is
+                                                            recorded, failed
+                                                            rescue
 ``requested_ready_line``    as ``requested_timeout``
 ``image_id``                nova-compute    nova-compute    unrescue, failed
                                                             rescue, next rescue
@@ -357,6 +359,18 @@ def forget_rescue(instance: 'objects.Instance') -> None:
     :param instance: the Instance
     """
     _forget_record(instance)
+    forget_parameters(instance)
+
+
+def forget_parameters(instance: 'objects.Instance') -> None:
+    """Forget what a rescue was requested with. The caller saves the instance.
+
+    Whether it was recorded or not: a later rescue has parameters of its own.
+
+    :param instance: the Instance
+    """
+    instance.system_metadata.pop(_REQUESTED_TIMEOUT, None)
+    forget_requested_ready_line(instance)
     _forget_access(instance)
 
 
@@ -456,10 +470,8 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
     if _VERSION in metadata:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
-        metadata.pop(_REQUESTED_TIMEOUT, None)
         metadata.pop(_SWITCHED, None)
-        forget_requested_ready_line(instance)
-        _forget_access(instance)
+        forget_parameters(instance)
 
 
 def _forget_access(instance: 'objects.Instance') -> None:

@@ -139,10 +139,7 @@ def power_off_instance(original: nova_types.Original,
     rescue = _rescue_of_this_thread(self, instance)
     if rescue is None:
         return original(*args, **kwargs)
-    from nova_rescue_ext.host import guests
-
-    rescue.power_off_when_ready(lambda: original(*args, **kwargs),
-                                guests.has_shares(instance))
+    rescue.power_off_when_ready(lambda: original(*args, **kwargs))
 
 
 def _rescue_of_this_thread(

@@ -119,22 +119,21 @@ class Rescue(host_task.HostTask):
 
     # Step by step.
 
-    def power_off_when_ready(self, power_off: typing.Callable[[], None],
-                             has_shares: bool) -> None:
+    def power_off_when_ready(
+            self, power_off: typing.Callable[[], None]) -> None:
         """Note how to power the guest off once the rescue disk is ready.
 
         A server with shares is powered off at once, which unmounts them.
 
         :param power_off: powers the guest off cleanly, as Nova would
-        :param has_shares: whether the server has shares
-        :raises: InstanceNotRescuable
+        :raises: InstanceNotRescuable; what reading the database raises
         """
         self._is_announced = True  # by Nova, just before
         self._refuse_second_rescue()
         self._refuse_to_lose_tpm()
         self.was_running = guests.is_running(self._driver, self.instance)
-        self._has_shares = has_shares
-        if has_shares:
+        self._has_shares = guests.has_shares(self.instance)
+        if self._has_shares:
             self._is_guest_touched = True
             power_off()
         else:
@@ -370,6 +369,7 @@ class Rescue(host_task.HostTask):
 
         :raises: whatever the driver or the database raises
         """
+        instance_metadata.forget_parameters(self.instance)
         if self._is_refused:
             return
         if self._is_recorded:

@@ -347,6 +347,26 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
         self.look()
         self.assert_ready()
 
+    def test_failed_before_it_was_recorded(self):
+        """Nothing of what it was requested with is left."""
+        with fixtures.MonkeyPatch(
+                'nova_rescue_ext.host.guests.has_shares',
+                self.fail_with(exception.CellTimeout())):
+            self.rescue_with(self.server, rescue_image_ref=self.image,
+                             timeout=600, user_data='IyE=')
+            self._wait_for_action_fail_completion(
+                self.server, 'rescue', 'compute_rescue_instance')
+        self._wait_for_server_parameter(self.server, {
+            'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
+        self.assertEqual(['rescue_ext_version'], [
+            key for key in self.instance().system_metadata
+            if key.startswith('rescue_ext_')])
+        self.assertEqual(
+            ['instance.rescue.start', 'instance.rescue.error'],
+            [each['event_type'] for each
+             in self.notifier.versioned_notifications
+             if each['event_type'].startswith('instance.rescue.')])
+
     def test_nobody_looks(self):
         """Below the version, without a line, and if it is switched off."""
         other = self.create_image()

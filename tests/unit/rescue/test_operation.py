@@ -183,7 +183,6 @@ class PowerOffTest(RescueTestCase):
         super().setUp()
         self.patch('rescue.compute.capabilities.is_libvirt',
                    lambda driver: True)
-        self.patch('host.guests.has_shares', lambda instance: False)
         self.announced = mock.Mock()
         self.rescue.power_off_when_ready = self.announced
 

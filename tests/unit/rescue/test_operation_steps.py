@@ -57,9 +57,11 @@ class AnnouncedTest(StepsTestCase):
     def announce(self, has_shares=False):
         self.patch('rescue.operation.guests.is_running',
                    lambda driver, instance: True)
+        self.patch('rescue.operation.guests.has_shares',
+                   lambda instance: has_shares)
         self.rescue.was_running = False
         self.power_off = mock.Mock()
-        self.rescue.power_off_when_ready(self.power_off, has_shares)
+        self.rescue.power_off_when_ready(self.power_off)
         self.assertTrue(self.rescue.was_running)
 
     def test_put_off(self):
