@@ -164,6 +164,9 @@ class Search:
         self._log: console.Log | None = None
         self._has_seen = False
         self._told: str | None = None  # the result, if it was told before
+        # What may be recorded: an answer of the database can be lost.
+        self._recorded = {instance_metadata.WAITING}
+        self._has_event = False  # it is ours, or would be
         self._trouble = ''
         self._pause: timeutils.StopWatch | None = None
 
@@ -241,8 +244,7 @@ class Search:
         instance = objects.Instance.get_by_uuid(
             nova_context.get_admin_context(), self._uuid,
             expected_attrs=['system_metadata'])
-        if (instance_metadata.readiness_of(instance)
-                != instance_metadata.WAITING
+        if (instance_metadata.readiness_of(instance) not in self._recorded
                 or self._since not in (None, instance.launched_at)):
             raise _Ended()
         return instance
@@ -257,9 +259,9 @@ class Search:
         instance = self._read()
         if reason and instance.host != self._manager.host:
             raise _Ended()  # its host goes on
-        instance_metadata.record_readiness(
-            instance, instance_metadata.NOT_SEEN if reason
-            else instance_metadata.SEEN)
+        readiness = (instance_metadata.NOT_SEEN if reason
+                     else instance_metadata.SEEN)
+        instance_metadata.record_readiness(instance, readiness)
         try:
             # Nothing that changes its metadata, too, is under way then.
             instance.save(expected_vm_state=[vm_states.RESCUED],
@@ -267,40 +269,47 @@ class Search:
         except exception.InstanceUpdateConflict:
             self._wait()
             return False
+        finally:
+            self._recorded.add(readiness)
         if not self._told:
-            _tell_all(self._manager, instance, reason)
+            self._tell_all(instance, reason)
         return True
+
+    def _tell_all(self, instance: objects.Instance,
+                  reason: str | None) -> None:
+        """Tell by an event and a notification, each once.
+
+        :raises: what the database raises; then this is to be called again
+        """
+        error = (ext_exception.RescueNotReady(reason=reason) if reason
+                 else None)
+        context, action = instance._context, _action_of(instance)
+        if _told_in(action) is None:
+            self._has_event = True
+            _add_event(context, self._manager.host, instance, action, error)
+        if not self._has_event:
+            return  # of another host
+        LOG.info('The rescue system of the server is %s',
+                 'not known to be ready: %s' % reason if reason else 'ready',
+                 instance=instance)
+        notifications.tell_of_readiness(
+            self._manager, context, instance,
+            instance_metadata.recorded_image_id(instance), error)
 
     def _wait(self) -> None:
         self._pause = timeutils.StopWatch(_SECONDS_RETRY).start()
 
 
-def _tell_all(manager: compute_manager.ComputeManager,
-              instance: objects.Instance, reason: str | None) -> None:
-    error = (ext_exception.RescueNotReady(reason=reason) if reason else None)
-    LOG.info('The rescue system of the server is %s',
-             'not known to be ready: %s' % reason if reason else 'ready',
-             instance=instance)
-    context = instance._context
-    try:
-        _add_event(context, manager.host, instance, error)
-    except Exception as exc:
-        LOG.warning('The event of whether the rescue system is ready is '
-                    'missing in the action: %s', exc, instance=instance)
-    notifications.tell_of_readiness(
-        manager, context, instance,
-        instance_metadata.recorded_image_id(instance), error)
-
-
 def _add_event(context: nova_context.RequestContext, host: str,
-               instance: objects.Instance, error: Exception | None) -> None:
+               instance: objects.Instance,
+               action: objects.InstanceAction | None,
+               error: Exception | None) -> None:
     """Add an event to the action of the rescue, from its begin to its end.
 
     The action itself is what it was: it succeeded when the guest was started,
     which is what everybody knows of it. An event that is finished with an
     error would change that.
     """
-    action = _action_of(instance)
     if action is None:
         return
     now = timeutils.utcnow()

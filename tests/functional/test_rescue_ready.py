@@ -347,6 +347,43 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
         self.look()
         self.assert_ready()
 
+    def test_answer_of_the_database_is_lost(self):
+        """It is saved, and told all the same."""
+        self.be_rescued()
+        self.print(LINE)
+        save = objects.Instance.save
+
+        def save_and_fail(*args, **kwargs):
+            save(*args, **kwargs)
+            raise exception.CellTimeout()
+
+        with fixtures.MonkeyPatch('nova.objects.Instance.save',
+                                  save_and_fail):
+            self.assertTrue(self.look())
+        self.assertEqual('seen', self.state())
+        self.assertFalse(self.look())
+        self.assert_ready()
+
+    def test_event_is_not_written(self):
+        """Each is told once, be it that the answer is lost, or all."""
+        create = objects.InstanceActionEvent.create
+        for is_lost in (True, False):
+            self.be_rescued()
+            self.print(LINE)
+
+            def fail(*args, is_lost=is_lost, **kwargs):
+                if is_lost:
+                    create(*args, **kwargs)
+                raise exception.CellTimeout()
+
+            self.notifier.reset()
+            with fixtures.MonkeyPatch(
+                    'nova.objects.InstanceActionEvent.create', fail):
+                self.assertTrue(self.look())
+            self.assertFalse(self.look())
+            self.assert_ready()
+            self.be_unrescued()
+
     def test_failed_before_it_was_recorded(self):
         """Nothing of what it was requested with is left."""
         with fixtures.MonkeyPatch(
