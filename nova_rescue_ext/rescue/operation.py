@@ -545,7 +545,6 @@ class Rescue(host_task.HostTask):
         """
         if not tpm.has_tpm(self.instance):
             return
-        self._is_refused = True
         if not host_tpm.is_kept(self._driver):
             # It was downgraded since it reported to nova-api.
             image.refuse(self.instance, _(
@@ -555,7 +554,6 @@ class Rescue(host_task.HostTask):
             host_tpm.check_secret(self._driver, self.context, self.instance)
         except ext_exception.TPMSecretNotReadable as exc:
             image.refuse(self.instance, exc.format_message())
-        self._is_refused = False
 
     @property
     def _driver(self) -> libvirt_driver.LibvirtDriver:
