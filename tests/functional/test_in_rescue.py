@@ -125,6 +125,19 @@ class InRescueTestCase(test_rescue_recovery.RecoveryTestCase):
     def set_power(self, state):
         self.set(self.server, power_state=state)
 
+    def overtake(self, task_state):
+        """The other request comes between Nova's check and its save."""
+        save = objects.Instance.save
+
+        def overtaken(instance, *args, **kwargs):
+            if instance.task_state == task_state:
+                raise exception.UnexpectedTaskStateError(
+                    instance_uuid=instance.uuid, expected={},
+                    actual={'task_state': 'deleting'})
+            return save(instance, *args, **kwargs)
+
+        self.patch('nova.objects.Instance.save', overtaken)
+
     def unrescue(self):
         self.act('unrescue')
         self.wait_until_done('ACTIVE')
@@ -280,17 +293,7 @@ class RebootTest(InRescueTestCase):
             'rescue_ext:reboot:rescued', status=403)
 
     def test_two_at_once(self):
-        """The other request comes between Nova's check and its save."""
-        save = objects.Instance.save
-
-        def overtaken(instance, *args, **kwargs):
-            if instance.task_state == 'rebooting_hard':
-                raise exception.UnexpectedTaskStateError(
-                    instance_uuid=instance.uuid, expected={},
-                    actual={'task_state': 'deleting'})
-            return save(instance, *args, **kwargs)
-
-        self.patch('nova.objects.Instance.save', overtaken)
+        self.overtake('rebooting_hard')
         self.assert_refused_in_rescue(
             act(self, self.server, 'reboot', type='HARD'),
             'task_state deleting')
@@ -514,6 +517,15 @@ class PowerTest(InRescueTestCase):
         self.restart()
         self.assert_off() if action == 'stop' else self.assert_on()
         self.assert_unrescued('disk')
+
+    @ddt.data(('stop', 'powering-off'), ('start', 'powering-on'))
+    @ddt.unpack
+    def test_two_at_once(self, action, task_state):
+        if action == 'start':
+            self.stop()
+        self.overtake(task_state)
+        self.assert_refused_in_rescue(
+            act(self, self.server, 'os-' + action), 'task_state deleting')
 
     def test_state_was_reset_meanwhile(self):
         """It is not overwritten."""
