@@ -20,6 +20,8 @@ a crash ends what ran in one service and nothing else.
 
 import collections
 import contextlib
+import functools
+import threading
 import types
 
 import eventlet
@@ -61,6 +63,7 @@ class Actors:
         self._awake = eventlet.event.Event()
         self._follow_messages()
         self._follow_executors()
+        self._follow_threads()
         self._separate_processes()
         self._free_cells()
         self._poll_no_queue()
@@ -92,15 +95,8 @@ class Actors:
     def spawn(self, actor, function, *args):
         """Run a function in a green thread of its own."""
         self._at_work[actor] += 1  # until it has begun, too
-
-        def run():
-            try:
-                with self.acting(actor):
-                    return function(*args)
-            finally:
-                self._at_work[actor] -= 1
-
-        return eventlet.spawn(run)  # noqa: N340
+        return eventlet.spawn(  # noqa: N340
+            self._as_actor(actor, functools.partial(function, *args)))
 
     def is_dead(self, actor):
         """Whether the service of an Actor has crashed since."""
@@ -223,6 +219,30 @@ class Actors:
             return future
 
         executor.submit = follow
+
+    def _follow_threads(self):
+        """A thread is at work for who starts it, until it has ended."""
+        start = threading.Thread.start
+
+        def follow(thread):
+            actor = self.current()
+            # Those of a service that starts last as long as the service.
+            if actor is not None and actor.lineage != RESTART:
+                self._at_work[actor] += 1  # until it has begun, too
+                thread.run = self._as_actor(actor, thread.run)
+            start(thread)
+
+        threading.Thread.start = follow
+
+    def _as_actor(self, actor, function):
+        def run():
+            try:
+                with self.acting(actor):
+                    return function()
+            finally:
+                self._at_work[actor] -= 1
+
+        return run
 
     def _separate_processes(self):
         """What each process of a cloud has for itself."""

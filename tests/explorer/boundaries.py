@@ -44,6 +44,7 @@ from oslo_messaging.rpc import client as rpc_client
 from oslo_privsep import daemon
 
 from tests.explorer import doubles
+from tests.functional import tpms
 
 CONF = conf.CONF
 
@@ -271,7 +272,9 @@ def _install_services(explorer):
              _placement_error),
             (doubles.RbdDriver, ('exists', 'cleanup_volumes'), 'rbd',
              _driver_error),
-            (doubles.KeyManager, ('get',), 'barbican', _key_error)):
+            (doubles.KeyManager, ('get',), 'barbican', _key_error),
+            (tpms.KeyManager, ('get', 'store', 'delete'), 'barbican',
+             _key_error)):
         for name in names:
             _wrap(explorer, owner, name, kind, error,
                   name.startswith(_READS) or name in _READS_TOO,

@@ -87,6 +87,7 @@ class VirtualClock:
         time.time = lambda: self._began + self._read()
         time.monotonic = time.perf_counter = self._read
         timeutils.utcnow = self._utcnow
+        timeutils.now = self._read
         # Timers that were set before count from the clock of the system.
         offset = _native.monotonic()
         hub.timers[:] = [(when - offset, timer) for when, timer in hub.timers]

@@ -26,8 +26,10 @@ import weakref
 import eventlet
 import fixtures
 import greenlet
+from lxml import etree
 from nova.compute import vm_states
 from nova import context as nova_context
+from nova import crypto
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
@@ -42,14 +44,17 @@ from nova_rescue_ext.cmd import manage
 from nova_rescue_ext.cmd import rebuild_release
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.rescue import readiness
 from nova_rescue_ext.rescue import timeouts
 from tests.explorer import actors
 from tests.explorer import clock
 from tests.explorer import doubles
 from tests.explorer import operators
 from tests.functional import base
+from tests.functional import devices
 from tests.functional import migration_base
 from tests.functional import rebuild_base
+from tests.functional import tpms
 
 LOG = logging.getLogger(__name__)
 
@@ -57,6 +62,7 @@ LOG = logging.getLogger(__name__)
 _TEMPDIR = tempfile.gettempdir()
 # Seconds of the virtual clock.
 _LONG = 3700
+_UNTIL_READY = 30
 _PATIENCE = 300
 _POLL = 0.05
 # As systemd does, in any deployment.
@@ -317,18 +323,27 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     ENCRYPTED = False
     # Whether a server in rescue may have been powered off.
     MAY_BE_OFF = False
-    # Whether the operation attaches or detaches volume DATA.
-    CHANGES_VOLUMES = False
+    # Whether the server has a TPM, and who reads its secret.
+    TPM = False
+    TPM_SECURITY = 'user'
+    # Whether somebody attaches or detaches volume DATA, or port SECOND_PORT.
+    changes_volumes = False
+    changes_ports = False
     DATA = uuids.volume
     # What a rescue is asked with beyond its image (compute-rescue 1.4).
     SESSION = {}
+    # What the rescue image says that its console shows, and what it shows.
+    READY_LINE = None
+    SHOWN_LINE = None
     # Seconds; longer than any schedule takes, and shorter ago than age().
     RESCUE_TIMEOUT = 10 ** 6
 
     PORT = nova_fixtures.NeutronFixture.port_1['id']
+    SECOND_PORT = nova_fixtures.NeutronFixture.port_2['id']
 
     def setUp(self):
         self.useFixture(doubles.StockServices(self.is_stock))
+        self.tpms = self.useFixture(tpms.TPMs()) if self.TPM else None
         self.ceph = self.use_ceph() if self.CEPH else None
         self.secrets = self.use_secrets() if self.ENCRYPTED else None
         super().setUp()
@@ -338,6 +353,11 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         self.useFixture(doubles.HonestLibvirt(
             () if images is None else images))
         self.useFixture(doubles.Disks(self.glance, self.is_stock, images))
+        self.useFixture(devices.Taps(self.neutron))
+        self.neutron.create_port({'port': self.neutron.port_2})
+        if self.READY_LINE:
+            self.useFixture(doubles.RescueSystems(self.SHOWN_LINE))
+            self.flags(ready_timeout=_UNTIL_READY, group='rescue_ext')
         self.boots = self.useFixture(doubles.Boots(self.service))
         self.volumes = self.useFixture(doubles.Volumes())
         self.useFixture(doubles.HostOfService(self.service))
@@ -355,7 +375,10 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
                    running_deleted_instance_action='reap',
                    running_deleted_instance_timeout=0)
         self.flags(live_migration_wait_for_vif_plug=False, group='compute')
-        self.image = self.create_image(self.rescue_properties())
+        properties = self.rescue_properties()
+        if self.READY_LINE:
+            properties['os_rescue_ready_line'] = self.READY_LINE
+        self.image = self.create_image(properties)
         if self.SESSION:
             self.api.post_keypair({'keypair': {
                 'name': self.SESSION['key_name'],
@@ -370,6 +393,11 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         if self.STOPPED:
             self.act({'os-stop': None})
             self._wait_for_state_change(self.server, 'SHUTOFF')
+
+    def start_compute(self, *args, **kwargs):
+        if self.TPM:
+            tpms.configure(self.flags, self.TPM_SECURITY)
+        return super().start_compute(*args, **kwargs)
 
     def use_ceph(self):
         self.flags(images_type='rbd', rbd_secret_uuid='secret',
@@ -397,7 +425,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
 
     def boot(self):
         body = self._build_server(
-            networks=[{'port': self.PORT}], host='compute1')
+            networks=[{'port': self.PORT}], host='compute1',
+            flavor_id=self.flavor())
         if self.BFV:
             body.pop('imageRef')
             body['block_device_mapping_v2'] = [
@@ -406,6 +435,13 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         body['config_drive'] = self.CONFIG_DRIVE
         server = self.api.post_server({'server': body})
         return self._wait_for_state_change(server, 'ACTIVE')
+
+    def flavor(self):
+        """The ID of the flavor of the server; None for Nova's own."""
+        if not self.TPM:
+            return None
+        return self._create_flavor(
+            ephemeral=0, extra_spec=tpms.extra_specs(self.TPM_SECURITY))
 
     def age(self):
         """The server was launched long ago."""
@@ -418,12 +454,30 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     def ask_rescue(self):
         if self.STOCK:
             return self.rescue(self.server, self.image)
-        if self.SESSION:
-            with self.opted_in('1.4'):
-                return self.act({'rescue': dict(
-                    self.SESSION, rescue_image_ref=self.image)})
-        with self.opted_in():
-            return self.rescue(self.server, self.image)
+        with self.opted_in(
+                '1.4' if self.SESSION or self.TPM or self.READY_LINE
+                else '1.1'):
+            return self.act({'rescue': dict(
+                self.SESSION, rescue_image_ref=self.image)})
+
+    def ask(self, method, path, body=None):
+        """Send a request of 1.4 for a server in rescue, or Nova's own."""
+        with contextlib.nullcontext() if self.STOCK else self.opted_in('1.4'):
+            return self.request(method, path, body)
+
+    def ask_attach_volume(self):
+        return self.ask('POST', 'os-volume_attachments', {
+            'volumeAttachment': {'volumeId': self.DATA}})
+
+    def ask_detach_volume(self):
+        return self.ask('DELETE', 'os-volume_attachments/' + self.DATA)
+
+    def ask_attach_port(self):
+        return self.ask('POST', 'os-interface', {
+            'interfaceAttachment': {'port_id': self.SECOND_PORT}})
+
+    def ask_detach_port(self, port_id=SECOND_PORT):
+        return self.ask('DELETE', 'os-interface/' + port_id)
 
     def let_rescue_expire(self):
         """Its rescue has lasted as long as was asked, and is looked at."""
@@ -436,6 +490,17 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
         for host, compute in list(self.computes.items()):
             if host not in self.STOCK_SERVICES:
                 self.at_host(host, self._unrescue_expired, compute.manager)
+
+    def look_for_ready_lines(self):
+        """Look for those that nobody looks for, as each host does."""
+        for host, compute in list(self.computes.items()):
+            if host not in self.STOCK_SERVICES:
+                self.at_host(host, self._resume_readiness, compute.manager)
+
+    @staticmethod
+    def _resume_readiness(manager):
+        readiness.resume(manager, timeouts.servers_in_rescue(
+            manager, nova_context.get_admin_context()))
 
     @staticmethod
     def _unrescue_expired(manager):
@@ -591,6 +656,25 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
                 for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
                     self.context, self.server['id']) if bdm.is_volume}
 
+    def ports(self):
+        """{ID: port} of the server's ports, as Neutron has them."""
+        return {port['id']: port for port in self.neutron.list_ports(
+            is_admin=True, device_id=self.server['id'])['ports']}
+
+    def cached_ports(self):
+        """The IDs of the server's ports, as Nova has recorded them."""
+        return {vif['id'] for vif in self.instance(
+            self.server).info_cache.network_info}
+
+    def tpm_states(self):
+        """{host: bytes} of the TPM of the server."""
+        return {host: state for (host, uuid), state
+                in self.tpms.by_host().items() if uuid == self.server['id']}
+
+    def tpm_secrets(self):
+        """{ID: passphrase} of the TPM, as the key manager has them."""
+        return crypto._get_key_manager().secrets
+
     def files(self):
         """{host: {name: bytes}} of the server's files."""
         found = {}
@@ -619,6 +703,12 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
             task=server and server['OS-EXT-STS:task_state'],
             host=server and server['OS-EXT-SRV-ATTR:host'],
             guests=self.guests())
+
+
+def addresses(domain):
+    """The MAC addresses of a domain."""
+    return {mac.get('address') for mac in etree.fromstring(
+        domain.XMLDesc(0)).findall('devices/interface/mac')}
 
 
 def has_rescue_disk(domain):

@@ -35,6 +35,7 @@ from nova.virt.libvirt import utils as libvirt_utils
 from nova.volume import cinder
 
 from nova_rescue_ext.activation import overrides
+from tests.functional import consoles
 
 CONF = conf.CONF
 
@@ -165,24 +166,20 @@ class Disks(fixtures.Fixture):
         self._images = images
 
     def _setUp(self):
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.driver.LibvirtDriver._create_image',
-            self._create_image()))
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.driver.LibvirtDriver._create_configdrive',
-            lambda *args, **kwargs: self._create_configdrive(*args,
-                                                             **kwargs)))
+        for name, make in (('create_image', self._make),
+                           ('create_configdrive', self._create_configdrive)):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.virt.libvirt.driver.LibvirtDriver._' + name,
+                self._overridden(name, make)))
 
-    def _create_image(self):
-        make = self._make
-
-        def create_image(itself, context, instance, *args, **kwargs):
-            override = None if self._is_stock() else _override()
+    def _overridden(self, name, make):
+        def call(itself, context, instance, *args, **kwargs):
+            override = None if self._is_stock() else _override(name)
             if override is None:
                 return make(context, instance, *args, **kwargs)
             return override(make, itself, context, instance, *args, **kwargs)
 
-        return create_image
+        return call
 
     def _make(self, context, instance, disk_mapping, injection_info=None,
               suffix='', disk_images=None, block_device_info=None,
@@ -220,7 +217,7 @@ class Disks(fixtures.Fixture):
         else:
             self._images[name] = content.encode()
 
-    def _create_configdrive(self, driver, context, instance, injection_info,
+    def _create_configdrive(self, context, instance, injection_info,
                             rescue=False):
         # Nova's needs a program that makes ISO images.
         if configdrive.required_by(instance):
@@ -237,13 +234,41 @@ def _write(path, content):
     os.utime(path, (time.time(), time.time()))
 
 
-def _override():
-    """Ours of ``_create_image``, which Nova's fixture leaves out."""
+def _override(name):
+    """Ours of a method of the driver, which a double would leave out."""
     from nova_rescue_ext.rescue import libvirt as ours
 
     from nova_rescue_ext import activation
-    return (getattr(ours, 'create_image', None)
+    return (getattr(ours, name, None)
             if activation.is_active() else None)
+
+
+class RescueSystems(fixtures.Fixture):
+    """They come up as soon as their guest is started, and say so.
+
+    :param line: what they print on their console
+    """
+
+    def __init__(self, line):
+        super().__init__()
+        self._line = line
+
+    def _setUp(self):
+        self.useFixture(consoles.Consoles())
+        create = libvirt.Domain.createWithFlags
+
+        def create_and_come_up(domain, flags):
+            result = create(domain, flags)
+            log = domain._def['log']
+            if log is not None and any(
+                    path.endswith('.rescue') for path in files_of(domain)):
+                with open(log.get('file'), 'a') as file:
+                    file.write('%s\n' % self._line)
+            return result
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.createWithFlags',
+            create_and_come_up))
 
 
 class Volumes(fixtures.Fixture):

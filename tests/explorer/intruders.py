@@ -90,6 +90,30 @@ def _start(cloud):
     return cloud.act({'os-start': None})
 
 
+@_intruder('the owner attaches a volume')
+def _attach_volume(cloud):
+    cloud.changes_volumes = True
+    return cloud.ask_attach_volume()
+
+
+@_intruder('the owner detaches that volume')
+def _detach_volume(cloud):
+    cloud.changes_volumes = True
+    return cloud.ask_detach_volume()
+
+
+@_intruder('the owner attaches another port')
+def _attach_port(cloud):
+    cloud.changes_ports = True
+    return cloud.ask_attach_port()
+
+
+@_intruder('the owner detaches its first port')
+def _detach_port(cloud):
+    cloud.changes_ports = True
+    return cloud.ask_detach_port(cloud.PORT)
+
+
 @_intruder('the owner rebuilds it')
 def _rebuild(cloud):
     return cloud.ask_rebuild()

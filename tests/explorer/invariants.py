@@ -26,6 +26,8 @@ from nova import objects
 
 from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.rescue import readiness
+from tests.explorer import clouds
 from tests.explorer import failures
 from tests.explorer import intruders
 from tests.explorer import left_open
@@ -57,6 +59,8 @@ class Before:
 
     :ivar disks: {name: bytes} of its own disks
     :ivar resources: those that it has in placement
+    :ivar tpm: the bytes of its TPM
+    :ivar tpm_secrets: {ID: passphrase} of the key manager
     """
 
     def __init__(self, cloud):
@@ -68,6 +72,9 @@ class Before:
         self.resources, = cloud.allocations_by_host().values()
         self.attachments = len(cloud.cinder.attachment_ids_for_instance(
             cloud.server['id']))
+        if cloud.TPM:
+            (self.tpm,) = cloud.tpm_states().values()
+            self.tpm_secrets = dict(cloud.tpm_secrets())
 
 
 def is_own_disk(name):
@@ -84,12 +91,17 @@ def check_libvirt(cloud, explorer):
     :returns: a list of texts
     """
     cloud.remove_left_directories()
+    if cloud.READY_LINE:
+        cloud.look_for_ready_lines()
+        explorer.rest()
     before = cloud.state()
     if (before['status'] != 404 and _is_deleted(cloud)
             and _happened(explorer) & _FAILURES):
         # A deletion that was interrupted: its owner deletes it again.
         return list(_last_delete(cloud, explorer))
     found = _violations(cloud, before)
+    if _happened(explorer) == {failures.NONE}:
+        found += list(_failed(cloud))
     if _happened(explorer) & (_FAILURES | _RESETS | _LET_TIME_PASS) and (
             before['task'] == task_states.MIGRATING
             or intruders.unfinished_migrations(cloud)
@@ -116,6 +128,13 @@ def check_libvirt(cloud, explorer):
         # Whoever is at fault already, cannot be asked for a way out.
         found += _unknown(found, _ways_out(cloud, explorer, after))
     return found
+
+
+def _failed(cloud):
+    """What fails although nothing happens."""
+    for action, event in _events_of(cloud):
+        if event.result == 'Error' and event.event != readiness.EVENT:
+            yield 'harness: %s of %s fails' % (event.event, action.action)
 
 
 def _is_deleted(cloud):
@@ -156,8 +175,9 @@ def _violations(cloud, state):
     return [text for check in (
         _one_in_lists, _no_task, _guest_is_what_api_says,
         _guest_is_on_its_host, _disks_are_there,
-        _nothing_of_rescue, _session, _volumes, _keys, _placement, _ports,
-        _migrations, _events) for text in check(cloud, state)]
+        _nothing_of_rescue, _session, _ready, _volumes, _keys, _tpm,
+        _placement, _ports, _migrations, _events)
+        for text in check(cloud, state)]
 
 
 def _left_of_deleted(cloud):
@@ -187,9 +207,16 @@ def _left_of_deleted(cloud):
         found.append('deleted, but there are files: %s' % left)
     if cloud.volumes.deleted:
         found.append('a volume was deleted that nobody wanted deleted')
-    if _ports_of(cloud):
+    if cloud.ports():
         found.append('deleted, but it has a port')
-    return found
+    return found + list(_left_of_tpm(cloud))
+
+
+def _left_of_tpm(cloud):
+    if cloud.TPM and cloud.tpm_states():
+        yield 'deleted, but its TPM is left'
+    if cloud.TPM and cloud.tpm_secrets():
+        yield 'deleted, but the secret of its TPM is left'
 
 
 def _one_in_lists(cloud, state):
@@ -283,11 +310,37 @@ def _session(cloud, state):
             yield 'RESCUE, but its %s is %.20s' % (name, found)
 
 
+def _ready(cloud, state):
+    """It was found out and told whether the rescue system came up."""
+    if not cloud.READY_LINE:
+        return
+    instance = cloud.instance(cloud.server)
+    ready = instance_metadata.readiness_of(instance)
+    if ready == instance_metadata.WAITING:
+        yield 'nobody finds out whether the rescue system is ready'
+    told = [event.result for _, event in _events_of(cloud)
+            if event.event == readiness.EVENT]
+    notified = len([
+        each for each in cloud.notifier.versioned_notifications
+        if each['event_type'] == 'instance.rescue.progress'
+        and each['payload']['nova_object.data']['uuid'] == instance.uuid])
+    if len(told) != notified:
+        yield 'readiness is told %d times, and notified of %d times' % (
+            len(told), notified)
+    if state['status'] == 'RESCUE':
+        expected = {instance_metadata.SEEN: 'Success',
+                    instance_metadata.NOT_SEEN: 'Error'}.get(ready)
+        if expected is None:
+            yield 'RESCUE, but its ready line is %s' % ready
+        elif told[:1] != [expected]:
+            yield 'the ready line is %s, but told is %s' % (ready, told)
+
+
 def _volumes(cloud, state):
     number = len(cloud.cinder.attachment_ids_for_instance(
         cloud.server['id']))
     expected = cloud.before.attachments
-    if cloud.CHANGES_VOLUMES:
+    if cloud.changes_volumes:
         recorded = cloud.attached_volumes()
         expected = len(recorded)
         yield from _are_connected(cloud, state, recorded)
@@ -329,6 +382,27 @@ def _keys(cloud, state):
             set(known) - {state['host']})
 
 
+def _tpm(cloud, state):
+    """It is whole, where the server is, and not that of a rescue system."""
+    if not cloud.TPM:
+        return
+    states = cloud.tpm_states()
+    if state['host'] not in states:
+        yield 'the TPM is gone from %s' % state['host']
+    if set(states) - {state['host']}:
+        yield 'a TPM is left on %s' % sorted(set(states) - {state['host']})
+    if set(states.values()) - {cloud.before.tpm}:
+        yield 'the content of the TPM has changed'
+    if cloud.tpm_secrets() != cloud.before.tpm_secrets:
+        yield 'the key manager has %d secrets of it' % len(
+            cloud.tpm_secrets())
+    for host, domain in cloud.domains_of_server():
+        if clouds.has_rescue_disk(domain) == (domain.tpm is not None):
+            yield 'the domain of %s has %s TPM' % (
+                ('the rescue', 'a') if domain.tpm is not None
+                else ('the server', 'no'))
+
+
 def _placement(cloud, state):
     allocations = cloud.allocations_by_host()
     if allocations != {state['host']: cloud.before.resources}:
@@ -338,19 +412,24 @@ def _placement(cloud, state):
         yield 'a migration that is over has allocations'
 
 
-def _ports_of(cloud):
-    return cloud.neutron.list_ports(
-        is_admin=True, device_id=cloud.server['id'])['ports']
-
-
 def _ports(cloud, state):
-    ports = _ports_of(cloud)
-    if len(ports) != 1:
+    ports = cloud.ports()
+    if not cloud.changes_ports and set(ports) != {cloud.PORT}:
         yield '%d ports instead of 1' % len(ports)
-    for port in ports:
+    for port in ports.values():
         if port.get('binding:host_id') != state['host']:
             yield 'a port is bound to %s, the server is on %s' % (
                 port.get('binding:host_id'), state['host'])
+    if set(ports) != cloud.cached_ports():
+        yield 'Nova has recorded %d ports, Neutron %d' % (
+            len(cloud.cached_ports()), len(ports))
+    expected = {port['mac_address'] for port in ports.values()}
+    for host, domain in cloud.domains_of_server():
+        found = clouds.addresses(domain)
+        if expected - found:
+            yield 'a port is not in the domain on %s' % host
+        if found - expected:
+            yield 'the domain on %s has what is no port of it' % host
 
 
 def _migrations(cloud, state):
@@ -365,13 +444,22 @@ def _events(cloud, state):
     What is done twice begins two of the same name, of which Nova ends the
     first.
     """
+    begun, over = {}, set()
+    for action, event in _events_of(cloud):
+        begun[action.id, event.event] = action.action
+        if event.finish_time:
+            over.add((action.id, event.event))
+    for key in sorted(set(begun) - over):
+        yield 'an event is open: %s of %s' % (key[1], begun[key])
+
+
+def _events_of(cloud):
+    """(action, event) of all that was done to the server, newest first."""
     for action in objects.InstanceActionList.get_by_instance_uuid(
             cloud.context, cloud.server['id']):
-        events = objects.InstanceActionEventList.get_by_action(
-            cloud.context, action.id)
-        over = {event.event for event in events if event.finish_time}
-        for name in sorted({event.event for event in events} - over):
-            yield 'an event is open: %s of %s' % (name, action.action)
+        for event in objects.InstanceActionEventList.get_by_action(
+                cloud.context, action.id):
+            yield action, event
 
 
 def _happened(explorer):

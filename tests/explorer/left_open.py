@@ -35,7 +35,8 @@ class Entry(typing.NamedTuple):
 
 # What is never left open because stock Nova does it, or something else fails.
 _COSTS_DATA = (
-    'two guests|a guest on|the content of|the disk|a volume was deleted|'
+    'two guests|a guest on|the content of|the disk|the TPM is gone|'
+    'a volume was deleted|'
     'done with rights|'
     'deleted, but there is a domain|no way out|cannot be deleted|harness|'
     'not at rest')
@@ -132,6 +133,12 @@ ALL = (
           'metadata of a rescue is left|an event is open)',
           'A service is killed, and the state of the server is reset before '
           'it is up: its hard reboot puts it right.'),
+    Entry(r'^attach-port-in-rescue@compute1/[^=]*=drain$',
+          '^answer 500 to POST os-interface of the operation: .*'
+          'Failed to attach network adapter',
+          'The guest has moved while a port was attached to it: Nova answers '
+          '500 and gives the port back, as in stock Nova if the server is '
+          'migrated.'),
     Entry(r'^(migrate|drain|settle|attend)[\w-]*@.*=crash\b',
           '^(after an hour: )?an event is open',
           'A service of Nova that is killed does not end the events of what '

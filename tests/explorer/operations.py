@@ -46,6 +46,7 @@ _ON_A_HOST = ('delete', 'force_delete', 'rescue', 'unrescue', 'reboot',
               'stop', 'rebuild', 'migrate', 'reset_active', 'reset_error',
               'disable', 'archive', 'purge', 'evacuate', 'leftovers',
               'drain') + intruders.PERIODIC
+_CHANGES_DEVICES = ('attach_volume', 'attach_port', 'detach_port')
 
 
 def _operation(name, words, beside=None, explored=True):
@@ -98,6 +99,8 @@ class RescueLegacy(_OnLibvirt):
 @_operation('rescue-stable', 'rescue of a running server, stable devices',
             beside='rescue-stable')
 class RescueStable(RescueLegacy):
+
+    INTRUDERS = _ON_A_HOST + _CHANGES_DEVICES
 
     def rescue_properties(self):
         return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
@@ -155,9 +158,49 @@ class RescueSession(RescueLegacy):
     INTRUDERS = _ON_A_HOST + ('timeout',)
 
 
+@_operation('rescue-ready', 'rescue with an image that says which line its '
+            'console shows')
+class RescueReady(RescueLegacy):
+
+    READY_LINE = SHOWN_LINE = 'rescue system is ready'
+
+
+@_operation('rescue-not-ready', 'the same, when the console does not show it')
+class RescueNotReady(RescueReady):
+
+    SHOWN_LINE = 'kernel panic'
+
+
+class _HasTpm:
+    """The server has a TPM, whose secret only its user reads."""
+
+    TPM = True
+    # A start that takes the secret is its user's.
+    MAY_BE_OFF = True
+
+
+class _HasTpmOfHost(_HasTpm):
+    """Its host keeps the secret."""
+
+    TPM_SECURITY = 'host'
+
+
+@_operation('rescue-tpm', 'rescue of a server that has a TPM')
+class RescueTpm(_HasTpm, RescueLegacy):
+    pass
+
+
+@_operation('rescue-tpm-host', 'rescue of a server that has a TPM, whose host '
+            'keeps the secret')
+class RescueTpmHost(_HasTpmOfHost, RescueLegacy):
+    pass
+
+
 @_operation('unrescue', 'unrescue of a server in a legacy rescue',
             beside='unrescue')
 class Unrescue(_OnLibvirt):
+
+    INTRUDERS = _ON_A_HOST + _CHANGES_DEVICES
 
     def prepare(self):
         self.rescue_it()
@@ -201,6 +244,19 @@ class UnrescueEncrypted(UnrescueBfv):
     ENCRYPTED = True
 
 
+@_operation('unrescue-tpm', 'unrescue of a server that has a TPM')
+class UnrescueTpm(_HasTpm, Unrescue):
+
+    INTRUDERS = _ON_A_HOST
+
+
+@_operation('unrescue-tpm-host', 'unrescue of a server that has a TPM, whose '
+            'host keeps the secret')
+class UnrescueTpmHost(_HasTpmOfHost, Unrescue):
+
+    INTRUDERS = _ON_A_HOST
+
+
 @_operation('unrescue-session', 'unrescue of a server whose rescue has '
             'lasted as long as was asked')
 class UnrescueSession(Unrescue):
@@ -220,7 +276,7 @@ class _InRescue(_OnLibvirt):
     """
 
     MAY_BE_OFF = True
-    INTRUDERS = _ON_A_HOST + ('start',)
+    INTRUDERS = _ON_A_HOST + _CHANGES_DEVICES + ('detach_volume', 'start')
     ACTION = {}
 
     def prepare(self):
@@ -230,14 +286,7 @@ class _InRescue(_OnLibvirt):
         return {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
 
     def operate(self):
-        return self.ask('action', self.ACTION)
-
-    def ask(self, path, body, method='POST'):
-        """Send a request of 1.4, or one of Nova's own."""
-        if self.STOCK:
-            return self.request(method, path, body)
-        with self.opted_in('1.4'):
-            return self.request(method, path, body)
+        return self.ask('POST', 'action', self.ACTION)
 
 
 class _Running:
@@ -293,7 +342,7 @@ class StartInRescue(_InRescue):
 
     def prepare(self):
         super().prepare()
-        self.ask('action', {'os-stop': None})
+        self.ask('POST', 'action', {'os-stop': None})
         self.wait_until(lambda: self.admin_api.get_server(self.server['id'])[
             'OS-EXT-STS:power_state'] == power_state.SHUTDOWN)
         self.wait_for_task()
@@ -308,11 +357,10 @@ class StartStopped(_Running, StartInRescue):
             beside='attach-running')
 class AttachInRescue(_InRescue):
 
-    CHANGES_VOLUMES = True
+    changes_volumes = True
 
     def operate(self):
-        return self.ask('os-volume_attachments',
-                        {'volumeAttachment': {'volumeId': self.DATA}})
+        return self.ask_attach_volume()
 
 
 @_operation('attach-running', 'a volume is attached to a running server',
@@ -325,7 +373,7 @@ class AttachRunning(_Running, AttachInRescue):
             beside='detach-running')
 class DetachInRescue(_InRescue):
 
-    CHANGES_VOLUMES = True
+    changes_volumes = True
 
     def prepare(self):
         self.api.post_server_volume(self.server['id'], {
@@ -334,7 +382,7 @@ class DetachInRescue(_InRescue):
         super().prepare()
 
     def operate(self):
-        return self.ask('os-volume_attachments/' + self.DATA, None, 'DELETE')
+        return self.ask_detach_volume()
 
 
 @_operation('detach-running', 'a volume is detached from a running server',
@@ -343,9 +391,46 @@ class DetachRunning(_Running, DetachInRescue):
     pass
 
 
+@_operation('attach-port-in-rescue', 'a port is attached in rescue',
+            beside='attach-port-running')
+class AttachPortInRescue(_InRescue):
+
+    changes_ports = True
+
+    def operate(self):
+        return self.ask_attach_port()
+
+
+@_operation('attach-port-running', 'a port is attached to a running server',
+            explored=False)
+class AttachPortRunning(_Running, AttachPortInRescue):
+    pass
+
+
+@_operation('detach-port-in-rescue', 'a port is detached in rescue',
+            beside='detach-port-running')
+class DetachPortInRescue(_InRescue):
+
+    changes_ports = True
+
+    def prepare(self):
+        self.api.attach_interface(self.server['id'], {
+            'interfaceAttachment': {'port_id': self.SECOND_PORT}})
+        super().prepare()
+
+    def operate(self):
+        return self.ask_detach_port()
+
+
+@_operation('detach-port-running', 'a port is detached from a running server',
+            explored=False)
+class DetachPortRunning(_Running, DetachPortInRescue):
+    pass
+
+
 class _Migration(_OnLibvirt):
 
-    INTRUDERS = _ON_A_HOST + ('abort', 'attend', 'settle')
+    INTRUDERS = _ON_A_HOST + _CHANGES_DEVICES + ('abort', 'attend', 'settle')
 
     def prepare(self):
         self.rescue_it()
@@ -499,6 +584,13 @@ class MigrateSession(MigrateShared):
     CONFIG_DRIVE = True
     SESSION = _SESSION
     INTRUDERS = MigrateShared.INTRUDERS + ('timeout',)
+
+
+@_operation('migrate-ready', 'live migration in a rescue whose ready line is '
+            'looked for')
+class MigrateReady(MigrateShared):
+
+    READY_LINE = SHOWN_LINE = RescueReady.READY_LINE
 
 
 @_operation('drain', 'an operator drains the host of a server in rescue')
