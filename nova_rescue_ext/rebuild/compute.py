@@ -55,6 +55,9 @@ INTERVAL_AFTER_FAILURE = 60
 # Seconds. In less nobody takes a host for dead, and has a server rebuilt.
 _LONG = 60
 
+_OF_A_BUILD = [None, task_states.SCHEDULING, task_states.NETWORKING,
+               task_states.BLOCK_DEVICE_MAPPING, task_states.SPAWNING]
+
 # ComputeManager -> StopWatch since it has looked. There is one in a process.
 _last_look: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -99,10 +102,11 @@ def do_build_and_run_instance(
         *args: typing.Any, **kwargs: typing.Any) -> str:
     """Build a server, and notify of the result if that was a rebuild."""
     if ((instance_metadata.is_rebuilt(instance) or _has_waited(instance))
-            and _is_late(context, instance)):
-        LOG.warning('A late message to build this server is dropped, as the '
-                    'build was given up, or the server was rebuilt since. '
-                    'Nothing needs to be done.', instance=instance)
+            and _is_late(context, instance, self.host)):
+        LOG.warning('A doubled or late message to build this server is '
+                    'dropped, as the build was given up, or the server was '
+                    'built or rebuilt since. Nothing needs to be done.',
+                    instance=instance)
         # With this Nova leaves the allocation alone, which may be another's.
         return build_results.RESCHEDULED_BY_POLICY
     try:
@@ -111,13 +115,21 @@ def do_build_and_run_instance(
                           requested_networks, security_groups,
                           block_device_mapping, *args, **kwargs)
     except Exception:
-        if not _was_rebuilt(instance):
+        if _was_rebuilt(instance):
+            # Nova would take the allocation away from a server that runs.
+            LOG.exception('The server was rebuilt and runs, but the end of '
+                          'the build was not recorded with its instance '
+                          'actions. Nothing needs to be done.',
+                          instance=instance)
+            result = build_results.ACTIVE
+        elif _is_given_up(instance):
+            LOG.exception('The server was not built, and is set to ERROR.',
+                          instance=instance)
+            result = build_results.FAILED
+        else:
             raise
-        # Nova would take the allocation away from a server that runs.
-        LOG.exception('The server was rebuilt and runs, but the end of the '
-                      'build was not recorded with its instance actions. '
-                      'Nothing needs to be done.', instance=instance)
-        result = build_results.ACTIVE
+    if result == build_results.FAILED and _had_booted(instance):
+        _take_boot_back(self, instance)
     if instance_metadata.is_rebuilt(instance):
         if result == build_results.ACTIVE:
             notifications.ended(context, instance, block_device_mapping)
@@ -142,10 +154,13 @@ def _has_waited(instance: objects.Instance) -> bool:
 
 
 def _is_late(context: nova_context.RequestContext,
-             instance: objects.Instance) -> bool:
+             instance: objects.Instance, host: str) -> bool:
     """Whether a server was given up while its message waited for this host.
 
+    Or was built: Nova would start it again, as it has no task then.
+
     :param instance: the Instance of the message
+    :param host: the name of this host
     """
     is_rebuilt = instance_metadata.is_rebuilt(instance)
     try:
@@ -160,6 +175,8 @@ def _is_late(context: nova_context.RequestContext,
                       'be told. It is built.', instance=instance)
         return False
     return ((is_rebuilt and found.vm_state == vm_states.ERROR)
+            or found.launched_at is not None
+            or found.host not in (None, host)
             or instance_metadata.rebuild_attempt(found)
             != instance_metadata.rebuild_attempt(instance))
 
@@ -169,6 +186,51 @@ def _was_rebuilt(instance: objects.Instance) -> bool:
     return (instance_metadata.is_rebuilt(instance)
             and instance.vm_state == vm_states.ACTIVE
             and 'vm_state' not in instance.obj_what_changed())
+
+
+def _is_given_up(instance: objects.Instance) -> bool:
+    """Set a server to ERROR whose build has ended with nobody to say so.
+
+    Nova would leave it in BUILD. Its owner can rebuild it, and an operator
+    release it from its host, if it is on one.
+
+    :returns: False if that is not a rebuild, or it could not be saved
+    """
+    if not instance_metadata.is_rebuilt(instance):
+        return False
+    instance.vm_state, instance.task_state = vm_states.ERROR, None
+    try:
+        instance.save(expected_vm_state=[vm_states.BUILDING],
+                      expected_task_state=_OF_A_BUILD)
+    except Exception as exc:
+        LOG.warning('The server cannot be set to ERROR: %s', exc,
+                    instance=instance)
+        return False
+    return True
+
+
+def _had_booted(instance: objects.Instance) -> bool:
+    """Whether a failed build has come so far that its guest was started."""
+    return (instance.vm_state == vm_states.ERROR and instance.host is None
+            and instance.launched_at is not None)
+
+
+def _take_boot_back(manager: compute_manager.ComputeManager,
+                    instance: objects.Instance) -> None:
+    """Record the guest of a build that failed when it had been started.
+
+    Somebody has reset the state of the server then, or it could not be saved.
+    Nova forgets the host and frees the allocation, and leaves the guest. For
+    the API the server never booted: it can be rebuilt when the guest is gone.
+    """
+    instance.launched_at = None
+    _record_failed_clean_up(manager, instance)
+    try:
+        instance.save(expected_vm_state=[vm_states.ERROR],
+                      expected_task_state=[None])
+    except Exception:
+        LOG.exception('That the guest may be left was not recorded. The '
+                      'server cannot be rebuilt.', instance=instance)
 
 
 def shutdown_instance(original: nova_types.Original,

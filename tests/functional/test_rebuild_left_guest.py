@@ -113,6 +113,29 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
         self.look()
         self.rebuilt(server)
 
+    def test_state_is_reset_while_it_boots(self):
+        """Nova gives the build up, and leaves the guest that it started."""
+        spawn = fake.FakeDriver.spawn
+
+        def spawn_and_reset(driver, context, instance, *args, **kwargs):
+            spawn(driver, context, instance, *args, **kwargs)
+            self.admin_api.post_server_action(
+                instance.uuid, {'os-resetState': {'state': 'error'}})
+
+        self.add_capacity()
+        booting = self.patch('nova.virt.fake.FakeDriver.spawn',
+                             spawn_and_reset)
+        server = self.create()
+        self.await_true(lambda: not self.allocations(server))
+        booting.stop()
+        self.add_capacity('host2')
+        self.assertEqual(1, len(self.computes['host1'].driver.instances))
+        self.assert_refused(409, self.rebuild(server),
+                            'may still have its guest')
+        self.remove_guest(server)
+        self.look()
+        self.rebuilt(server)
+
     def test_no_guest_no_mark(self):
         """The guest was destroyed, and only then something failed."""
         self.add_capacity()
