@@ -633,10 +633,13 @@ def _not_rebuilt(cloud, state, allocations, attachments):
             yield 'ACTIVE, with %d attachments of volumes' % attachments
     elif state['status'] != 'ERROR':
         yield 'a state that nobody asked for: %s' % state['status']
-    elif {*hosts, *allocations} - {state['host'], _left_guest(cloud)}:
+    else:
         # A service that was killed, or a reset, leaves them where it is.
-        yield 'ERROR, guests on %s, allocations on %s' % (
-            hosts, sorted(allocations))
+        known = {state['host'], _left_guest(cloud)}
+        for host in set(hosts) - known:
+            yield 'ERROR, but a guest on %s' % host
+        if set(allocations) - known:
+            yield 'ERROR, but allocations on %s' % sorted(allocations)
 
 
 def _left_guest(cloud):

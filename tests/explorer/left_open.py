@@ -79,11 +79,12 @@ ALL = (
           '^answer 500 to POST action of the reset_(active|error)',
           'Nova answers 500 if the state of a server is reset that has no '
           'row yet (actions-on-a-build-request).'),
-    Entry(r'^rebuild[\w-]*@\w+/db\.write_history#\d+=(fail|lost)$',
-          '^notifications of the rebuild: 1 start$',
-          'The older actions of a server cannot be written just when its '
-          'rebuild has failed: rebuild-interrupted writes them, and does not '
-          'tell that it failed, as who was to tell may have told it.'),
+    Entry(r'^rebuild[\w-]*@.*=reset_active\b',
+          r'^(after [\w -]+: )?(ACTIVE on None, guests on \[\]|'
+          r'allocations on \[\], the server is on None)$',
+          'An administrator resets the state of a server that has failed to '
+          'active: that changes what the API says. Reset to error it can be '
+          'rebuilt.'),
     Entry(r'^rescue[\w-]*@[^=]*=reset_(active|error)$',
           '^(after the periodic tasks: )?metadata of a rescue is left',
           'The state is reset while a rescue is prepared, which loses its '

@@ -36,6 +36,9 @@ from nova_rescue_ext.cmd import manage
 
 CONF = conf.CONF
 
+# In place of what a command says that has not ended: it runs, or was killed.
+NOT_ENDED = 'not ended'
+
 
 class Commands(fixtures.Fixture):
     """Lets the commands run here.
@@ -66,7 +69,8 @@ def run(cloud, *argv):
     :param cloud: a clouds.Cloud, whose ``said`` gets what it prints
     :returns: the exit code, or the text of a refusal
     """
-    output = io.StringIO()
+    output, index = io.StringIO(), len(cloud.said)
+    cloud.said.append(NOT_ENDED)
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(
                 output):
@@ -75,7 +79,7 @@ def run(cloud, *argv):
         output.write('%s\n' % exc)
         return exc.code
     finally:
-        cloud.said.append(output.getvalue())
+        cloud.said[index] = output.getvalue()
 
 
 def remove_leftovers(cloud, host):
