@@ -22,6 +22,7 @@ what both keep for later, and ``database`` all that is written by hand.
 
 from __future__ import annotations
 
+from nova.compute import task_states
 from nova.compute import vm_states
 from nova import objects
 
@@ -41,3 +42,13 @@ def is_on_no_host(instance: objects.Instance) -> bool:
     :param instance: an Instance
     """
     return never_booted(instance) and instance.host is None
+
+
+def is_asked_of_no_host(instance: objects.Instance) -> bool:
+    """Whether a server is to be built, and no host has begun that.
+
+    :param instance: an Instance
+    """
+    return (instance.host is None
+            and instance.vm_state == vm_states.BUILDING
+            and instance.task_state == task_states.SCHEDULING)

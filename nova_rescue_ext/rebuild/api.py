@@ -29,6 +29,7 @@ from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
+from nova.objects import fields
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from oslo_utils import excutils
@@ -177,6 +178,9 @@ class Rebuild:
         except Exception:
             with excutils.save_and_reraise_exception():
                 self.roll_back()
+        # There is no way back: it is built, or fails, and that is told.
+        notifications.started(self._context, self._build_request.instance,
+                              self._build.bdms)
         self.mark_sent()
         self.send_to_conductor()
         return self._build_request.instance
@@ -419,7 +423,11 @@ class Rebuild:
                 # The DELETE may have seen the BuildRequest without them.
                 self._free_volumes()
                 database.remove_traces(self._context, self._uuid)
-                raise nova_exception.InstanceNotFound(instance_id=self._uuid)
+                gone = nova_exception.InstanceNotFound(instance_id=self._uuid)
+                notifications.failed(
+                    self._context, self._build_request.instance,
+                    fields.NotificationSource.API, gone)
+                raise gone
         except exception.Overtaken:
             raise exception.RebuildUndone()
         except db_exc.DBError:
@@ -433,8 +441,6 @@ class Rebuild:
     def send_to_conductor(self) -> None:
         """Have nova-conductor build the server."""
         build, request = self._build, self._request
-        notifications.started(self._context, self._build_request.instance,
-                              build.bdms)
         LOG.info('Rebuilding the server, which never booted and was in cell '
                  '%s.', self._server.cell.identity, instance_uuid=self._uuid)
         try:

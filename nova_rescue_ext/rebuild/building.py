@@ -46,8 +46,6 @@ class Build(operation.Operation):
     :param instance_uuid: the UUID of the server
     :param attempt: what spec_extras.new_attempt() returned
     :param text: of the RequestSpec, with the mark
-    :ivar has_failed: whether the conductor has set the server to ERROR in the
-        cell of a host
     """
 
     def __init__(self, instance_uuid: str, attempt: spec_extras.Extras,
@@ -55,7 +53,6 @@ class Build(operation.Operation):
         super().__init__(instance_uuid)
         self.attempt = attempt
         self.text = text
-        self.has_failed = False
 
     def go_on(self, context: nova_context.RequestContext) -> None:
         """Check that the conductor still has the build, after a wait.

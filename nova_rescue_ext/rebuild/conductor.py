@@ -93,17 +93,19 @@ def schedule_and_build_instances(
             return
         except Exception:
             with excutils.save_and_reraise_exception():
-                _finish_all(self.report_client, context, builds, taken)
+                _finish_all(self.report_client, context, builds, taken,
+                            has_failed=True)
     _finish_all(self.report_client, context, builds, taken)
 
 
 def _finish_all(report_client: report.SchedulerReportClient,
                 context: nova_context.RequestContext,
                 builds: list[building.Build],
-                taken: dict[str, database.Taken]) -> None:
+                taken: dict[str, database.Taken],
+                has_failed: bool = False) -> None:
     for build in builds:
         _try_to_finish(report_client, context, build,
-                       taken[build.instance_uuid].extras)
+                       taken[build.instance_uuid].extras, has_failed)
 
 
 def build_instances(original: nova_types.Original,
@@ -239,55 +241,79 @@ def _free_claim(report_client: report.SchedulerReportClient,
 
 def _try_to_finish(report_client: report.SchedulerReportClient,
                    context: nova_context.RequestContext,
-                   build: building.Build, extras: spec_extras.Extras) -> None:
-    """Finish, but never raise, which would hide why a build failed."""
+                   build: building.Build, extras: spec_extras.Extras,
+                   has_failed: bool = False) -> None:
+    """Finish, but never raise, which would hide why a build failed.
+
+    :param has_failed: whether the conductor did not come to its end
+    """
     uuid = build.instance_uuid
     try:
-        finish_attempt(report_client, context, uuid, extras, build.has_failed)
+        if has_failed and not _is_over(context, uuid):
+            LOG.error('The build of this server was begun, and has not come '
+                      'to its end. If the server stays in BUILD, run '
+                      '"nova-rescue-ext-manage rebuild-interrupted".',
+                      instance_uuid=uuid)
+            return
+        finish_attempt(report_client, context, uuid, extras)
     except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
             exception.RequestSpecNotFound):
         pass  # deleted in the meantime
     except Exception:
         LOG.exception('The server was built or buried, but its old instance '
-                      'actions were not restored, or an allocation was not '
-                      'removed. Unless it is being rebuilt again, run '
+                      'actions were not restored, an allocation was not '
+                      'removed, or nobody was told that the rebuild has '
+                      'failed. Unless it is being rebuilt again, run '
                       '"nova-rescue-ext-manage rebuild-interrupted".',
                       instance_uuid=uuid)
 
 
+def _is_over(context: nova_context.RequestContext, uuid: str) -> bool:
+    """Whether a server was built as far as a conductor does, or has failed.
+
+    What is neither is found by the operator as long as its attempt lasts.
+
+    :raises: InstanceMappingNotFound, InstanceNotFound
+    """
+    mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+    if mapping.cell_mapping is None or database.is_wanted(context, uuid):
+        return False
+    with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
+        return not rebuild.is_asked_of_no_host(objects.Instance.get_by_uuid(
+            cctxt, uuid, expected_attrs=[]))
+
+
 def finish_attempt(report_client: report.SchedulerReportClient,
                    context: nova_context.RequestContext, uuid: str,
-                   extras: spec_extras.Extras,
-                   has_set_error: bool | None = None) -> None:
+                   extras: spec_extras.Extras) -> None:
     """After an attempt to rebuild: history, and no leaked allocation.
 
-    Whoever sets a server to ERROR tells so. In the cell of a host that is
-    usually nova-compute, and may be quick.
+    If the server was buried, that is told now: an attempt ends once, whoever
+    has begun to bury the server, and is not over before all that is done.
 
     :param report_client: a client for placement
     :param extras: what is kept for the server
-    :param has_set_error: whether the caller has set the server to ERROR, if
-        it is not in cell0, where it was buried; None if that was told
     :raises: InstanceMappingNotFound, InstanceNotFound, RequestSpecNotFound
     """
     mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
     if mapping.cell_mapping is None:
         return  # deleted while it was scheduled
+    is_buried = mapping.cell_mapping.is_cell0()
     with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
         database.write_history(cctxt, uuid, extras.get('history', []))
-        instance = objects.Instance.get_by_uuid(cctxt, uuid,
-                                                expected_attrs=[])
-    has_failed = rebuild.is_on_no_host(instance)
-    if has_failed and has_set_error is not None and (
-            has_set_error or mapping.cell_mapping.is_cell0()):
-        with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
-            notifications.failed(cctxt, instance,
-                                 fields.NotificationSource.CONDUCTOR)
+        instance = objects.Instance.get_by_uuid(
+            cctxt, uuid, expected_attrs=notifications.ATTRIBUTES
+            if is_buried else [])
+        tell = functools.partial(
+            notifications.failed, cctxt, instance,
+            fields.NotificationSource.CONDUCTOR,
+            notifications.reason_of(cctxt, instance)) if is_buried else None
+    free = functools.partial(placement.delete_allocation, report_client,
+                             context, uuid)
+    has_failed = rebuild.is_on_no_host(instance) or is_buried
     # The owner may be rebuilding it again since it was buried.
-    spec_extras.end_attempt(
-        context, uuid, extras['rebuild'],
-        free=functools.partial(placement.delete_allocation, report_client,
-                               context, uuid) if has_failed else None)
+    spec_extras.end_attempt(context, uuid, extras['rebuild'],
+                            free if has_failed else None, tell)
 
 
 def cleanup_when_reschedule_fails(
@@ -328,17 +354,35 @@ def cleanup_build_artifacts(
     allocations, where no host can be building one.
     """
     texts = _read_texts(context, request_specs)
-    for spec in request_specs:
-        build = building.Build.of_this_thread(spec.instance_uuid)
-        if build is not None:
-            build.has_failed = True
     try:
         original(context, exc, instances, build_requests, request_specs,
                  block_device_mappings, tags, cell_mapping_cache)
     finally:
         _restore_texts(context, texts)
+        for spec in request_specs:
+            if building.Build.of_this_thread(spec.instance_uuid) is not None:
+                _tell_of_failure(context, spec.instance_uuid)
     if _is_none_asked_of_a_host(exc, request_specs):
         _delete_allocations(self, context, request_specs)
+
+
+def _tell_of_failure(context: nova_context.RequestContext,
+                     uuid: str) -> None:
+    """Tell that a server was set to ERROR in the cell of a host."""
+    try:
+        mapping = objects.InstanceMapping.get_by_instance_uuid(context, uuid)
+        if (mapping.cell_mapping.is_cell0()
+                or database.is_wanted(context, uuid)):
+            return  # it is buried, or the operator will bury it
+        with nova_context.target_cell(context, mapping.cell_mapping) as cctxt:
+            notifications.failed(
+                cctxt, objects.Instance.get_by_uuid(cctxt, uuid),
+                fields.NotificationSource.CONDUCTOR)
+    except (exception.InstanceMappingNotFound, exception.InstanceNotFound):
+        pass  # deleted in the meantime
+    except Exception:
+        LOG.exception('A notification of the failed rebuild was not sent.',
+                      instance_uuid=uuid)
 
 
 def _read_texts(context: nova_context.RequestContext,

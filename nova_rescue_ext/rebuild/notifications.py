@@ -15,10 +15,15 @@
 
 The build itself notifies of instance.create, as that of a new server. Who
 automates has to know, too, that it was a rebuild.
+
+Who was told of a start is told of the end. In the cell of a host, whoever sets
+the server to ERROR, or has it run, tells so. That a server was buried is told
+by whoever ends the attempt to rebuild it: conductor.finish_attempt().
 """
 
 from __future__ import annotations
 
+import time
 import typing
 
 from nova.compute import utils as compute_utils
@@ -35,6 +40,14 @@ from nova_rescue_ext.rebuild import fault
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
+# What a notification says is read from the database, which may be away.
+_TRIES = 3
+_SECONDS_BETWEEN = 1
+
+# What it says of an Instance.
+ATTRIBUTES = ['flavor', 'info_cache', 'keypairs', 'metadata', 'tags',
+              'trusted_certs']
+
 
 def started(context: nova_context.RequestContext,
             instance: objects.Instance,
@@ -44,45 +57,34 @@ def started(context: nova_context.RequestContext,
     :param instance: the new Instance
     :param bdms: what it is built with
     """
-    _notify(context, instance, fields.NotificationPhase.START,
-            fields.NotificationSource.API, bdms)
+    _try(_notify, context, instance, fields.NotificationPhase.START,
+         fields.NotificationSource.API, bdms)
 
 
 def ended(context: nova_context.RequestContext, instance: objects.Instance,
           bdms: objects.BlockDeviceMappingList) -> None:
     """Tell that nova-compute has built the server. Never raises."""
-    _notify(context, instance, fields.NotificationPhase.END,
-            fields.NotificationSource.COMPUTE, bdms)
+    _try(_notify, context, instance, fields.NotificationPhase.END,
+         fields.NotificationSource.COMPUTE, bdms)
 
 
 @rpc.if_notifications_enabled
 def failed(context: nova_context.RequestContext, instance: objects.Instance,
-           source: str) -> None:
+           source: str, reason: Exception | None = None) -> None:
     """Tell that the server was not built, and why. Never raises.
 
     :param source: a NotificationSource
+    :param reason: what reason_of() returned, if it was asked
     """
-    try:
-        latest = objects.InstanceFault.get_latest_for_instance(
-            context, instance.uuid)
-        reason = _reason(instance, latest)
-    except Exception:
-        LOG.exception('A notification of the failed rebuild was not sent.',
-                      instance=instance)
-        return
-    try:
-        raise reason  # the notification says where from
-    except Exception:
-        _notify(context, instance, fields.NotificationPhase.ERROR, source,
-                objects.BlockDeviceMappingList(objects=[]), reason)
+    _try(_notify_of_failure, context, instance, source, reason)
 
 
-def _reason(instance: objects.Instance,
-            latest: objects.InstanceFault | None) -> Exception:
-    """An exception with the class and the message of the fault.
-
-    :param latest: the fault, None if there is none
-    """
+@rpc.if_notifications_enabled
+def reason_of(context: nova_context.RequestContext,
+              instance: objects.Instance) -> Exception:
+    """An exception with the class and the message of the server's fault."""
+    latest = objects.InstanceFault.get_latest_for_instance(context,
+                                                           instance.uuid)
     message = latest.message if latest else ''
     module, _dot, name = (
         latest and fault.exception_of(latest) or '').rpartition('.')
@@ -94,13 +96,35 @@ def _reason(instance: objects.Instance,
                                               reason=message)
 
 
+def _try(notify: typing.Callable[..., None],
+         context: nova_context.RequestContext, instance: objects.Instance,
+         *args: typing.Any) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            return notify(context, instance, *args)
+        except Exception:
+            if not left:
+                LOG.exception('A notification of the rebuild was not sent.',
+                              instance=instance)
+                return None
+        time.sleep(_SECONDS_BETWEEN)
+
+
+def _notify_of_failure(context: nova_context.RequestContext,
+                       instance: objects.Instance, source: str,
+                       reason: Exception | None) -> None:
+    if reason is None:
+        reason = reason_of(context, instance)
+    try:
+        raise reason  # the notification says where from
+    except Exception:
+        _notify(context, instance, fields.NotificationPhase.ERROR, source,
+                objects.BlockDeviceMappingList(objects=[]), reason)
+
+
 def _notify(context: nova_context.RequestContext, instance: objects.Instance,
             phase: str, source: str, bdms: objects.BlockDeviceMappingList,
-            reason: typing.Optional[Exception] = None) -> None:
-    try:
-        compute_utils.notify_about_instance_rebuild(
-            context, instance, CONF.host, phase=phase, source=source,
-            exception=reason, bdms=bdms)
-    except Exception:
-        LOG.exception('The notification instance.rebuild.%s was not sent.',
-                      phase, instance=instance)
+            reason: Exception | None = None) -> None:
+    compute_utils.notify_about_instance_rebuild(
+        context, instance, CONF.host, phase=phase, source=source,
+        exception=reason, bdms=bdms)

@@ -39,6 +39,7 @@ from nova.db.api import api as api_db_api
 from nova.db.api import models
 from nova import exception
 from nova import objects
+from nova.objects import fields
 from nova.volume import cinder
 from oslo_log import log as logging
 from oslo_utils import timeutils
@@ -46,8 +47,10 @@ import sqlalchemy as sa
 
 from nova_rescue_ext import exception as our_exception
 from nova_rescue_ext import placement
+from nova_rescue_ext import rebuild
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
+from nova_rescue_ext.rebuild import notifications
 from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.rebuild import unsaved_objects
 
@@ -149,7 +152,7 @@ def _remedy(context: nova_context.RequestContext, uuid: str,
         context, state.cell_uuid), uuid)
     if row is None:
         return None
-    return FAIL if _is_asked_of_no_host(row) else FINISH
+    return FAIL if rebuild.is_asked_of_no_host(row) else FINISH
 
 
 def _remedy_of_create(state: database.State) -> str | None:
@@ -165,12 +168,6 @@ def _remedy_of_create(state: database.State) -> str | None:
         # Nobody else but the burial here says so, which was interrupted.
         return BURY if state.extras.get('sent') else None
     return DELETE if state.is_deleted else BURY
-
-
-def _is_asked_of_no_host(instance: objects.Instance) -> bool:
-    return (instance.host is None
-            and instance.vm_state == vm_states.BUILDING
-            and instance.task_state == task_states.SCHEDULING)
 
 
 def _old_cell(context: nova_context.RequestContext,
@@ -204,7 +201,7 @@ def _undo(context: nova_context.RequestContext, uuid: str,
         if not database.touch_row(cctxt, uuid):
             raise our_exception.Overtaken()
     if not database.undo_begin(context, uuid, cell, extras['rebuild']):
-        raise exception.BuildRequestNotFound(uuid=uuid)
+        _delete(context, uuid, extras)  # so has its owner, meanwhile
 
 
 def _bury(context: nova_context.RequestContext, uuid: str,
@@ -225,7 +222,7 @@ def _bury(context: nova_context.RequestContext, uuid: str,
         task_manager._bury_in_cell0(
             context, spec, reason, build_requests=[build_request],
             block_device_mapping=bdms, tags=build_request.tags)
-    _finish(context, uuid, extras, has_set_error=True)
+    _finish(context, uuid, extras)
 
 
 def _fail(context: nova_context.RequestContext, uuid: str,
@@ -242,9 +239,13 @@ def _fail(context: nova_context.RequestContext, uuid: str,
         try:
             raise our_exception.RebuildInterrupted()
         except our_exception.RebuildInterrupted as reason:
-            compute_utils.add_instance_fault_from_exc(
-                cctxt, instance, reason, sys.exc_info())
-    _finish(context, uuid, extras, has_set_error=True)
+            try:
+                compute_utils.add_instance_fault_from_exc(
+                    cctxt, instance, reason, sys.exc_info())
+            finally:
+                notifications.failed(cctxt, instance,
+                                     fields.NotificationSource.CONDUCTOR)
+    _finish(context, uuid, extras)
 
 
 def _check_hosts(context: nova_context.RequestContext,
@@ -269,13 +270,11 @@ def _check_hosts(context: nova_context.RequestContext,
 
 
 def _finish(context: nova_context.RequestContext, uuid: str,
-            extras: spec_extras.Extras,
-            has_set_error: bool | None = None) -> None:
+            extras: spec_extras.Extras) -> None:
     """Finish the attempt that was found, not that of its owner since."""
     if 'rebuild' in extras:
         conductor.finish_attempt(
-            manager.ComputeTaskManager().report_client, context, uuid, extras,
-            has_set_error)
+            manager.ComputeTaskManager().report_client, context, uuid, extras)
     else:
         spec_extras.forget_reclaim(context, uuid)
 

@@ -142,19 +142,25 @@ def check_unsent(row: models.RequestSpec, attempt: Extras) -> None:
 
 def end_attempt(context: nova_context.RequestContext, instance_uuid: str,
                 attempt: dict[str, typing.Any],
-                free: typing.Callable[[], object] | None = None) -> None:
+                free: typing.Callable[[], object] | None = None,
+                tell: typing.Callable[[], object] | None = None) -> None:
     """An attempt has come to its end, unless there is another already.
 
     :param free: frees what the attempt may have left. No other can begin
         meanwhile, whose resources they would be.
+    :param tell: tells of the end, unless somebody has ended the attempt, and
+        told
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
         extras = of_text(row.spec)
-        if extras.get('rebuild') == attempt:
-            if free is not None:
-                free()
+        is_current = extras.get('rebuild') == attempt
+        if is_current and free is not None:
+            free()
+        if 'rebuild' in extras and tell is not None:
+            tell()
+        if is_current:
             _write(context, row, {**extras, **_ENDED})
 
 

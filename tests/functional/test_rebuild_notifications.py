@@ -15,7 +15,9 @@
 
 from unittest import mock
 
+from nova.compute import utils as compute_utils
 from nova import exception
+from oslo_db import exception as db_exc
 
 from tests.functional import rebuild_base
 
@@ -94,7 +96,28 @@ class NotificationsTest(rebuild_base.RebuildTestCase):
         self.create()
         self.assertEqual([], self.types())
 
+    def test_database_that_is_away_for_a_moment(self):
+        """What a notification says is read then."""
+        self.patch('nova_rescue_ext.rebuild.notifications._SECONDS_BETWEEN', 0)
+        server = self.create_failed()
+        self.add_capacity()
+        notify, failed = compute_utils.notify_about_instance_rebuild, []
+
+        def fail_first(*args, phase, **kwargs):
+            if phase not in failed:
+                failed.append(phase)
+                raise db_exc.DBConnectionError()
+            notify(*args, phase=phase, **kwargs)
+
+        self.patch('nova.compute.utils.notify_about_instance_rebuild',
+                   fail_first)
+        self.rebuilt(server)
+        self.await_true(lambda: len(self.types()) == 2)
+        self.assertEqual(['instance.rebuild.start', 'instance.rebuild.end'],
+                         [name for name, _service in self.types()])
+
     def test_that_cannot_be_sent(self):
+        self.patch('nova_rescue_ext.rebuild.notifications._SECONDS_BETWEEN', 0)
         server = self.create_failed()
         self.patch('nova.compute.utils.notify_about_instance_rebuild',
                    mock.Mock(side_effect=RuntimeError))

@@ -153,6 +153,23 @@ class RacesTest(_TestCase):
                           self.context, server['id'])
         self.assertEqual([], recovery.find(self.context, 0))
 
+    def test_delete_while_an_operator_undoes_it(self):
+        """The deletion is finished then and there."""
+        server = self.create_failed()
+        with self.killed('nova_rescue_ext.rebuild.api.Rebuild.destroy_row'):
+            self.assertRaises(rebuild_base.Killed, self.rebuild, server)
+        undo_begin = database.undo_begin
+
+        def delete_and_undo(*args):
+            self.api.delete_server(server['id'])
+            return undo_begin(*args)
+
+        self.patch('nova_rescue_ext.rebuild.database.undo_begin',
+                   delete_and_undo)
+        self.remedy_interrupted(recovery.UNDO)
+        self.assert_gone(server)
+        self.assert_nothing_is_left(server)
+
     def test_delete_while_it_is_refused(self):
         """There is nothing to go back to."""
         server = self.create_failed()

@@ -18,12 +18,15 @@ import datetime
 from unittest import mock
 
 from nova import availability_zones
+from nova.compute import manager as compute_manager
 from nova.compute import rpcapi as compute_rpcapi
 from nova.conductor import manager as conductor_manager
 from nova import exception
+from oslo_db import exception as db_exc
 
 from nova_rescue_ext.rebuild import compute
 from nova_rescue_ext.rebuild import conductor
+from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import recovery
 from tests.functional import rebuild_base
 
@@ -387,6 +390,110 @@ class HostTest(_TestCase):
 
 
 class NotificationsTest(_TestCase):
+
+    def test_end_that_an_operator_finishes(self):
+        """Whoever ends the attempt tells that it has failed, once."""
+        for name in ('database.write_history', 'spec_extras.end_attempt'):
+            server = self.create_failed()
+            failing = self.patch('nova_rescue_ext.rebuild.' + name,
+                                 mock.Mock(side_effect=db_exc.DBError()))
+            self.end_of_rebuild(server, lambda end: end())
+            failing.stop()
+            self.assertEqual(['start'], self.types())
+            self.remedy(recovery.FINISH)
+            self.assertEqual(['start', 'error'], self.types())
+            self.notifier.reset()
+
+    def end_of_rebuild(self, server, function):
+        """Rebuild a server, and have its conductor come to the end.
+
+        :param function: gets what the conductor calls there
+        """
+        def call(original, *args):
+            patched.stop()
+            function(lambda: original(*args))
+            ended.append(True)
+
+        ended = []
+        patched = self.around(_CONDUCTOR + '_try_to_finish', call)
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.await_true(lambda: ended)
+
+    def test_conductor_that_stops_half_way(self):
+        """It leaves the attempt to the operator's command."""
+        server = self.create_failed()
+        self.add_capacity()
+        for method, remedy in (('_map_instance_to_cell', recovery.BURY),
+                               ('_delete_build_request', recovery.FAIL)):
+            self.once(method, mock.Mock(side_effect=db_exc.DBError()))
+            self.end_of_rebuild(server, lambda end: end())
+            self.assertEqual('BUILD', self.api.get_server(server['id'])[
+                'status'])
+            self.remedy(remedy)
+            self.assertEqual(['start', 'error'], self.types())
+            self.notifier.reset()
+        self.rebuilt(server)
+
+    def test_message_that_may_not_have_been_marked(self):
+        server = self.create_failed()
+        mark_sent = database.mark_sent
+
+        def mark_and_fail(*args):
+            mark_sent(*args)
+            raise db_exc.DBConnectionError()
+
+        self.patch('nova_rescue_ext.rebuild.database.mark_sent',
+                   mark_and_fail)
+        self.assert_refused(503, self.rebuild(server), 'BUILD')
+        self.remedy(recovery.BURY)
+        self.assertEqual(['start', 'error'], self.types())
+
+    def test_build_that_ends_with_nobody_to_say_so(self):
+        """Nova leaves such a server in BUILD."""
+        server = self.create_failed()
+        self.add_capacity()
+        failing = self.patch('nova.compute.manager.ComputeManager.'
+                             '_decode_files', mock.Mock(
+                                 side_effect=RuntimeError('broken')))
+        self.failed_again(server)
+        self.await_true(lambda: len(self.types()) == 2)
+        self.assertEqual(['start', 'error'], self.types())
+        failing.stop()
+        self.await_true(lambda: not self.allocations(server))
+        self.rebuilt(server)
+
+    def test_doubled_message_to_a_host(self):
+        """Nova would start the guest again."""
+        server = self.create_failed()
+        self.add_capacity()
+        messages, builds = [], []
+        ask = compute_rpcapi.ComputeAPI.build_and_run_instance
+
+        def ask_and_keep(*args, **kwargs):
+            messages.append((args, dict(kwargs)))
+            ask(*args, **kwargs)
+
+        self.patch('nova.compute.rpcapi.ComputeAPI.build_and_run_instance',
+                   ask_and_keep)
+        build = compute_manager.ComputeManager._build_and_run_instance
+        self.patch('nova.compute.manager.ComputeManager.'
+                   '_build_and_run_instance',
+                   lambda *args: builds.append(build(*args)))
+        self.rebuilt(server)
+        args, kwargs = messages[0]
+        ask(*args, **kwargs)
+        self.await_true(lambda: 'A doubled or late message to build' in
+                        self.stdlog.logger.output)
+        self.assertEqual((1, ['start', 'end']), (len(builds), self.types()))
+        self.assert_runs(server)
+
+    def test_two_that_end_it(self):
+        def finish_first(end):
+            elsewhere(self.remedy, recovery.FINISH)
+            end()
+
+        self.end_of_rebuild(self.create_failed(), finish_first)
+        self.assertEqual(['start', 'error'], self.types())
 
     def test_host_that_fails_at_once(self):
         """Before the conductor looks what has become of the server."""
