@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The build of a rebuild, as long as a nova-conductor has it.
+"""The build of a rebuild, as long as a nova-conductor or an operator has it.
 
 The message may come to two conductors, and one that is slow looks dead to the
 operator: only one of them all has the build (hazard: slow-conductor). Whoever
@@ -22,8 +22,6 @@ Nova imports its objects with this module: it must not import much.
 """
 
 from __future__ import annotations
-
-import typing
 
 from nova import context as nova_context
 from nova.db.api import api as api_db_api
@@ -36,19 +34,18 @@ from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import spec_extras
 from nova_rescue_ext.task import operation
 
-if typing.TYPE_CHECKING:
-    from nova.conductor import manager as conductor_manager
-
 
 class Build(operation.Operation):
     """The build that a message has brought to this conductor.
 
+    Or that an operator has reclaimed, in order to bury the server.
+
     :param instance_uuid: the UUID of the server
-    :param attempt: what spec_extras.new_attempt() returned
+    :param attempt: what spec_extras.new_attempt() returned; None of a create
     :param text: of the RequestSpec, with the mark
     """
 
-    def __init__(self, instance_uuid: str, attempt: spec_extras.Extras,
+    def __init__(self, instance_uuid: str, attempt: spec_extras.Extras | None,
                  text: str) -> None:
         super().__init__(instance_uuid)
         self.attempt = attempt
@@ -116,19 +113,17 @@ def map_instance_to_cell(original: nova_types.Original,
         raise
 
 
-def delete_build_request(
-        original: nova_types.Original,
-        self: conductor_manager.ComputeTaskManager,
-        context: nova_context.RequestContext,
-        build_request: objects.BuildRequest, *args: typing.Any,
-        **kwargs: typing.Any) -> bool:
+def destroy(original: nova_types.Original, self: objects.BuildRequest) -> None:
     """Delete the BuildRequest, unless it is that of the operator or a rebuild.
+
+    Whoever finds none takes the server for deleted, and destroys the row that
+    it has, which may be the work of another.
 
     :raises: Overtaken
     """
-    build = Build.of_this_thread(build_request.instance_uuid)
+    build = Build.of_this_thread(self.instance_uuid)
     if build is None:
-        return original(context, build_request, *args, **kwargs)
-    with api_db_api.context_manager.writer.using(context):
-        build.check(context)
-        return original(context, build_request, *args, **kwargs)
+        return original()
+    with api_db_api.context_manager.writer.using(self._context):
+        build.check(self._context)
+        return original()

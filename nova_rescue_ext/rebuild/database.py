@@ -329,14 +329,15 @@ def _is_doubled_or_late(row: api_models.RequestSpec, cell: int | None,
 
 @_retried
 def reclaim_from_conductor(context: nova_context.RequestContext,
-                           instance_uuid: str) -> bool:
+                           instance_uuid: str) -> str | None:
     """Let the BuildRequest of an unfinished build stand for the server again.
 
     A host is only asked once the BuildRequest is gone, so none was, and no
-    conductor that has the message, or gets it now, asks one.
+    conductor that has the message, or gets it now, asks one. Nor does an
+    operator who has reclaimed it before go on.
 
-    :returns: False if it was built, buried or deleted in the meantime; then
-        nothing is changed
+    :returns: the text of the RequestSpec from now on; None if the server was
+        built, buried or deleted in the meantime: then nothing is changed
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
@@ -345,9 +346,9 @@ def reclaim_from_conductor(context: nova_context.RequestContext,
         if not (is_wanted(context, instance_uuid) and _mapping(
                 context, instance_uuid).update(
                     {'cell_id': None}, synchronize_session=False)):
-            return False
-        spec_extras.keep_in(context, row, sent=spec_extras.RECLAIMED)
-    return True
+            return None
+        spec_extras.keep_in(context, row, sent=spec_extras.reclaimed())
+        return row.spec
 
 
 @_retried

@@ -48,6 +48,7 @@ import sqlalchemy as sa
 from nova_rescue_ext import exception as our_exception
 from nova_rescue_ext import placement
 from nova_rescue_ext import rebuild
+from nova_rescue_ext.rebuild import building
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
 from nova_rescue_ext.rebuild import notifications
@@ -210,7 +211,8 @@ def _bury(context: nova_context.RequestContext, uuid: str,
     spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
     bdms = unsaved_objects.block_device_mappings(
         context, build_request.block_device_mappings)
-    if not database.reclaim_from_conductor(context, uuid):
+    text = database.reclaim_from_conductor(context, uuid)
+    if text is None:
         raise exception.BuildRequestNotFound(uuid=uuid)
     _destroy_rows(context, uuid)
     task_manager = manager.ComputeTaskManager()
@@ -219,9 +221,10 @@ def _bury(context: nova_context.RequestContext, uuid: str,
     try:
         raise our_exception.RebuildInterrupted()
     except our_exception.RebuildInterrupted as reason:
-        task_manager._bury_in_cell0(
-            context, spec, reason, build_requests=[build_request],
-            block_device_mapping=bdms, tags=build_request.tags)
+        with building.Build(uuid, extras.get('rebuild'), text):
+            task_manager._bury_in_cell0(
+                context, spec, reason, build_requests=[build_request],
+                block_device_mapping=bdms, tags=build_request.tags)
     _finish(context, uuid, extras)
 
 

@@ -41,14 +41,18 @@ KEY = 'nova_rescue_ext'
 Extras = dict[str, typing.Any]
 
 # Who has the build whose message was sent: True at first, then a conductor,
-# or an operator who has found that it does not go on.
+# or an operator who has found that it does not go on: see reclaimed().
 TAKEN = 'taken'
-RECLAIMED = 'reclaimed'
 
 # What is kept only while a server is rebuilt, in order not to be kept.
 _ENDED = {'rebuild': None, 'sent': None, 'history': None, 'before': None}
 # How the text of a RequestSpec shows, to SQL, that its server is rebuilt.
 REBUILD_IN_TEXT = '"rebuild": {"cell": '
+
+
+def reclaimed() -> str:
+    """What marks a build that an operator has, unlike any other operator."""
+    return 'reclaimed: %s' % uuidutils.generate_uuid()
 
 
 def read(context: nova_context.RequestContext, instance_uuid: str) -> Extras:

@@ -814,6 +814,11 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
             manage.rebuild_interrupted(argparse.Namespace(
                 older_than=-1, dry_run=False, config_file=None))
 
+    def remove_guests(self):
+        """What an operator does on each host that has one."""
+        for compute in self.computes.values():
+            compute.driver.instances.pop(self.server['id'], None)
+
     def guests(self):
         """[(host, False)] of those that run."""
         return [(host, False) for host, compute in self.computes.items()

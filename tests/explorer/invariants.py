@@ -171,6 +171,8 @@ def _short(state):
 
 def _violations(cloud, state):
     if state['status'] == 404:
+        if not _is_deleted(cloud):
+            return ['the server is gone, and nobody has deleted it']
         return _left_of_deleted(cloud)
     return [text for check in (
         _one_in_lists, _no_task, _guest_is_what_api_says,
@@ -609,6 +611,8 @@ def rebuild_violations(cloud):
                                                      state['task']))
     found += _quota(cloud, int(state['status'] != 404))
     if state['status'] == 404:
+        if not _is_deleted(cloud):
+            found.append('the server is gone, and nobody has deleted it')
         return found + ['deleted, but ' + text for text in there
                         if there[text]]
     if cloud.deleted_volumes:
@@ -651,13 +655,17 @@ def _left_guest(cloud):
 
 def _rebuild_ways_out(cloud, explorer, state):
     found = []
-    if _left_guest(cloud) is not None:
+    if state['status'] == 'ERROR' and state['guests']:
         answer = explorer.as_caller(cloud.ask_rebuild)
         if answer.status_code != 409:
-            found.append('rebuilt beside a guest that is left: answer %d'
-                         % answer.status_code)
-        # It stays until somebody removes it.
-        return found
+            # Two guests, of which nobody need say more.
+            return ['rebuilt beside a guest on %s: answer %d' % (
+                state['guests'], answer.status_code)]
+        # It stays until an operator removes it, which the host then sees.
+        cloud.remove_guests()
+        eventlet.sleep(_UNTIL_AUDIT)
+        intruders.ALL['audit'].act(cloud)
+        explorer.rest()
     if state['status'] == 'ERROR' and not _is_hindered(explorer):
         if state['host']:
             found += _release(cloud)

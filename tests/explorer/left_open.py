@@ -37,7 +37,7 @@ class Entry(typing.NamedTuple):
 _COSTS_DATA = (
     'two guests|a guest on|the content of|the disk|the TPM is gone|'
     'a volume was deleted|'
-    'done with rights|'
+    'done with rights|the server is gone|'
     'deleted, but there is a domain|no way out|cannot be deleted|harness|'
     'not at rest')
 
@@ -85,6 +85,16 @@ ALL = (
           'An administrator resets the state of a server that has failed to '
           'active: that changes what the API says. Reset to error it can be '
           'rebuilt.'),
+    Entry(r'^rebuild[\w-]*@scheduler/placement\.put#\d+=interrupted$',
+          r'^(after rebuild-interrupted: )?ERROR, but allocations on ',
+          'The scheduler claims after an hour, when nobody waits for it any '
+          'more, as in stock Nova after a time-out. The next rebuild, or the '
+          'deletion, of the server frees that.'),
+    Entry(r'^rebuild[\w-]*@conductor/[^=]*=reset_error$',
+          '^notifications of the rebuild: 1 start$',
+          'An administrator resets the state of a server before its host '
+          'begins to build it: the host drops the message, as it drops that '
+          'of a build that an operator has given up, who tells of it.'),
     Entry(r'^rescue[\w-]*@[^=]*=reset_(active|error)$',
           '^(after the periodic tasks: )?metadata of a rescue is left',
           'The state is reset while a rescue is prepared, which loses its '

@@ -531,7 +531,7 @@ class _DatabaseTests:
         self.assertNotIn('sent', extras.read(self.context, uuids.server))
 
     def test_forget_reclaim(self):
-        rebuild_base.keep(self.context, uuids.server, sent=extras.RECLAIMED)
+        rebuild_base.keep(self.context, uuids.server, sent=extras.reclaimed())
         extras.forget_reclaim(self.context, uuids.server)
         self.assertEqual({}, extras.read(self.context, uuids.server))
         self.begin()  # by its owner, who was quick

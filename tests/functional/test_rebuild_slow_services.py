@@ -22,8 +22,10 @@ from nova.compute import manager as compute_manager
 from nova.compute import rpcapi as compute_rpcapi
 from nova.conductor import manager as conductor_manager
 from nova import exception
+from nova import objects
 from oslo_db import exception as db_exc
 
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.rebuild import compute
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
@@ -261,6 +263,24 @@ class CommandTest(_TestCase):
         deliver()
         self.await_end(self.server)
         self.assert_runs(self.server)
+
+    def test_two_operators(self):
+        """The slow one has its row replaced, and would destroy the other."""
+        self.rebuild_and_hold(self.server)
+        found, = recovery.find(self.context, 0)
+        destroy = objects.BuildRequest.destroy
+
+        def be_overtaken(build_request):
+            patched.stop()
+            elsewhere(recovery.remedy, self.context, found)
+            return destroy(build_request)
+
+        patched = self.patch('nova.objects.BuildRequest.destroy',
+                             be_overtaken)
+        self.assertRaises(ext_exception.Overtaken, recovery.remedy,
+                          self.context, found)
+        self.add_capacity()
+        self.assert_failed(self.server)
 
     def test_rebuilt_again_since(self):
         """What is finished is the attempt that was found."""
