@@ -38,8 +38,6 @@ from nova_rescue_ext.task import operation
 class Build(operation.Operation):
     """The build that a message has brought to this conductor.
 
-    Or that an operator has reclaimed, in order to bury the server.
-
     :param instance_uuid: the UUID of the server
     :param attempt: what spec_extras.new_attempt() returned; None of a create
     :param text: of the RequestSpec, with the mark
@@ -69,6 +67,25 @@ class Build(operation.Operation):
         """
         if not spec_extras.is_text(context, self.instance_uuid, self.text):
             raise exception.Overtaken()
+
+
+class Burial(Build):
+    """A build that an operator has reclaimed, in order to bury the server."""
+
+    def check(self, context: nova_context.RequestContext) -> None:
+        """The same, and that the server is buried.
+
+        Who has lost the build may have mapped the server meanwhile, and Nova
+        buries none that is in a cell: it only logs that.
+
+        :raises: Overtaken
+        """
+        super().check(context)
+        cell0 = objects.CellMapping.get_by_uuid(
+            context, objects.CellMapping.CELL0_UUID)
+        with nova_context.target_cell(context, cell0) as cctxt:
+            if not database.has_row(cctxt, self.instance_uuid):
+                raise exception.Overtaken()
 
 
 def get_new_instance(original: nova_types.Original,

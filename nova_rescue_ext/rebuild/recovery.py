@@ -221,7 +221,7 @@ def _bury(context: nova_context.RequestContext, uuid: str,
     try:
         raise our_exception.RebuildInterrupted()
     except our_exception.RebuildInterrupted as reason:
-        with building.Build(uuid, extras.get('rebuild'), text):
+        with building.Burial(uuid, extras.get('rebuild'), text):
             task_manager._bury_in_cell0(
                 context, spec, reason, build_requests=[build_request],
                 block_device_mapping=bdms, tags=build_request.tags)

@@ -282,6 +282,27 @@ class CommandTest(_TestCase):
         self.add_capacity()
         self.assert_failed(self.server)
 
+    def test_two_operators_of_whom_the_slow_one_maps_the_server(self):
+        """Nova does not bury a server that is in a cell."""
+        self.rebuild_and_hold(self.server)
+        found, = recovery.find(self.context, 0)
+
+        def destroy_and_map(original, *args):
+            patched.stop()
+            original(*args)
+            mapping = objects.InstanceMapping.get_by_instance_uuid(
+                self.context, self.server['id'])
+            mapping.cell_mapping = self.cell_mappings['cell0']
+            mapping.save()
+
+        patched = self.around('nova_rescue_ext.rebuild.recovery.'
+                              '_destroy_rows', destroy_and_map)
+        self.assertRaises(ext_exception.Overtaken, recovery.remedy,
+                          self.context, found)
+        self.remedy(recovery.BURY)
+        self.add_capacity()
+        self.assert_failed(self.server)
+
     def test_rebuilt_again_since(self):
         """What is finished is the attempt that was found."""
         with self.killed(_CONDUCTOR + 'finish_attempt'):
