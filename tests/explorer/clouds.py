@@ -87,6 +87,7 @@ class Cloud:
     :ivar server: the server that all is about
     :ivar answers: (status, method, URI, text, lineage) of each request
     :ivar looks: what the intruder ``look`` has seen
+    :ivar to_be_deleted: the ids of servers that somebody has asked to delete
     :ivar said: what the commands of operators have printed
     :ivar off: hosts that have no power
     :ivar have_been_off: hosts that had none for a while
@@ -119,6 +120,7 @@ class Cloud:
 
     def follow_answers(self):
         self.answers, self.looks, self.said = [], [], []
+        self.to_be_deleted = set()
         self.off, self.have_been_off = [], set()
         self.provider_names = {}
         self.useFixture(operators.Commands(self))
@@ -217,9 +219,12 @@ class Cloud:
             body=jsonutils.dumps(body) if body else None)
 
     def act(self, body, api=None):
+        if 'forceDelete' in body:
+            self.to_be_deleted.add(self.server['id'])
         return self.request('POST', 'action', body, api)
 
     def delete(self):
+        self.to_be_deleted.add(self.server['id'])
         return self.request('DELETE', '')
 
     def show(self):

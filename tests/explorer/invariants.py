@@ -171,7 +171,7 @@ def _short(state):
 
 def _violations(cloud, state):
     if state['status'] == 404:
-        if not _is_deleted(cloud):
+        if cloud.server['id'] not in cloud.to_be_deleted:
             return ['the server is gone, and nobody has deleted it']
         return _left_of_deleted(cloud)
     return [text for check in (
@@ -568,8 +568,8 @@ def check_rebuild(cloud, explorer):
     found += _bad_answers(cloud, explorer) + _rights(cloud)
     if not cloud.STOCK_SERVICES:  # Nova has none
         found += _notifications(cloud, explorer, 'rebuild')
-    if _happened(explorer) & _FAILURES and (
-            after['status'] == 'BUILD' or cloud.is_told_to_finish()):
+    if cloud.is_told_to_finish() or (
+            _happened(explorer) & _FAILURES and after['status'] == 'BUILD'):
         # The documented way, after a crash or without an answer.
         cloud.finish_interrupted()
         explorer.rest()
@@ -611,7 +611,7 @@ def rebuild_violations(cloud):
                                                      state['task']))
     found += _quota(cloud, int(state['status'] != 404))
     if state['status'] == 404:
-        if not _is_deleted(cloud):
+        if cloud.server['id'] not in cloud.to_be_deleted:
             found.append('the server is gone, and nobody has deleted it')
         return found + ['deleted, but ' + text for text in there
                         if there[text]]
