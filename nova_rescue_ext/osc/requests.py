@@ -32,6 +32,9 @@ if typing.TYPE_CHECKING:
 
 _HEADER = 'OpenStack-API-Version'
 _SERVER_ACTION = re.compile(r'/?servers/([^/]+)/action')
+# What else changes a server: its ports and volumes.
+_PART_OF_SERVER = re.compile(
+    r'/?servers/([^/]+)/os-(?:interface|volume_attachments)(?:/[^/]+)?')
 # Of the arguments of a request, those that say where it goes.
 _DESTINATION = ('endpoint_filter', 'endpoint_override', 'auth', 'user_agent',
                 'client_name', 'client_version', 'connect_retries', 'logger')
@@ -49,9 +52,9 @@ class Requests:
     :param version: of compute-rescue, as text; None to add none
     :param parameters: of the action, in addition to those of the command
 
-    :ivar server_id: the server that the action is for; None before that
-    :ivar server: the server as it was before the action, a dict; None
-        without a version, or if it could not be read
+    :ivar server_id: the server that is changed; None before that
+    :ivar server: the server as it was before that, a dict; None without a
+        version, or if it could not be read
     :ivar answer: the response to the action
     """
 
@@ -78,10 +81,12 @@ class Requests:
         if destination.get('service_type') != 'compute':
             return self._send(url, method, **kwargs)
         action = method == 'POST' and _SERVER_ACTION.fullmatch(url)
-        if action:
-            self.server_id = action[1]
+        change = action or method != 'GET' and _PART_OF_SERVER.fullmatch(url)
+        if change:
+            self.server_id = change[1]
             if self._version:
-                self.server = self._show(action[1], kwargs)
+                self.server = self._show(change[1], kwargs)
+        if action:
             kwargs = self._with_parameters(kwargs)
         response = self._send(url, method, **self._opted_in(kwargs))
         if action:

@@ -85,28 +85,51 @@ class InteractiveTest(HookTestCase):
 class InRescueTest(HookTestCase):
     """Commands whose requests are no actions, with the version as well."""
 
-    def test_ports(self):
+    def setUp(self):
+        super().setUp()
         self.http.post(base.URL + '/servers/web/os-interface', json={})
         self.http.delete(base.URL + '/servers/web/os-interface/port')
-        command = self.command('1.4')
+        self.http.post(base.URL + '/servers/web/os-volume_attachments',
+                       json={})
 
-        def replace_port(parsed_args):
+    def change(self, version='1.4'):
+        command = self.command(version)
+
+        def change(parsed_args):
             self.compute.post('servers/web/os-interface', json={})
-            self.compute.delete('servers/web/os-interface/port')
+            self.compute.delete('/servers/web/os-interface/port')
+            self.compute.post('servers/web/os-volume_attachments', json={})
 
-        command.take_action = replace_port
+        command.take_action = change
         parsed = hooks.InRescue(command).before(argparse.Namespace())
         command.take_action(parsed)
-        self.assertEqual(['compute 2.95, compute-rescue 1.4'] * 2,
-                         self.asked())
+
+    def test_ports_and_volumes(self):
+        self.server({})
+        self.change()
+        self.assertEqual(
+            ['compute-rescue 1.4', 'compute 2.95, compute-rescue 1.4'] * 3,
+            self.asked())
+
+    def test_no_version(self):
+        self.change('')
+        self.assertEqual(['compute 2.95'] * 3, self.asked())
+
+    def test_cloud_without_compute_rescue(self):
+        """As an action it fails before it changes anything."""
+        self.server({}, headers=base.STOCK)
+        self.assertRaisesRegex(exceptions.CommandError, 'does not offer',
+                               self.change)
+        self.assertEqual(
+            ['GET'], [sent.method for sent in self.http.request_history])
 
     def test_commands(self):
         found = metadata.distribution('nova-rescue-ext').entry_points
-        for what in ('volume', 'port', 'network'):
-            for verb in ('add', 'remove'):
-                (hook,) = found.select(
-                    group='openstack.cli.server_%s_%s' % (verb, what))
-                self.assertIs(hooks.InRescue, hook.load())
+        for command in ('add_fixed_ip', *(
+                '%s_%s' % (verb, what) for verb in ('add', 'remove')
+                for what in ('volume', 'port', 'network'))):
+            (hook,) = found.select(group='openstack.cli.server_' + command)
+            self.assertIs(hooks.InRescue, hook.load())
 
 
 class RescueTest(HookTestCase):

@@ -72,7 +72,7 @@ class PluginTest(unittest.TestCase):
                  in importlib.metadata.distribution(
                      'nova-rescue-ext').entry_points
                  if entry_point.value.startswith('nova_rescue_ext.osc')]
-        self.assertEqual(17, len(found))
+        self.assertEqual(18, len(found))
         for entry_point in found:
             entry_point.load()
 
