@@ -236,7 +236,7 @@ def _free_claim(report_client: report.SchedulerReportClient,
             instance = objects.Instance.get_by_uuid(cctxt, uuid,
                                                     expected_attrs=[])
         if rebuild.is_on_no_host(instance):
-            report_client.delete_allocation_for_instance(context, uuid)
+            placement.delete_allocation(report_client, context, uuid)
 
 
 def _try_to_finish(report_client: report.SchedulerReportClient,

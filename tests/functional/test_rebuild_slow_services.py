@@ -26,6 +26,7 @@ from nova import objects
 from oslo_db import exception as db_exc
 
 from nova_rescue_ext import exception as ext_exception
+from nova_rescue_ext.rebuild import building
 from nova_rescue_ext.rebuild import compute
 from nova_rescue_ext.rebuild import conductor
 from nova_rescue_ext.rebuild import database
@@ -238,6 +239,16 @@ class ConductorTest(_TestCase):
         self.assertEqual(0, self.count_rows(self.server))
         self.remedy(recovery.BURY)
         self.assert_failed(self.server)
+
+    def test_claim_that_placement_does_not_free(self):
+        """No answer is no yes."""
+        client = mock.Mock()
+        client.delete_allocation_for_instance.return_value = None
+        conductor._try_to_free_claim(client, self.context, building.Build(
+            self.server['id'], 'attempt', 'text'))
+        self.assertEqual(
+            1, client.delete_allocation_for_instance.call_count)
+        self.assertIn('An allocation may be left', self.stdlog.logger.output)
 
     def test_slow_after_the_mapping(self):
         """Nova would ask a host to build what is buried."""
