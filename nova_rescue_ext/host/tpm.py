@@ -32,6 +32,7 @@ from oslo_log import log as logging
 
 from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.host import guests
+from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import tpm
 
 if typing.TYPE_CHECKING:
@@ -112,23 +113,37 @@ def give_back_to_domain(driver: libvirt_driver.LibvirtDriver,
     :param instance: the Instance, whose guest is off
     """
     try:
-        if not (tpm.has_tpm(instance)
+        if (tpm.has_tpm(instance)
                 and instance.system_metadata.get(_SECRET)):
-            return
-        domain = guests.read_definition(driver, instance)
-        if domain.find('devices/tpm') is not None:
-            return
-        device = libvirt_config.LibvirtConfigGuestVTPM(
-            hardware.get_vtpm_constraint(instance.flavor, instance.image_meta),
-            instance.system_metadata[_SECRET])
-        domain.find('devices').append(etree.fromstring(device.to_xml()))
-        driver._host.write_instance_config(
-            etree.tostring(domain, encoding='unicode'))
-    except exception.InstanceNotFound:
-        return
+            _define_tpm(driver, instance)
+    except exception.InstanceNotFound as exc:
+        # An unrescue has ended between two domains.
+        if instance_metadata.is_in_rescue(instance) and os.path.exists(
+                _directory(instance)):
+            _log_left(instance, exc)
     except Exception as exc:
-        LOG.warning('The server is deleted in rescue, and the state of its '
-                    'TPM could not be: %(error)s. Remove %(path)s by hand.',
-                    {'error': exc, 'path': os.path.join(
-                        libvirt_utils.VTPM_DIR, instance.uuid)},
-                    instance=instance)
+        _log_left(instance, exc)
+
+
+def _define_tpm(driver: libvirt_driver.LibvirtDriver,
+                instance: objects.Instance) -> None:
+    domain = guests.read_definition(driver, instance)
+    if domain.find('devices/tpm') is not None:
+        return
+    device = libvirt_config.LibvirtConfigGuestVTPM(
+        hardware.get_vtpm_constraint(instance.flavor, instance.image_meta),
+        instance.system_metadata[_SECRET])
+    domain.find('devices').append(etree.fromstring(device.to_xml()))
+    driver._host.write_instance_config(
+        etree.tostring(domain, encoding='unicode'))
+
+
+def _directory(instance: objects.Instance) -> str:
+    return os.path.join(libvirt_utils.VTPM_DIR, instance.uuid)
+
+
+def _log_left(instance: objects.Instance, error: Exception) -> None:
+    LOG.warning('The server is deleted in rescue, and the state of its TPM '
+                'could not be: %(error)s. Remove %(path)s by hand.',
+                {'error': error, 'path': _directory(instance)},
+                instance=instance)

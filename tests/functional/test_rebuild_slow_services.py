@@ -245,7 +245,7 @@ class ConductorTest(_TestCase):
         client = mock.Mock()
         client.delete_allocation_for_instance.return_value = None
         conductor._try_to_free_claim(client, self.context, building.Build(
-            self.server['id'], 'attempt', 'text'))
+            self.server['id'], None, 'text'))
         self.assertEqual(
             1, client.delete_allocation_for_instance.call_count)
         self.assertIn('An allocation may be left', self.stdlog.logger.output)

@@ -96,9 +96,11 @@ class DeleteTest(testtools.TestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'nova_rescue_ext.host.guests.read_definition', self.read))
 
-    def give_back(self, version='2.0', secret=uuids.secret):
+    def give_back(self, version='2.0', secret=uuids.secret,
+                  vm_state='rescued'):
         instance = test_tpm.server(
             {'hw:tpm_version': version} if version else {})
+        instance.vm_state = vm_state
         instance.system_metadata['vtpm_secret_uuid'] = secret
         tpm.give_back_to_domain(self.driver, instance)
         return self.driver._host.write_instance_config.call_args_list
@@ -118,10 +120,15 @@ class DeleteTest(testtools.TestCase):
         self.assertEqual([], self.give_back())
 
     def test_no_domain(self):
+        """It may be on another host, or an unrescue was killed."""
         self.read.side_effect = exception.InstanceNotFound(instance_id='x')
-        with mock.patch.object(tpm, 'LOG') as log:
-            self.assertEqual([], self.give_back())
-        self.assertEqual([], log.mock_calls)
+        for vm_state, is_left, warned in (('active', True, False),
+                                          ('rescued', False, False),
+                                          ('rescued', True, True)):
+            with (mock.patch.object(tpm, 'LOG') as log,
+                  mock.patch('os.path.exists', return_value=is_left)):
+                self.assertEqual([], self.give_back(vm_state=vm_state))
+            self.assertEqual(warned, log.warning.called)
 
     def test_server_that_cannot_be_read(self):
         """It is deleted all the same."""
