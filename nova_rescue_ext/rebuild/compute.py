@@ -174,7 +174,9 @@ def _is_late(context: nova_context.RequestContext,
         LOG.exception('Whether the rebuild of the server was given up cannot '
                       'be told. It is built.', instance=instance)
         return False
-    return ((is_rebuilt and found.vm_state == vm_states.ERROR)
+    # With a task it is tried on this host, whatever its state was reset to.
+    given_up = found.vm_state == vm_states.ERROR and found.task_state is None
+    return ((is_rebuilt and given_up)
             or found.launched_at is not None
             or found.host not in (None, host)
             or instance_metadata.rebuild_attempt(found)

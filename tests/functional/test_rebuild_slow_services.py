@@ -514,6 +514,24 @@ class NotificationsTest(_TestCase):
         self.await_true(lambda: not self.allocations(server))
         self.rebuilt(server)
 
+    def test_state_is_reset_while_a_host_fails(self):
+        """The next one builds the server."""
+        server = self.create_failed()
+        for host in ('host1', 'host2'):
+            self.add_capacity(host)
+
+        def reset_and_fail(*args, **kwargs):
+            patched.stop()
+            self.admin_api.post_server_action(
+                server['id'], {'os-resetState': {'state': 'error'}})
+            raise exception.NovaException('no answer of the guest')
+
+        patched = self.patch('nova.virt.fake.FakeDriver.spawn',
+                             reset_and_fail)
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.await_true(lambda: self.types() == ['start', 'end'])
+        self.assert_runs(server)
+
     def test_doubled_message_to_a_host(self):
         """Nova would start the guest again."""
         server = self.create_failed()
