@@ -820,9 +820,10 @@ class RebuildCloud(Cloud, rebuild_base.RebuildTestCase):
                 older_than=-1, dry_run=False, config_file=None))
 
     def remove_guests(self):
-        """What an operator does on each host that has one."""
-        for compute in self.computes.values():
-            compute.driver.instances.pop(self.server['id'], None)
+        """What an operator does, who then restarts nova-compute."""
+        for host, _ in self.guests():
+            del self.computes[host].driver.instances[self.server['id']]
+            self.kill_and_restart(host)
 
     def guests(self):
         """[(host, False)] of those that run."""

@@ -661,10 +661,8 @@ def _rebuild_ways_out(cloud, explorer, state):
             # Two guests, of which nobody need say more.
             return ['rebuilt beside a guest on %s: answer %d' % (
                 state['guests'], answer.status_code)]
-        # It stays until an operator removes it, which the host then sees.
+        # It stays until an operator removes it, as the log says.
         cloud.remove_guests()
-        eventlet.sleep(_UNTIL_AUDIT)
-        intruders.ALL['audit'].act(cloud)
         explorer.rest()
     if state['status'] == 'ERROR' and not _is_hindered(explorer):
         if state['host']:
