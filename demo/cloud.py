@@ -277,6 +277,16 @@ class Backstage:
         """The serial numbers of the disks of a server's domain, by target."""
         return self._cloud.domains.serials(server_id)
 
+    def addresses(self, server_id):
+        """The MAC addresses of a server's guest, which runs on any host."""
+        connections = [compute.driver._host.get_connection()
+                       for compute in self._cloud.computes.values()]
+        return [mac.get('address') for connection in connections
+                for domain in connection._vms.values()
+                if domain.UUIDString() == server_id
+                for mac in etree.fromstring(domain.XMLDesc(0)).findall(
+                    'devices/interface/mac')]
+
     def metadata(self, server_id):
         """What the metadata service gives to a server now.
 

@@ -13,7 +13,7 @@
 """A rescue that lets its user in (compute-rescue 1.4)
 
 With a key pair and user data of its own, disks that can be told apart, and an
-end; and Alice is told when the rescue system has come up.
+end. Alice is told when the rescue system has come up, and attaches a port.
 """
 
 import base64
@@ -43,6 +43,7 @@ def tell(stage):
     plot.script.step('What cloud-init in the rescue system gets')
     plot.gets(plot.of_rescue, 'the key pair and the user data of the rescue')
     comes_up(plot)
+    works(plot)
     ends(plot)
 
 
@@ -62,6 +63,12 @@ class SessionStory(story.Story):
         found = self.stage.backstage('metadata', server_id=self.server.id)
         self.script.check(found == list(wanted),
                           'The metadata service gives %s.' % what)
+
+    def has_port(self, words):
+        """Check that the guest has the only port that was attached."""
+        self.script.check(
+            len(self.stage.backstage('addresses',
+                                     server_id=self.server.id)) == 1, words)
 
 
 def rescue(plot):
@@ -109,6 +116,14 @@ def comes_up(plot):
                       'It has: ready_line is "seen".')
 
 
+def works(plot):
+    plot.script.step('She needs a network')
+    plot.alice.compute.post('/servers/%s/os-interface' % plot.server.id, json={
+        'interfaceAttachment': {'port_id': plot.stage.backstage('port')}})
+    plot.wait('RESCUE')
+    plot.has_port('The rescue system has the port.')
+
+
 def ends(plot):
     plot.script.step('Two hours later')
     plot.stage.backstage('pass_time_in_rescue', server_id=plot.server.id,
@@ -120,6 +135,7 @@ def ends(plot):
         not any(plot.stage.backstage('serials',
                                      server_id=plot.server.id).values()),
         'Its disks are what they were.')
+    plot.has_port('It keeps the port.')
 
 
 def _base64(text):
