@@ -99,6 +99,17 @@ ALL = (
           '^(after the periodic tasks: )?metadata of a rescue is left',
           'The state is reset while a rescue is prepared, which loses its '
           'task by that. Its record means nothing, and goes with the next.'),
+    Entry(r'^unrescue[\w-]*@compute1/[^=]*=reset_active$',
+          '^metadata of a rescue is left',
+          'The state is reset while the server is unrescued, which loses its '
+          'task by that. Its record means nothing, and goes with its next '
+          'hard reboot or rescue.'),
+    Entry(r'^(un)?rescue-tpm[\w-]*@[^=]*=evacuate$',
+          r'^(ACTIVE, but no guest runs|periodic tasks change it: '
+          r'ACTIVE/None on compute1, guests \[\], then SHUTOFF/None )',
+          'Nova evacuates no server that has a TPM. When its host has lost '
+          'power and is booted, the guest is off, and the power sync says so, '
+          'as in stock Nova.'),
     Entry(r'=evacuate\b',
           '^(after [\\w -]+: )?(metadata of a rescue is left|'
           r"files of a rescue are left: \['disk(.config)?.rescue'\]$)",
