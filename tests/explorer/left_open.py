@@ -112,7 +112,8 @@ ALL = (
           'as in stock Nova.'),
     Entry(r'=evacuate\b',
           '^(after [\\w -]+: )?(metadata of a rescue is left|'
-          r"files of a rescue are left: \['disk(.config)?.rescue'\]$)",
+          r"files of a rescue are left: \['disk(.config)?.rescue'"
+          r"(, 'disk.rescue')?\]$)",
           'A server in rescue is evacuated only if its state was reset. What '
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
