@@ -201,6 +201,20 @@ ALL = {
         '(duplicate-cast)',
         'nova_rescue_ext.rebuild.database:_is_doubled_or_late', _no_names,
         'rebuild-cell0', (failures.DOUBLED,), '.'),
+    'begun-twice': Mutation(
+        'a rebuild begins of a server that was rebuilt meanwhile, and frees '
+        'what it has',
+        'nova_rescue_ext.rebuild.database:_is_as_found', _yes,
+        'rebuild-cell', ('rebuild',), 'allocations on'),
+    'buried-twice': Mutation(
+        'of two operators who bury a server, one destroys the row of the '
+        'other',
+        'nova_rescue_ext.rebuild.building:destroy', _stock,
+        'rebuild-interrupted', ('interrupted',), 'the server is gone'),
+    'reset-while-it-boots': Mutation(
+        'a guest is forgotten whose server was reset while it booted',
+        'nova_rescue_ext.rebuild.compute:_had_booted',
+        lambda *args: False, 'rebuild-cell', ('reset_error',), 'a guest on'),
     'delete-of-the-old-row': Mutation(
         'a DELETE that holds the old row is answered, and the server is '
         'built (delete-in-rebuild)',
