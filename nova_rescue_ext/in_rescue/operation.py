@@ -45,8 +45,6 @@ LOG = logging.getLogger(__name__)
 _WITH_DEVICES = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.STOPPED,
                  vm_states.RESCUED)
 
-_Kind = typing.TypeVar('_Kind', bound='_PowerChange')
-
 
 class StaysInRescue(host_task.HostTask):
     """A task from its message to its end, which leaves the server RESCUED.
@@ -175,7 +173,7 @@ class Reboot(StaysInRescue):
                    *task_states.hard_reboot_states)
 
 
-class _PowerChange(StaysInRescue):
+class _PowerChange(StaysInRescue, host_task.SavingTask):
     """A stop or a start, at whose end Nova saves another state.
 
     The state stays RESCUED, and the power state tells. So the power sync lets
@@ -184,19 +182,11 @@ class _PowerChange(StaysInRescue):
     and cannot be live-migrated until it is started.
     """
 
-    def __enter__(self: _Kind) -> _Kind:
-        self.instance.save = self._save
-        return super().__enter__()
-
-    def __exit__(self, *exc_info: object) -> None:
-        super().__exit__(*exc_info)
-        del self.instance.save  # that of the class
-
-    def _save(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+    def before_save(self) -> None:
+        """Have the server stay RESCUED."""
         self.instance.vm_state = vm_states.RESCUED
         # Not to overwrite a state that was reset.
         self.instance.obj_reset_changes(['vm_state'])
-        type(self.instance).save(self.instance, *args, **kwargs)
 
 
 class Stop(_PowerChange):

@@ -54,7 +54,7 @@ CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 
-class Rescue(host_task.HostTask):
+class Rescue(host_task.SavingTask):
     """A rescue, from its message to its end.
 
     Nova's own rescue powers the guest off, prepares all there is to prepare,
@@ -102,20 +102,12 @@ class Rescue(host_task.HostTask):
         self._is_rolled_back = False
         self._of_rescue_guest = contextlib.ExitStack()
 
-    def __enter__(self) -> Rescue:
-        self.instance.save = self._save
-        return super().__enter__()
-
-    def __exit__(self, *exc_info: object) -> None:
-        super().__exit__(*exc_info)
-        del self.instance.save  # that of the class
-
-    def _save(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+    def before_save(self) -> None:
+        """Tie the record to the rescue when that is complete."""
         # The manager sets both, and saves.
         if (self.instance.vm_state == vm_states.RESCUED
                 and 'launched_at' in self.instance.obj_what_changed()):
             instance_metadata.complete_record(self.instance)
-        type(self.instance).save(self.instance, *args, **kwargs)
 
     # Step by step.
 

@@ -171,3 +171,26 @@ class HostTask(operation.Operation):
         :returns: whether this was done
         """
         return False
+
+
+_Saving = typing.TypeVar('_Saving', bound='SavingTask')
+
+
+class SavingTask(HostTask):
+    """A task that has a say in what Nova's manager saves of its instance."""
+
+    def __enter__(self: _Saving) -> _Saving:
+        self.instance.save = self._save
+        return super().__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        del self.instance.save  # that of the class
+
+    def _save(self, *args: typing.Any, **kwargs: typing.Any) -> None:
+        self.before_save()
+        type(self.instance).save(self.instance, *args, **kwargs)
+
+    def before_save(self) -> None:
+        """Change what is about to be saved of the instance."""
+        raise NotImplementedError
