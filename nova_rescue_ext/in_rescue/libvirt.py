@@ -49,15 +49,18 @@ def get_device_name_for_instance(original: nova_types.Original,
                                  instance: objects.Instance,
                                  *args: typing.Any,
                                  **kwargs: typing.Any) -> str:
-    """Name a volume as no disk of the guest is named.
+    """Name a volume, about to be attached, as no disk of the guest is named.
 
     In a rescue, the guest has other disks than the server. The name counts in
-    both.
+    both. Nova holds the lock.
+
+    :raises: InstanceInvalidState, if something else has begun meanwhile
     """
     # Some of Nova's tests have instances without a state.
     if (not instance.obj_attr_is_set('vm_state')
             or instance.vm_state != vm_states.RESCUED):
         return original(instance, *args, **kwargs)
+    operation.AttachVolume(instance).check()
     with rescue_guest.Naming(instance.uuid,
                              guests.disk_targets(self, instance)):
         return original(instance, *args, **kwargs)

@@ -140,10 +140,8 @@ class _DeviceChange(host_task.HostTask):
             method=self.ACTION)
 
 
-class DetachVolume(_DeviceChange):
-    """The detach of a volume from a server in rescue."""
-
-    ACTION = instance_actions.DETACH_VOLUME
+class _VolumeChange(_DeviceChange):
+    """The attach or the detach of a volume, for which Nova takes the lock."""
 
     def check(self) -> None:
         """Check that nothing else has begun. Nova holds the lock.
@@ -151,6 +149,18 @@ class DetachVolume(_DeviceChange):
         :raises: InstanceInvalidState
         """
         self._check()
+
+
+class AttachVolume(_VolumeChange):
+    """The attach of a volume to a server in rescue."""
+
+    ACTION = instance_actions.ATTACH_VOLUME
+
+
+class DetachVolume(_VolumeChange):
+    """The detach of a volume from a server in rescue."""
+
+    ACTION = instance_actions.DETACH_VOLUME
 
 
 class AttachPort(_DeviceChange):

@@ -87,6 +87,24 @@ def check(driver: libvirt_driver.LibvirtDriver, instance: objects.Instance,
     _check_uefi_variables(instance, domain)
     _check_serial_ports(instance, domain)
     _check_vifs(driver, instance, domain)
+    check_volumes(instance)
+
+
+def check_volumes(instance: objects.Instance) -> None:
+    """Refuse to migrate a server that a volume is being attached to.
+
+    The destination would connect it, or boot the guest with a path that is
+    another volume there.
+
+    :param instance: the Instance
+    :raises: MigrationPreCheckError
+    """
+    for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
+            instance._context, instance.uuid):
+        if bdm.is_volume and bdm.connection_info is None:
+            refuse(_('volume %s is being attached to it. Wait until it is '
+                     'attached; if it is not, have it detached')
+                   % bdm.volume_id)
 
 
 def check_vouched_for(checked: instance_metadata.Checked | None

@@ -127,6 +127,7 @@ def do_live_migration(original: nova_types.Original,
     with source.Migration(context, instance, dest, migration,
                           migrate_data) as ours:
         try:
+            ours.wait_for_devices()
             result = original(context, dest, instance, block_migration,
                               migration, migrate_data)
             if not (ours.is_given_up and ours.is_aborted()):

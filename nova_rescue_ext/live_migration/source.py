@@ -37,10 +37,12 @@ from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import attachments
+from nova_rescue_ext.live_migration import checks
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import manifest as manifests
 from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import staging
+from nova_rescue_ext.task import host_task
 from nova_rescue_ext.task import operation
 
 if typing.TYPE_CHECKING:
@@ -179,6 +181,15 @@ class Migration(operation.Operation):
         """
         return getattr(migrate_data, _ATTRIBUTE, None)
 
+    def wait_for_devices(self) -> None:
+        """Let what is being attached to the server, or detached, come first.
+
+        A later one is refused, as the server has a task. Called before Nova
+        reads the volumes.
+        """
+        with host_task.lock_of(self.instance_uuid):
+            pass
+
     def prepare(self, migrate_data: objects.LibvirtLiveMigrateData) -> None:
         """Do what has to be done before the destination copies.
 
@@ -193,17 +204,7 @@ class Migration(operation.Operation):
                 'the check of the source has not listed the files of the '
                 'rescued server: have one version of nova-rescue-ext on both '
                 'hosts, then migrate the server again'))
-        fresh = self._read()
-        if (fresh is None or fresh.vm_state != vm_states.RESCUED
-                or fresh.task_state != task_states.MIGRATING
-                or fresh.host != self._source):
-            self._refuse_to_go_on()
-        instance_metadata.begin_attempt(fresh, self._attempt)
-        try:
-            fresh.save(expected_task_state=[task_states.MIGRATING])
-        except (exception.UnexpectedTaskStateError,
-                exception.InstanceNotFound):
-            self._refuse_to_go_on()
+        fresh = self._begin_attempt()
         self._has_begun = True
         # What is sent, and saved at the end of the migration.
         self._instance.system_metadata = fresh.system_metadata
@@ -215,6 +216,27 @@ class Migration(operation.Operation):
         except ext_exception.CopyUnwanted:
             self._refuse_to_go_on()
         self._manifest.send_with(migrate_data)
+
+    def _begin_attempt(self) -> objects.Instance:
+        """Record that this is the current migration of the server.
+
+        :returns: the Instance as it was saved
+        :raises: MigrationError if it no longer has this task, or a volume is
+            being attached to it
+        """
+        fresh = self._read()
+        if (fresh is None or fresh.vm_state != vm_states.RESCUED
+                or fresh.task_state != task_states.MIGRATING
+                or fresh.host != self._source):
+            self._refuse_to_go_on()
+        checks.check_volumes(fresh)
+        instance_metadata.begin_attempt(fresh, self._attempt)
+        try:
+            fresh.save(expected_task_state=[task_states.MIGRATING])
+        except (exception.UnexpectedTaskStateError,
+                exception.InstanceNotFound):
+            self._refuse_to_go_on()
+        return fresh
 
     def remove_copies(self) -> None:
         """Remove what waits for a destination that has failed.

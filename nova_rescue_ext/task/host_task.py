@@ -32,6 +32,12 @@ from nova_rescue_ext.task import operation
 LOG = logging.getLogger(__name__)
 
 
+def lock_of(
+        instance_uuid: str) -> contextlib.AbstractContextManager[typing.Any]:
+    """The lock of an instance: of nova.utils.synchronized(), for functions."""
+    return lockutils.lock(instance_uuid, lock_file_prefix='nova-')
+
+
 class HostTask(operation.Operation):
     """A task, from its RPC message to its end.
 
@@ -93,9 +99,7 @@ class HostTask(operation.Operation):
 
     def _lock(self) -> None:
         turn = contextlib.ExitStack()
-        # The lock of nova.utils.synchronized(), which only wraps functions.
-        turn.enter_context(lockutils.lock(self.instance_uuid,
-                                          lock_file_prefix='nova-'))
+        turn.enter_context(lock_of(self.instance_uuid))
         self._turn = turn
 
     def _check(self) -> None:

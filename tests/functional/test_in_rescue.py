@@ -13,6 +13,7 @@
 """What can be done to a server that is in rescue, and stays there (1.4)."""
 
 import contextlib
+import threading
 import time
 
 import ddt
@@ -24,10 +25,13 @@ from nova.network import model
 from nova.network import neutron
 from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
+from oslo_concurrency import lockutils
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_rescue_ext.in_rescue import operation
+from nova_rescue_ext import instance_metadata
+from nova_rescue_ext.live_migration import source
 from nova_rescue_ext.task import host_task
 from nova_rescue_ext.unrescue import operation as unrescue_operation
 from tests.fixtures import nightly
@@ -762,6 +766,26 @@ class VolumeTest(InRescueTestCase):
         self._wait_until_deleted(self.server)
         self.assertEqual({}, volumes_of(self, self.server))
 
+    def test_attach_that_was_overtaken(self):
+        """Another volume is slow, and so was this one."""
+        self.be_rescued()
+        reserve = compute_rpcapi.ComputeAPI.reserve_block_device_name
+
+        def change_and_reserve(*args, **kwargs):
+            self.set(self.server, task_state='migrating')
+            return reserve(*args, **kwargs)
+
+        with fixtures.MonkeyPatch(
+                'nova.compute.rpcapi.ComputeAPI.reserve_block_device_name',
+                change_and_reserve):
+            response = attach_volume(self, self.server, self.DATA)
+        self.assertEqual(409, response.status_code, response.text)
+        self.assertIn('while it is in task_state migrating', response.text)
+        self.assertEqual({}, volumes_of(self, self.server))
+        self.assertEqual({}, self.cinder.volume_to_attachment[self.DATA])
+        self.set(self.server, task_state=None)
+        self.attach()
+
     def test_refused(self):
         self.be_rescued(server=self.boot_with_data())
         before = self.guest_disks()
@@ -1147,9 +1171,7 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
 
     def test_volume(self):
         """Attached on one host, and detached on the other."""
-        self.useFixture(devices.Serials(self.domains))
-        self.rescue_now(**STABLE)
-        self.put_raw_disks('disk', 'disk.rescue')
+        self.serve_volumes()
         for volume_id in (uuids.one, uuids.two):
             attach_volume(self, self.server, volume_id)
             self._wait_for_volume_attach(self.server['id'], volume_id)
@@ -1165,6 +1187,83 @@ class MigratedTest(test_live_migration.LiveMigrationTestCase):
         self.assertEqual(
             {'vda': None, 'vdd': uuids.two},
             {disk.target_dev: disk.serial for disk in guest.get_all_disks()})
+
+    def serve_volumes(self):
+        self.useFixture(devices.Serials(self.domains))
+        self.rescue_now(**STABLE)
+        self.put_raw_disks('disk', 'disk.rescue')
+        self.volume = uuids.one
+
+    def hold(self, name):
+        """Hold the first call of a function.
+
+        :returns: Events: that it is held, and that it may go on
+        """
+        function = test_rescue_failure.resolve(name)
+        held, go_on = threading.Event(), threading.Event()
+
+        def hold(*args, **kwargs):
+            if not held.is_set():
+                held.set()
+                go_on.wait(60)
+            return function(*args, **kwargs)
+
+        self.addCleanup(go_on.set)
+        self.patch(name, hold)
+        return held, go_on
+
+    def test_while_a_volume_is_attached(self):
+        """The destination would not know it."""
+        self.serve_volumes()
+        held, go_on = self.hold('nova.virt.block_device.convert_volume')
+        attach_volume(self, self.server, self.volume)
+        held.wait(60)
+        self.refused_by_host('is being attached to it')
+        go_on.set()
+        self._wait_for_volume_attach(self.server['id'], self.volume)
+        self.migrate()
+
+    def test_volume_that_is_attached_after_the_check(self):
+        self.serve_volumes()
+        held, go_on = self.hold('nova.virt.block_device.convert_volume')
+        wait = source.Migration.wait_for_devices
+
+        def attach_and_wait(migration):
+            self.set_task(None)
+            attach_volume(self, self.server, self.volume)
+            held.wait(60)
+            self.set_task('migrating')
+            return wait(migration)
+
+        with fixtures.MonkeyPatch(
+                'nova_rescue_ext.live_migration.source.Migration.'
+                'wait_for_devices', attach_and_wait):
+            self.assert_fails()
+        go_on.set()
+        self._wait_for_volume_attach(self.server['id'], self.volume)
+        self.migrate()
+
+    def set_task(self, task_state):
+        instance = self.instance(self.server)
+        instance.task_state = task_state
+        instance.save()
+
+    def test_port_that_is_being_attached(self):
+        """The migration comes after it, and takes it along."""
+        self.serve_volumes()
+        held, go_on = self.hold(
+            'nova_rescue_ext.live_migration.source.Migration.'
+            'wait_for_devices')
+        response = self.ask_migration(self.server)
+        self.assertEqual(202, response.status_code, response.text)
+        held.wait(60)
+        with lockutils.internal_lock(self.server['id']):
+            go_on.set()
+            time.sleep(1)
+            self.assertEqual([], self.migrations)
+            self.assertIsNone(instance_metadata.attempt_of(
+                self.instance(self.server)))
+        self.assert_migrated(self.server, 'compute2')
 
     def test_port(self):
         """Attached on one host, and detached on the other."""

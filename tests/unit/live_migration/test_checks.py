@@ -26,11 +26,11 @@ class TPMTest(testtools.TestCase):
     """Its state would stay behind, and be deleted with the source's copy."""
 
     def check(self, specs):
-        for name in ('record', 'images_type', 'uefi_variables',
-                     'serial_ports', 'vifs'):
+        for name in ('_check_record', '_check_images_type',
+                     '_check_uefi_variables', '_check_serial_ports',
+                     '_check_vifs', 'check_volumes'):
             self.useFixture(fixtures.MonkeyPatch(
-                'nova_rescue_ext.live_migration.checks._check_' + name,
-                mock.Mock()))
+                'nova_rescue_ext.live_migration.checks.' + name, mock.Mock()))
         checks.check(None, test_tpm.server(specs), None, None)
 
     def test_refused(self):

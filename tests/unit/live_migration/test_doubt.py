@@ -53,6 +53,8 @@ class DoubtTestCase(testtools.TestCase):
         self.get = self.patch('nova.objects.Instance.get_by_uuid', mock.Mock(
             side_effect=lambda *args, **kwargs: self.fresh))
         self.known = {}
+        self.patch('nova_rescue_ext.live_migration.checks.check_volumes',
+                   mock.Mock())
         self.patch('nova.objects.Migration.get_by_id',
                    lambda *args: self.known[args[-1]])
         self.migration = self.make_migration(1)
