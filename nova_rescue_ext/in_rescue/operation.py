@@ -18,15 +18,18 @@ Only imported where the libvirt driver runs.
 
 from __future__ import annotations
 
+import contextlib
 import typing
 
 from nova.compute import instance_actions
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
+from nova import conf
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 
 from nova_rescue_ext import exception as ext_exception
@@ -39,6 +42,7 @@ if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
     from nova.network import model as network_model
 
+CONF = conf.CONF
 LOG = logging.getLogger(__name__)
 
 # States in which nova-api accepts a change of volumes and of ports.
@@ -167,6 +171,22 @@ class AttachPort(_DeviceChange):
     """The attach of a port to a server in rescue; Nova has no lock for it."""
 
     ACTION = instance_actions.ATTACH_INTERFACE
+
+    @contextlib.contextmanager
+    def _lock_of_instance(self) -> typing.Iterator[None]:
+        """Wait for the lock, but not longer than nova-api does for the answer.
+
+        A volume may be attached or detached meanwhile, which takes its time.
+
+        :raises: InstanceInvalidState
+        """
+        lock = lockutils.internal_lock(self.instance_uuid)
+        if not lock.acquire(timeout=CONF.rpc_response_timeout / 2):
+            self._refuse('use', 'by another request')
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 class DetachPort(_DeviceChange):

@@ -99,8 +99,12 @@ class HostTask(operation.Operation):
 
     def _lock(self) -> None:
         turn = contextlib.ExitStack()
-        turn.enter_context(lock_of(self.instance_uuid))
+        turn.enter_context(self._lock_of_instance())
         self._turn = turn
+
+    def _lock_of_instance(
+            self) -> contextlib.AbstractContextManager[typing.Any]:
+        return lock_of(self.instance_uuid)
 
     def _check(self) -> None:
         try:

@@ -1112,6 +1112,21 @@ class PortTest(InRescueTestCase):
             self.detach(self.first)
         self.assert_ports()
 
+    def test_busy(self):
+        """nova-api does not wait for ever, and gives an answer that is true.
+
+        A volume that is attached or detached takes no task.
+        """
+        self.be_rescued()
+        self.flags(rpc_response_timeout=6)
+        with lockutils.internal_lock(self.server['id']):
+            response = attach_port(self, self.server, self.second['id'])
+        self.assertEqual(409, response.status_code, response.text)
+        self.assertIn('while it is in use by another request', response.text)
+        time.sleep(0.5)  # for an attach that comes later
+        self.assert_free(self.second)
+        self.attach()
+
     def test_rights(self):
         """As Nova's: what the server's project may not use is not used."""
         self.be_rescued()
