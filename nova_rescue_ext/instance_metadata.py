@@ -19,8 +19,8 @@ package, and it has to go where the server goes. Keys must not start with
 =========================== =============== =============== ==================
 Key (after ``rescue_ext_``) Written by      Read by         Goes
 =========================== =============== =============== ==================
-``version``                 nova-api        nova-compute    next rescue
-``offered_image``           nova-api        nova-compute    next rescue
+``version``                 nova-api        nova-compute    as ``image_id``
+``offered_image``           nova-api        nova-compute    as ``image_id``
 ``requested_timeout``       nova-api        nova-compute    when it is
                                                             recorded, failed
                                                             rescue
@@ -354,24 +354,14 @@ def ran_before_rescue(instance: 'objects.Instance') -> bool:
 
 
 def forget_rescue(instance: 'objects.Instance') -> None:
-    """Forget what the server was rescued with. The caller saves the instance.
+    """Forget a rescue, and what it requested. The caller saves the instance.
+
+    A nova-api without the package requests the next one by leaving this alone.
 
     :param instance: the Instance
     """
     _forget_record(instance)
-    forget_parameters(instance)
-
-
-def forget_parameters(instance: 'objects.Instance') -> None:
-    """Forget what a rescue was requested with. The caller saves the instance.
-
-    Whether it was recorded or not: a later rescue has parameters of its own.
-
-    :param instance: the Instance
-    """
-    instance.system_metadata.pop(_REQUESTED_TIMEOUT, None)
-    forget_requested_ready_line(instance)
-    _forget_access(instance)
+    forget_rescue_request(instance)
 
 
 def _forget_record(instance: 'objects.Instance') -> None:
@@ -461,23 +451,20 @@ def has_record(instance: 'objects.Instance') -> bool:
 
 
 def forget_rescue_request(instance: 'objects.Instance') -> None:
-    """Forget what an earlier rescue requested. Nova saves the instance.
+    """Forget what a rescue requested. The caller saves the instance.
 
     :param instance: the Instance
     """
     metadata = instance.system_metadata
-    # Every rescue calls this. An offered image never comes without a version.
+    # Every rescue calls this. Nothing else comes without a version.
     if _VERSION in metadata:
         metadata.pop(_VERSION)
         metadata.pop(_OFFERED_IMAGE, None)
+        metadata.pop(_REQUESTED_TIMEOUT, None)
         metadata.pop(_SWITCHED, None)
-        forget_parameters(instance)
-
-
-def _forget_access(instance: 'objects.Instance') -> None:
-    for key in [key for key in instance.system_metadata
-                if key.startswith(_ACCESS)]:
-        del instance.system_metadata[key]
+        forget_requested_ready_line(instance)
+        for key in [key for key in metadata if key.startswith(_ACCESS)]:
+            del metadata[key]
 
 
 def access_to_rescue(instance: 'objects.Instance') -> RescueAccess | None:

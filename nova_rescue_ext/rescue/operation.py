@@ -361,7 +361,7 @@ class Rescue(host_task.SavingTask):
 
         :raises: whatever the driver or the database raises
         """
-        instance_metadata.forget_parameters(self.instance)
+        instance_metadata.forget_rescue_request(self.instance)
         if self._is_refused:
             return
         if self._is_recorded:

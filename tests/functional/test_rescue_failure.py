@@ -666,8 +666,7 @@ class KilledTest(RestartTestCase):
         self.assert_rolled_back(server)
         self.assertEqual([], [
             key for key in self.instance(server).system_metadata
-            if key.startswith('rescue_ext_') and key not in (
-                'rescue_ext_version',)])
+            if key.startswith('rescue_ext_')])
 
     def test_before_the_disk_is_prepared(self):
         self._test_rolled_back(DRIVER + '_create_image')
@@ -811,8 +810,7 @@ class KilledInUnrescueTest(RestartTestCase):
         self.assertEqual(['disk'], self.disk_names(server))
         self.assertEqual([], [
             key for key in self.instance(server).system_metadata
-            if key.startswith('rescue_ext_') and key not in (
-                'rescue_ext_version',)])
+            if key.startswith('rescue_ext_')])
         self._wait_for_instance_action_event(
             server, 'unrescue', 'compute_unrescue_instance', 'Success')
         self.assertEqual(['start', 'end'], self.phases('unrescue'))

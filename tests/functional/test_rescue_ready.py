@@ -395,7 +395,7 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
                 self.server, 'rescue', 'compute_rescue_instance')
         self._wait_for_server_parameter(self.server, {
             'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
-        self.assertEqual(['rescue_ext_version'], [
+        self.assertEqual([], [
             key for key in self.instance().system_metadata
             if key.startswith('rescue_ext_')])
         self.assertEqual(

@@ -30,6 +30,7 @@ from oslo_serialization import jsonutils
 from oslo_utils import timeutils
 
 from nova_rescue_ext import instance_metadata
+from nova_rescue_ext import microversion
 from nova_rescue_ext.rescue import view
 from tests.functional import base
 from tests.functional import test_rescue_failure
@@ -516,6 +517,23 @@ class AccessTest(SessionTestCase):
         self.assertEqual(self.OWN, self.from_service()[1])
         self.assertEqual([], self.recorded('access'))
 
+    def test_rescue_by_a_stock_api(self):
+        """What was requested of ours before is not requested again."""
+        self.be_rescued(**self.request())
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual([], self.recorded('rescue_ext_'))
+        self.drives.clear()
+        instance = self.instance(self.server)
+        instance.task_state = 'rescuing'
+        instance.save()
+        self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
+            self.context, instance, 'secret',
+            rescue_image_ref=self.create_image({}))
+        self._wait_for_state_change(self.server, 'RESCUE')
+        self.assertEqual([], self.drives)
+        self.assertEqual(self.OWN, self.from_service()[1])
+
     def note_at(self, name, fails=False):
         """Note what the metadata API gives when something is called.
 
@@ -626,6 +644,11 @@ class AccessTest(SessionTestCase):
         for task_state in ('rescuing', 'unrescuing', None, None):
             instance = self.instance(self.server)
             instance.task_state = task_state
+            if task_state:
+                instance_metadata.request_rescue(
+                    instance, microversion.RESCUE_SESSION)
+            else:
+                instance_metadata.forget_rescue_request(instance)
             instance.save()
             self.assertEqual(self.OWN, user_data())
         self.assertEqual(4, read.call_count)
