@@ -70,11 +70,12 @@ ALL = (
           'An administrator resets the state of a server that is in rescue '
           'to active: that changes what the API says, not the guest. Its '
           'owner reboots it hard.'),
-    Entry(r'^(un)?rescue-stopped@[^=]*=reset_active$',
+    Entry(r'=reset_active\b',
           r'^(ACTIVE, but no guest runs|periodic tasks change it: '
           r'ACTIVE/None on compute1, guests \[\], then SHUTOFF/None )',
-          'An administrator resets the state of a server that is off to '
-          'active: the power sync corrects that.'),
+          'An administrator resets the state of a server that is off, or '
+          'whose guest is exchanged, to active: the power sync corrects '
+          'that.'),
     Entry(r'^rebuild[\w-]*@.*=reset_(active|error)\b',
           '^answer 500 to POST action of the reset_(active|error)',
           'Nova answers 500 if the state of a server is reset that has no '
@@ -95,15 +96,11 @@ ALL = (
           'An administrator resets the state of a server before its host '
           'begins to build it: the host drops the message, as it drops that '
           'of a build that an operator has given up, who tells of it.'),
-    Entry(r'^rescue[\w-]*@[^=]*=reset_(active|error)$',
+    Entry(r'=reset_(active|error)\b',
           '^(after the periodic tasks: )?metadata of a rescue is left',
-          'The state is reset while a rescue is prepared, which loses its '
-          'task by that. Its record means nothing, and goes with the next.'),
-    Entry(r'^unrescue[\w-]*@compute1/[^=]*=reset_active$',
-          '^metadata of a rescue is left',
-          'The state is reset while the server is unrescued, which loses its '
-          'task by that. Its record means nothing, and goes with its next '
-          'hard reboot or rescue.'),
+          'The state is reset while a server is rescued or unrescued, which '
+          'loses its task by that. Its record means nothing, and goes with '
+          'its next hard reboot or rescue.'),
     Entry(r'^(un)?rescue-tpm[\w-]*@[^=]*=evacuate$',
           r'^(ACTIVE, but no guest runs|periodic tasks change it: '
           r'ACTIVE/None on compute1, guests \[\], then SHUTOFF/None )',
@@ -117,6 +114,12 @@ ALL = (
           'A server in rescue is evacuated only if its state was reset. What '
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
+    Entry(r'^(unrescue|reboot-hard)[\w-]*@.*=evacuate\b',
+          '^(after [\\w -]+: )?(files are left on compute1: |'
+          r"deleted, but there are files: \{'compute1': )",
+          'A host loses its power while it has no domain of the server, by '
+          'which Nova knows what to remove when it is up, as in a hard '
+          'reboot by stock Nova.'),
     Entry(r'^(migrate(-qcow2|-to-stock|-by-stock)?|drain)@.*=evacuate\b',
           '^(after [\\w -]+: )?the content of disk has changed$',
           'Without shared storage an evacuation makes the disks anew from the '
@@ -147,13 +150,14 @@ ALL = (
           'A second failure on the way back from the first one: what is left '
           'is logged, and no data is lost.'),
     Entry(r'=crash\b.*=(fail|lost|crash)\b',
-          '^a task remains: |^periodic tasks change it: [^,]*/un?rescuing',
+          '^a task remains: |^periodic tasks change it: [^,]*/un?rescuing|'
+          r'^RESCUE, but the guests are \[\]$',
           'What nova-compute does when it starts fails, or is killed, too. It '
           'is done at its next start.'),
     Entry(r'=crash\b.*=reset_(active|error)\b|'
           r'=reset_(active|error)\b.*=crash\b',
-          '^(ACTIVE, but no guest runs|files of a rescue are left|'
-          'metadata of a rescue is left|an event is open)',
+          '^(after the periodic tasks: )?(files of a rescue are left|'
+          'an event is open)',
           'A service is killed, and the state of the server is reset before '
           'it is up: its hard reboot puts it right.'),
     Entry(r'^attach-port-in-rescue@compute1/[^=]*=drain$',
