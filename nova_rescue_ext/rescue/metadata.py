@@ -125,8 +125,11 @@ def as_in_rescue(
     if access.key_name:
         key = objects.KeyPair(name=access.key_name, type=access.key_type,
                               public_key=access.key_data)
+        key.obj_reset_changes()  # a list has those of what is in it
+        keys = objects.KeyPairList(objects=[key])
+        keys.obj_reset_changes()
         shown.update(key_name=access.key_name, key_data=access.key_data,
-                     keypairs=objects.KeyPairList(objects=[key]))
+                     keypairs=keys)
     own = {name: getattr(instance, name) for name in shown}
     changed = instance.obj_what_changed()
     try:
