@@ -18,6 +18,7 @@ from nova import objects
 from oslo_utils.fixture import uuidsentinel as uuids
 import testtools
 
+from nova_rescue_ext import capabilities
 from nova_rescue_ext import tpm
 
 
@@ -31,6 +32,17 @@ def server(specs=(), **image):
 
 
 FLAVOR = {'hw:tpm_version': '2.0'}
+
+
+class HostTest(testtools.TestCase):
+
+    def test_reported(self):
+        """Only by a host that loses no TPM."""
+        for keeps_tpms in (True, False):
+            resources = {}
+            capabilities.report(resources, keeps_tpms)
+            self.assertEqual(keeps_tpms, 'compute_rescue_tpms'
+                             in resources['stats'])
 
 
 class TPMTest(testtools.TestCase):
