@@ -20,6 +20,7 @@ import testtools
 from tests.lab.cloud import process
 from tests.lab.cloud import tempest
 from tests.lab.suites import page
+from tests.lab.suites import rally
 from tests.lab.suites import record
 from tests.records import store
 
@@ -145,3 +146,30 @@ class EndTest(testtools.TestCase):
     def test_killed(self):
         self.assertRaises(process.LabError, self._check, -15, 'success',
                           'success')
+
+
+class RallyTest(testtools.TestCase):
+
+    @staticmethod
+    def report(**counts):
+        return {'tasks': [{'subtasks': [{'workloads': [{
+            'scenario': {name: {}}, 'total_iteration_count': ended,
+            'failed_iteration_count': failed}]}
+            for name, (ended, failed) in counts.items()]}]}
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MonkeyPatch(
+            'tests.lab.suites.rally._SCENARIOS', {'one': {}, 'two': {}}))
+
+    def test_all_have_a_result(self):
+        self.assertEqual(
+            {'one': 'success', 'two': 'fail'},
+            rally.results(self.report(one=(1, 0), two=(1, 1))))
+
+    def test_interrupted(self):
+        """What was never run has not failed."""
+        for report in (self.report(one=(1, 0)),
+                       self.report(one=(1, 0), two=(0, 0))):
+            exc = self.assertRaises(process.LabError, rally.results, report)
+            self.assertIn('no result of two', str(exc))

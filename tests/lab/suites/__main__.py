@@ -48,8 +48,11 @@ def _run(pairs):
                 print(broken[-1], flush=True)
             else:
                 record.save(suite, cloud, found, **_where())
-    finally:
-        _switch_to(record.ON)
+    except BaseException:
+        # It may be halfway between two clouds.
+        nova.switch_package(True)
+        raise
+    _switch_to(record.ON)
     return broken
 
 

@@ -50,6 +50,7 @@ def run():
     """Run the scenarios inside the lab.
 
     :returns: {scenario: result}
+    :raises: LabError if they did not run to their end
     """
     shutil.rmtree(_WORK, ignore_errors=True)
     _WORK.mkdir()
@@ -66,7 +67,7 @@ def run():
                    env=_environment(), cwd=_WORK)
     report = _WORK / 'report.json'
     _rally('task', 'report', '--json', '--out', report)
-    return _results(json.loads(report.read_text()))
+    return results(json.loads(report.read_text()))
 
 
 def _rally(*argv):
@@ -107,14 +108,23 @@ def _task():
                 for name, arguments in _SCENARIOS.items()]}
 
 
-def _results(report):
-    """{scenario: result}, of each that was asked for."""
-    results = dict.fromkeys(_SCENARIOS, 'fail')
+def results(report):
+    """The results of a report.
+
+    :param report: that of "rally task report", read
+    :returns: {scenario: result}
+    :raises: LabError if one was not run to its end
+    """
+    found = {}
     for task in report['tasks']:
         for subtask in task['subtasks']:
             for workload in subtask['workloads']:
                 name, = workload['scenario']
-                if (workload['total_iteration_count'] == _TIMES
-                        and not workload['failed_iteration_count']):
-                    results[name] = 'success'
-    return results
+                if workload['total_iteration_count'] == _TIMES:
+                    found[name] = ('fail' if workload['failed_iteration_count']
+                                   else 'success')
+    missing = _SCENARIOS.keys() - found
+    if missing:
+        raise process.LabError('Rally has no result of ' + ', '.join(
+            sorted(missing)))
+    return found
