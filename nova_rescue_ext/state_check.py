@@ -11,14 +11,31 @@
 # under the License.
 
 
-"""Instances that pass Nova's checks of the state."""
+"""Instances for nova-api: what it checks of their state, and saves."""
 
-import wrapt
+import typing
 
 from nova.compute import vm_states
+import wrapt
 
 
-class AsActive(wrapt.ObjectProxy):
+class AsRead(wrapt.ObjectProxy):
+    """An instance that is saved only if its state is still what was read.
+
+    Its system metadata is saved as a whole. Else what has been removed from
+    that meanwhile, as by an unrescue, would be back.
+    """
+
+    def save(self, **kwargs: typing.Any) -> None:
+        """Save the instance.
+
+        :raises: InstanceUpdateConflict; whatever Instance.save() raises
+        """
+        self.__wrapped__.save(expected_vm_state=[self.__wrapped__.vm_state],
+                              **kwargs)
+
+
+class AsActive(AsRead):
     """A rescued instance that passes Nova's check of the state.
 
     It is only for that check: what is saved, or sent to another service, is
@@ -28,7 +45,7 @@ class AsActive(wrapt.ObjectProxy):
     vm_state = vm_states.ACTIVE
 
 
-class AsStopped(wrapt.ObjectProxy):
+class AsStopped(AsRead):
     """The same for actions that Nova allows on a stopped server only."""
 
     vm_state = vm_states.STOPPED

@@ -27,8 +27,8 @@ def loser_is_refused(instance: objects.Instance, method: str,
                      *winners: str) -> typing.Iterator[None]:
     """Answer 409 if another request gets the server first.
 
-    Nova answers 500 if the other request comes between its check of the task
-    state and its save.
+    Nova answers 500 if the other request comes between its check of the state
+    and its save.
 
     :param instance: the Instance
     :param method: the name of the action
@@ -38,10 +38,12 @@ def loser_is_refused(instance: objects.Instance, method: str,
     """
     try:
         yield
-    except exception.UnexpectedTaskStateError as exc:
-        state = (exc.kwargs.get('actual') or {}).get('task_state')
+    except exception.InstanceUpdateConflict as exc:
+        actual = exc.kwargs.get('actual') or {}
+        attribute = 'task_state' if 'task_state' in actual else 'vm_state'
+        state = actual.get(attribute)
         if winners and state not in winners:
             raise
         raise exception.InstanceInvalidState(
-            attr='task_state', instance_uuid=instance.uuid, state=state,
+            attr=attribute, instance_uuid=instance.uuid, state=state,
             method=method)

@@ -291,14 +291,14 @@ class VouchingTest(ApiTestCase):
 class RaceTest(ApiTestCase):
     """Two requests that both saw the server without a task."""
 
-    def win(self, task_state):
+    def win(self, **values):
         """Let another request take the server at the last moment."""
         save = objects.Instance.save
 
         def lose(itself, *args, **kwargs):
             if kwargs.get('expected_task_state') == [None]:
                 winner = self.instance(self.server)
-                winner.task_state = task_state
+                winner.update(values)
                 save(winner)
             return save(itself, *args, **kwargs)
 
@@ -310,11 +310,21 @@ class RaceTest(ApiTestCase):
         self.assertEqual(task_state, self.instance(self.server).task_state)
 
     def test_migration_loses(self):
-        self.win('unrescuing')
+        self.win(task_state='unrescuing')
         self.assert_lost(self.ask_migration(self.server), 'unrescuing')
 
+    def test_unrescue_was_quicker(self):
+        """What it has removed does not come back."""
+        self.win(vm_state='active', system_metadata={})
+        response = self.ask_migration(self.server)
+        self.assertEqual(409, response.status_code, response.text)
+        self.assertIn('vm_state active', response.text)
+        instance = self.instance(self.server)
+        self.assertIsNone(instance.task_state)
+        self.assertEqual({}, instance.system_metadata)
+
     def test_unrescue_loses(self):
-        self.win('migrating')
+        self.win(task_state='migrating')
         self.assert_lost(self.act('unrescue', version='1.0'), 'migrating')
 
 
