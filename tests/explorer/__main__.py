@@ -20,8 +20,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 _DIRECTORY = '.explorer'
@@ -82,18 +84,25 @@ def _work(operation, directory=_DIRECTORY, limit=None, environ=None,
     work.update(operation=operation, results=os.path.abspath(path),
                 resume=resume)
     began = time.monotonic()
-    with open(path + '.out', 'w') as output:
+    # A worker ends without the fixtures' way down.
+    with open(path + '.out', 'w') as output, tempfile.TemporaryDirectory(
+            prefix='explorer-') as temporary:
         process = subprocess.Popen(
             [sys.executable, '-W', 'ignore', '-m', 'tests.explorer.worker',
              json.dumps(work)], stdout=output, stderr=output,
             # The order of sets is part of a schedule.
-            env=dict(os.environ, PYTHONHASHSEED='0', **(environ or {})))
+            env=dict(os.environ, TMPDIR=temporary, PYTHONHASHSEED='0',
+                     **(environ or {})),
+            start_new_session=True)
         try:
             came_up = not process.wait(limit and limit + _GRACE)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
             came_up = False
+        finally:
+            # With the children that it has forked.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     return report.read(path), came_up, time.monotonic() - began
 
 
