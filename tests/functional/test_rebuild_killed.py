@@ -116,9 +116,9 @@ BUILD_STEPS = (
     # Either is saved in a transaction that looks who has the build.
     ('in the mapping', after('nova.objects.InstanceMapping.save'),
      recovery.BURY),
-    ('in the BuildRequest', after('nova.objects.BuildRequest.destroy'),
+    ('in the BuildRequest', at_statement('DELETE FROM build_requests'),
      recovery.BURY),
-    ('after the BuildRequest', after(_CONDUCTOR + '_delete_build_request'),
+    ('after the BuildRequest', after('nova.objects.BuildRequest.destroy'),
      recovery.FAIL),
     ('after the host was asked in vain', after(
         'nova.compute.rpcapi.ComputeAPI.build_and_run_instance'),
