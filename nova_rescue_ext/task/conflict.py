@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import typing
 
+from nova.compute import task_states
 from nova import exception
 from nova import objects
 
@@ -27,8 +28,8 @@ def loser_is_refused(instance: objects.Instance, method: str,
                      *winners: str) -> typing.Iterator[None]:
     """Answer 409 if another request gets the server first.
 
-    Nova answers 500 if the other request comes between its check of the state
-    and its save.
+    Nova answers 500 if the other request, or the end of a DELETE, comes
+    between its check of the state and its save.
 
     :param instance: the Instance
     :param method: the name of the action
@@ -44,6 +45,15 @@ def loser_is_refused(instance: objects.Instance, method: str,
         state = actual.get(attribute)
         if winners and state not in winners:
             raise
-        raise exception.InstanceInvalidState(
-            attr=attribute, instance_uuid=instance.uuid, state=state,
-            method=method)
+        _refuse(instance, method, attribute, state)
+    except exception.InstanceNotFound:
+        if winners:
+            raise
+        _refuse(instance, method, 'task_state', task_states.DELETING)
+
+
+def _refuse(instance: objects.Instance, method: str, attribute: str,
+            state: str | None) -> typing.NoReturn:
+    raise exception.InstanceInvalidState(
+        attr=attribute, instance_uuid=instance.uuid, state=state,
+        method=method)

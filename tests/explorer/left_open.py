@@ -42,12 +42,12 @@ _COSTS_DATA = (
     'not at rest')
 
 ALL = (
-    Entry(r'^(un)?rescue[\w-]*@api/(db\.action_start|rpc\.cast\.\w+)#\d+='
-          r'(fail|lost|crash)\b|'
-          r'^(un)?rescue[\w-]*@api/db.instance_update_and_get_original#\d+='
-          r'lost\b',
+    Entry(r'^((un)?rescue|stop|start|reboot)[\w-]*@api/'
+          r'((db\.action_start|rpc\.cast\.\w+)#\d+=(fail|lost|crash)\b|'
+          r'db.instance_update_and_get_original#\d+=lost\b)',
           '^(periodic tasks change it: [^,]*|a task remains: )'
-          '(ACTIVE|SHUTOFF|RESCUE)( with |/)(un)?rescuing',
+          '(ACTIVE|SHUTOFF|RESCUE)( with |/)'
+          '((un)?rescuing|powering-o(n|ff)|rebooting)',
           'nova-api fails, or is killed, between saving the task and sending '
           'the message: the task stays, as in stock Nova, until nova-compute '
           'is restarted.'),
@@ -97,10 +97,11 @@ ALL = (
           'begins to build it: the host drops the message, as it drops that '
           'of a build that an operator has given up, who tells of it.'),
     Entry(r'=reset_(active|error)\b',
-          '^(after the periodic tasks: )?metadata of a rescue is left',
-          'The state is reset while a server is rescued or unrescued, which '
-          'loses its task by that. Its record means nothing, and goes with '
-          'its next hard reboot or rescue.'),
+          '^(after the periodic tasks: )?'
+          '(files of a rescue are left|metadata of a rescue is left)',
+          'The state is reset while a server is rescued, unrescued, or '
+          'stopped in rescue. Its record means nothing, and goes with its '
+          'next hard reboot or rescue, as do the files.'),
     Entry(r'^(un)?rescue-tpm[\w-]*@[^=]*=evacuate$',
           r'^(ACTIVE, but no guest runs|periodic tasks change it: '
           r'ACTIVE/None on compute1, guests \[\], then SHUTOFF/None )',
@@ -156,8 +157,7 @@ ALL = (
           'is done at its next start.'),
     Entry(r'=crash\b.*=reset_(active|error)\b|'
           r'=reset_(active|error)\b.*=crash\b',
-          '^(after the periodic tasks: )?(files of a rescue are left|'
-          'an event is open)',
+          '^(after the periodic tasks: )?an event is open',
           'A service is killed, and the state of the server is reset before '
           'it is up: its hard reboot puts it right.'),
     Entry(r'^attach-port-in-rescue@compute1/[^=]*=drain$',

@@ -19,6 +19,7 @@ import threading
 import time
 from unittest import mock
 
+import ddt
 import fixtures
 from nova.db.main import api as main_api
 from nova import exception
@@ -288,6 +289,7 @@ class VouchingTest(ApiTestCase):
         self.assertEqual(refused, told[:1])
 
 
+@ddt.ddt
 class RaceTest(ApiTestCase):
     """Two requests that both saw the server without a task."""
 
@@ -312,6 +314,22 @@ class RaceTest(ApiTestCase):
     def test_migration_loses(self):
         self.win(task_state='unrescuing')
         self.assert_lost(self.ask_migration(self.server), 'unrescuing')
+
+    @ddt.data('migrate', 'unrescue')
+    def test_delete_was_quicker(self, action):
+        """The server is gone when the task is saved."""
+        save = objects.Instance.save
+
+        def lose(itself, *args, **kwargs):
+            if kwargs.get('expected_task_state') == [None]:
+                raise exception.InstanceNotFound(instance_id=itself.uuid)
+            return save(itself, *args, **kwargs)
+
+        self.patch('nova.objects.Instance.save', lose)
+        response = (self.ask_migration(self.server) if action == 'migrate'
+                    else self.act('unrescue', version='1.0'))
+        self.assertEqual(409, response.status_code, response.text)
+        self.assertIn('task_state deleting', response.text)
 
     def test_unrescue_was_quicker(self):
         """What it has removed does not come back."""
