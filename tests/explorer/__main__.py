@@ -20,7 +20,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -92,17 +91,13 @@ def _work(operation, directory=_DIRECTORY, limit=None, environ=None,
              json.dumps(work)], stdout=output, stderr=output,
             # The order of sets is part of a schedule.
             env=dict(os.environ, TMPDIR=temporary, PYTHONHASHSEED='0',
-                     **(environ or {})),
-            start_new_session=True)
+                     **(environ or {})))
         try:
             came_up = not process.wait(limit and limit + _GRACE)
         except subprocess.TimeoutExpired:
-            came_up = False
-        finally:
-            # With the children that it has forked.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
+            came_up = False
     return report.read(path), came_up, time.monotonic() - began
 
 

@@ -18,6 +18,7 @@ databases in memory. What it does not copy, and what notices the fork, is
 treated here.
 """
 
+import ctypes
 import gc
 import os
 import shutil
@@ -31,6 +32,8 @@ from sqlalchemy import pool
 from tests.explorer import clock
 
 _os = patcher.original('os')
+
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def use_one_thread():
@@ -80,6 +83,7 @@ class Child:
         kept = {path: _read(path) for path in self._directories}
         pid = _os.fork()
         if not pid:
+            _die_with_parent()
             # CPU time: on a busy machine nothing is reported as stuck.
             signal.signal(signal.SIGPROF, lambda *args: at_end())
             signal.setitimer(signal.ITIMER_PROF, self._budget)
@@ -89,6 +93,11 @@ class Child:
             _write(path, content)
         self.seconds = clock.real_time() - began
         return False
+
+
+def _die_with_parent():
+    """Be killed when the parent ends, however that is."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def leave():
