@@ -201,4 +201,3 @@ class SavingTask(HostTask):
 
     def before_save(self) -> None:
         """Change what is about to be saved of the instance."""
-        raise NotImplementedError

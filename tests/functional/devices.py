@@ -17,8 +17,30 @@ from lxml import etree
 from nova.tests.fixtures import libvirt
 
 
-class Serials(fixtures.Fixture):
-    """Disks have serial numbers in Nova's double of libvirt, too.
+class _Described(fixtures.Fixture):
+    """What Nova's double of libvirt leaves out when it describes a domain."""
+
+    def _setUp(self):
+        describe = libvirt.Domain.XMLDesc
+
+        def describe_all(itself, flags):
+            domain = etree.fromstring(describe(itself, flags))
+            self.complete(domain, itself.UUIDString())
+            return etree.tostring(domain, encoding='unicode')
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain.XMLDesc', describe_all))
+
+    def complete(self, domain, uuid):
+        """Add what libvirt would say, too.
+
+        :param domain: an etree.Element; changed in place
+        :param uuid: of the domain
+        """
+
+
+class Serials(_Described):
+    """Disks have serial numbers.
 
     :param domains: the base.Domains of the test
     """
@@ -27,29 +49,19 @@ class Serials(fixtures.Fixture):
         super().__init__()
         self._domains = domains
 
-    def _setUp(self):
-        describe = libvirt.Domain.XMLDesc
-
-        def describe_with_serials(itself, flags):
-            domain = etree.fromstring(describe(itself, flags))
-            serials = self._domains.serials(itself.UUIDString())
-            for disk in domain.findall('devices/disk'):
-                # Nova's own, of a volume.
-                kind, _, volume_id = disk.find('alias').get('name').partition(
-                    '-')
-                serial = (volume_id if kind == 'ua' else serials.get(
-                    disk.find('target').get('dev')))
-                if serial and disk.find('serial') is None:
-                    etree.SubElement(disk, 'serial').text = serial
-            return etree.tostring(domain, encoding='unicode')
-
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.XMLDesc',
-            describe_with_serials))
+    def complete(self, domain, uuid):
+        serials = self._domains.serials(uuid)
+        for disk in domain.findall('devices/disk'):
+            # Nova's own, of a volume.
+            kind, _, volume_id = disk.find('alias').get('name').partition('-')
+            serial = (volume_id if kind == 'ua' else serials.get(
+                disk.find('target').get('dev')))
+            if serial and disk.find('serial') is None:
+                etree.SubElement(disk, 'serial').text = serial
 
 
-class Taps(fixtures.Fixture):
-    """Interfaces have names and models in Nova's double, too.
+class Taps(_Described):
+    """Interfaces have names and models.
 
     :param neutron: the NeutronFixture
     """
@@ -58,21 +70,12 @@ class Taps(fixtures.Fixture):
         super().__init__()
         self._neutron = neutron
 
-    def _setUp(self):
-        describe = libvirt.Domain.XMLDesc
-
-        def describe_with_names(itself, flags):
-            domain = etree.fromstring(describe(itself, flags))
-            names = {port['mac_address']: 'tap' + port['id'][:11]
-                     for port in self._neutron._ports.values()}
-            for interface in domain.findall('devices/interface'):
-                interface.find('target').set(
-                    'dev', names.get(interface.find('mac').get('address'),
-                                     'of-no-port'))
-                if interface.find('model') is None:
-                    etree.SubElement(interface, 'model', type='virtio')
-            return etree.tostring(domain, encoding='unicode')
-
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.Domain.XMLDesc',
-            describe_with_names))
+    def complete(self, domain, uuid):
+        names = {port['mac_address']: 'tap' + port['id'][:11]
+                 for port in self._neutron._ports.values()}
+        for interface in domain.findall('devices/interface'):
+            interface.find('target').set(
+                'dev', names.get(interface.find('mac').get('address'),
+                                 'of-no-port'))
+            if interface.find('model') is None:
+                etree.SubElement(interface, 'model', type='virtio')

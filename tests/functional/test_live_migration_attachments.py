@@ -346,14 +346,7 @@ class LookTest(AttachmentsTestCase):
             self.instance(self.server)))
 
     def test_reset_while_the_destination_was_copying(self):
-        self.interrupt(HERE, status='preparing')
-        instance = self.instance(self.server)
-        instance.vm_state, instance.task_state = 'error', None
-        instance.save()
-        self.look()
-        self.assert_only(self.old)
-        self.assertEqual([('compute2', self.new)], self.disconnected)
-        self.assertEqual('error', self.last_status(self.server))
+        self.assert_free_after_reset(HERE)
 
     def test_evacuated_while_the_destination_was_copying(self):
         third = self.move_on('preparing', host='compute3', task_state=None)
@@ -364,14 +357,14 @@ class LookTest(AttachmentsTestCase):
     def test_evacuated_in_vain(self):
         """It has replaced the attachment, which Nova then has completed."""
         self.attached()[self.new]['connector'] = None
-        self.assert_free_after_evacuation()
+        self.assert_free_after_reset(AWAY)
 
     def test_evacuated_in_vain_and_not_completed(self):
         self.reserved.add(self.new)
-        self.assert_free_after_evacuation()
+        self.assert_free_after_reset(AWAY)
 
-    def assert_free_after_evacuation(self):
-        self.interrupt(AWAY, status='preparing')
+    def assert_free_after_reset(self, guest):
+        self.interrupt(guest, status='preparing')
         instance = self.instance(self.server)
         instance.vm_state, instance.task_state = 'error', None
         instance.save()
