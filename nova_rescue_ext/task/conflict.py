@@ -24,8 +24,8 @@ from nova import objects
 
 
 @contextlib.contextmanager
-def loser_is_refused(instance: objects.Instance, method: str,
-                     *winners: str) -> typing.Iterator[None]:
+def loser_is_refused(instance: objects.Instance,
+                     method: str) -> typing.Iterator[None]:
     """Answer 409 if another request gets the server first.
 
     Nova answers 500 if the other request, or the end of a DELETE, comes
@@ -33,8 +33,6 @@ def loser_is_refused(instance: objects.Instance, method: str,
 
     :param instance: the Instance
     :param method: the name of the action
-    :param winners: the task states, set by the other request, that are
-        answered so; default: all
     :raises: InstanceInvalidState
     """
     try:
@@ -42,13 +40,8 @@ def loser_is_refused(instance: objects.Instance, method: str,
     except exception.InstanceUpdateConflict as exc:
         actual = exc.kwargs.get('actual') or {}
         attribute = 'task_state' if 'task_state' in actual else 'vm_state'
-        state = actual.get(attribute)
-        if winners and state not in winners:
-            raise
-        _refuse(instance, method, attribute, state)
+        _refuse(instance, method, attribute, actual.get(attribute))
     except exception.InstanceNotFound:
-        if winners:
-            raise
         _refuse(instance, method, 'task_state', task_states.DELETING)
 
 
