@@ -20,6 +20,7 @@ package, and it has to go where the server goes. Keys must not start with
 Key (after ``rescue_ext_``) Written by      Read by         Goes
 =========================== =============== =============== ==================
 ``version``                 nova-api        nova-compute    as ``image_id``
+``request``                 as ``version``
 ``offered_image``           nova-api        nova-compute    as ``image_id``
 ``requested_timeout``       nova-api        nova-compute    when it is
                                                             recorded, failed
@@ -88,6 +89,7 @@ PREFIX = 'rescue_ext_'
 
 # What nova-api tells nova-compute about a rescue that it asks for.
 _VERSION = PREFIX + 'version'
+_REQUEST = PREFIX + 'request'
 _OFFERED_IMAGE = PREFIX + 'offered_image'
 _REQUESTED_TIMEOUT = PREFIX + 'requested_timeout'
 _REQUESTED_READY_LINE = PREFIX + 'requested_ready_line'
@@ -378,7 +380,8 @@ def request_rescue(instance: 'objects.Instance',
                    offered_image: str | None = None,
                    timeout: int | None = None,
                    access: RescueAccess = RescueAccess(),
-                   ready_line: str | None = None) -> None:
+                   ready_line: str | None = None,
+                   request_id: str = '') -> None:
     """Tell nova-compute what was requested. Nova saves the instance.
 
     :param instance: the Instance
@@ -388,9 +391,11 @@ def request_rescue(instance: 'objects.Instance',
     :param timeout: after how many seconds to unrescue the server, or None
     :param access: what the rescue system gets
     :param ready_line: what its console shows when it is ready, or None
+    :param request_id: the ID of the API request
     """
     forget_rescue_request(instance)
     instance.system_metadata[_VERSION] = str(version)
+    instance.system_metadata[_REQUEST] = request_id
     if offered_image:
         instance.system_metadata[_OFFERED_IMAGE] = offered_image
     if timeout is not None:
@@ -459,12 +464,27 @@ def forget_rescue_request(instance: 'objects.Instance') -> None:
     # Every rescue calls this. Nothing else comes without a version.
     if _VERSION in metadata:
         metadata.pop(_VERSION)
+        metadata.pop(_REQUEST, None)
         metadata.pop(_OFFERED_IMAGE, None)
         metadata.pop(_REQUESTED_TIMEOUT, None)
         metadata.pop(_SWITCHED, None)
         forget_requested_ready_line(instance)
         for key in [key for key in metadata if key.startswith(_ACCESS)]:
             del metadata[key]
+
+
+def forget_other_rescue_request(instance: 'objects.Instance',
+                                request_id: str) -> None:
+    """Forget what another API request than this one requested of a rescue.
+
+    A stock nova-api leaves that alone, and a nova-api that was killed did not
+    get to have it done. The caller saves the instance.
+
+    :param instance: the Instance
+    :param request_id: the ID of the API request that asks for a rescue
+    """
+    if instance.system_metadata.get(_REQUEST) != request_id:
+        forget_rescue_request(instance)
 
 
 def access_to_rescue(instance: 'objects.Instance') -> RescueAccess | None:

@@ -101,7 +101,8 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
                 image.ready_line(chosen.metadata)
                 if microversion.is_requested(context,
                                              microversion.RESCUE_SESSION)
-                else None)
+                else None,
+                context.request_id)
             original = _with_image(original, self, chosen)
             if _keeps_tpm(context, instance):
                 # Nova would refuse it.

@@ -58,9 +58,6 @@ def get_rescue_image(original: nova_types.Original,
     :returns: an ImageMeta
     :raises: InstanceNotRescuable
     """
-    if not rescue_image_ref:
-        # A stock nova-api leaves what ours requested for an earlier rescue.
-        instance_metadata.forget_rescue_request(instance)
     bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
         context, instance.uuid)
     volume_backed = compute_utils.is_volume_backed_instance(
@@ -90,6 +87,8 @@ def rescue_instance(original: nova_types.Original,
                     instance: objects.Instance, *args: typing.Any,
                     **kwargs: typing.Any) -> None:
     """Rescue, unless the task has ended, e.g. by a restart."""
+    instance_metadata.forget_other_rescue_request(instance,
+                                                  context.request_id)
     return stale_message.act_in_time(
         self, instance, instance_actions.RESCUE, task_states.RESCUING,
         lambda: _rescue(original, self, context, instance, *args, **kwargs))

@@ -300,12 +300,15 @@ class Rescue(host_task.SavingTask):
     def may_end(self) -> bool:
         """Roll the rescue back before the end of the task is saved.
 
-        Until then, nothing else can begin.
+        Until then, nothing else can begin. What failed before there was
+        anything to roll back has its request forgotten only.
         """
         if self._rescue_guest_runs and not self._may_be_saved:
             self._roll_back_and_log()
             self.instance.vm_state = (self._vm_state if self._is_rolled_back
                                       else vm_states.ERROR)
+        elif self.instance.vm_state != vm_states.RESCUED:
+            instance_metadata.forget_rescue_request(self.instance)
         return super().may_end()
 
     def settle(self) -> None:

@@ -333,7 +333,9 @@ class CheckTest(base.RescueTestCase):
                                                 self.server['id'])
         instance.system_metadata['image_hw_machine_type'] = machine
         if opted_in:
-            instance_metadata.request_rescue(instance, microversion.RESCUE)
+            instance_metadata.request_rescue(
+                instance, microversion.RESCUE,
+                request_id=self.context.request_id)
         instance.task_state = 'rescuing'
         instance.save()
         self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
@@ -785,16 +787,18 @@ class KernelOnTheHostTest(KernelTestCase):
             server, {'OS-EXT-STS:task_state': None})
         self._assert_as_before(server, 1)
 
-    def _rescue_by_rpc(self, server, image):
-        """As a stock nova-api does after one of ours was there."""
+    def _rescue_by_rpc(self, server, image, request_id=None):
+        """As a nova-api does that has checked nothing."""
         instance = objects.Instance.get_by_uuid(self.context, server['id'])
-        instance.system_metadata['rescue_ext_version'] = '1.1'
+        instance_metadata.request_rescue(
+            instance, microversion.RESCUE,
+            request_id=request_id or self.context.request_id)
         instance.task_state = 'rescuing'
         instance.save()
         self.computes['compute1'].manager.compute_rpcapi.rescue_instance(
             self.context, instance, 'password', rescue_image_ref=image)
 
-    def test_stock_api(self):
+    def test_never_checked(self):
         image = self.create_private(self.project,
                                     {'ramdisk_id': self.victims})
         server = self.create_server()
@@ -803,13 +807,23 @@ class KernelOnTheHostTest(KernelTestCase):
         self.assertIn(ClaimedKernelTest.WORDS, str(error))
         self._assert_as_before(server, 1)
 
+    def test_stock_api(self):
+        """What ours has requested before is not its request."""
+        server = self.create_server()
+        self._rescue_by_rpc(server, self.create_image(), 'req-of-before')
+        self._wait_for_state_change(server, 'RESCUE')
+        self.assertEqual([], [
+            key for key in objects.Instance.get_by_uuid(
+                self.context, server['id']).system_metadata
+            if key in ('rescue_ext_version', 'rescue_ext_request')])
+
     def test_stock_api_names_no_image(self):
         """That is no rescue of ours: it boots with what the server has."""
         self.claim_image(self.create_image(
             {'kernel_id': self.create_private('operator')},
             owner='operator'))
         server = self.create_bfv_server()
-        self._rescue_by_rpc(server, None)
+        self._rescue_by_rpc(server, None, 'req-of-before')
         self._wait_for_state_change(server, 'RESCUE')
         self.assertEqual(('', ''), self.downloaded())
 

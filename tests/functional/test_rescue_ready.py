@@ -393,16 +393,30 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
                              timeout=600, user_data='IyE=')
             self._wait_for_action_fail_completion(
                 self.server, 'rescue', 'compute_rescue_instance')
-        self._wait_for_server_parameter(self.server, {
-            'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
-        self.assertEqual([], [
-            key for key in self.instance().system_metadata
-            if key.startswith('rescue_ext_')])
+        self.assert_as_before()
         self.assertEqual(
             ['instance.rescue.start', 'instance.rescue.error'],
             [each['event_type'] for each
              in self.notifier.versioned_notifications
              if each['event_type'].startswith('instance.rescue.')])
+
+    def test_failed_before_it_began(self):
+        """In Nova's own code, which has told nobody of a begin."""
+        with fixtures.MonkeyPatch(
+                'nova.network.neutron.API.get_instance_nw_info',
+                self.fail_with(exception.CellTimeout())):
+            self.rescue_with(self.server, rescue_image_ref=self.image,
+                             timeout=600, user_data='IyE=')
+            self._wait_for_action_fail_completion(
+                self.server, 'rescue', 'compute_rescue_instance')
+        self.assert_as_before()
+
+    def assert_as_before(self):
+        self._wait_for_server_parameter(self.server, {
+            'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
+        self.assertEqual([], [
+            key for key in self.instance().system_metadata
+            if key.startswith('rescue_ext_')])
 
     def test_nobody_looks(self):
         """Below the version, without a line, and if it is switched off."""

@@ -94,15 +94,6 @@ class ImageTest(ComputeTestCase):
         self.get(uuids.other)
         self.assertEqual('user', self.rights)
 
-    def test_not_named_by_a_stock_api(self):
-        """It leaves what ours has requested for an earlier rescue."""
-        self.opt_in()
-        self.assertFalse(self.get(None))
-        self.assertIsNone(self.image_id)
-        self.root.assert_not_called()
-        self.assertFalse(instance_metadata.rescue_asks_for(
-            self.instance, microversion.RESCUE))
-
     def test_volume(self):
         self.assertTrue(self.get(volume_backed=True))
         self.assertEqual(uuids.image, self.image_id)
