@@ -120,6 +120,14 @@ class NodeDoesNotServe(RescueExtException, nova_exception.InstanceIsLocked):
                  'node.')
 
 
+class HostDidNotAnswer(RescueExtException, nova_exception.InstanceIsLocked):
+    """Whether something was attached to a server in rescue is not known."""
+
+    msg_fmt = N_('The host of server %(instance_uuid)s, which is in rescue, '
+                 'did not answer in time. See whether it is attached before '
+                 'you attach it again.')
+
+
 class GuestNotInRescue(RescueExtException):
     """A server is RESCUED, and its guest is not that of its rescue."""
 

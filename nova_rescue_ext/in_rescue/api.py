@@ -19,6 +19,7 @@ answer, 409.
 
 from __future__ import annotations
 
+import contextlib
 import typing
 
 from nova.compute import api as compute_api
@@ -28,6 +29,7 @@ from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+import oslo_messaging as messaging
 
 from nova_rescue_ext import capabilities
 from nova_rescue_ext import exception as ext_exception
@@ -94,12 +96,14 @@ def attach_volume(original: nova_types.Original, self: compute_api.API,
                   **kwargs: typing.Any) -> str | None:
     """Attach a volume to a server in rescue.
 
-    :raises: as reboot()
+    :raises: HostDidNotAnswer, answered with 409; as reboot()
     """
-    if _is_ours(context, instance):
-        _check_idle(self, context, instance, policies.ATTACH_VOLUME_RESCUED)
-        instance = state_check.AsActive(instance)
-    return original(context, instance, *args, **kwargs)
+    if not _is_ours(context, instance):
+        return original(context, instance, *args, **kwargs)
+    _check_idle(self, context, instance, policies.ATTACH_VOLUME_RESCUED)
+    with _answer_awaited(instance):
+        return original(context, state_check.AsActive(instance), *args,
+                        **kwargs)
 
 
 def detach_volume(original: nova_types.Original, self: compute_api.API,
@@ -122,12 +126,14 @@ def attach_interface(original: nova_types.Original, self: compute_api.API,
                      **kwargs: typing.Any) -> typing.Any:
     """Attach a port to a server in rescue.
 
-    :raises: as reboot()
+    :raises: HostDidNotAnswer, answered with 409; as reboot()
     """
-    if _is_ours(context, instance):
-        _check_idle(self, context, instance, policies.ATTACH_PORT_RESCUED)
-        instance = state_check.AsActive(instance)
-    return original(context, instance, *args, **kwargs)
+    if not _is_ours(context, instance):
+        return original(context, instance, *args, **kwargs)
+    _check_idle(self, context, instance, policies.ATTACH_PORT_RESCUED)
+    with _answer_awaited(instance):
+        return original(context, state_check.AsActive(instance), *args,
+                        **kwargs)
 
 
 def detach_interface(original: nova_types.Original, self: compute_api.API,
@@ -142,6 +148,19 @@ def detach_interface(original: nova_types.Original, self: compute_api.API,
         _check_idle(self, context, instance, policies.DETACH_PORT_RESCUED)
         instance = state_check.AsActive(instance)
     return original(context, instance, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _answer_awaited(instance: objects.Instance) -> typing.Iterator[None]:
+    """In here, nova-compute is asked something, and answers.
+
+    :raises: HostDidNotAnswer
+    """
+    try:
+        yield
+    except messaging.MessagingTimeout as exc:
+        raise ext_exception.HostDidNotAnswer(
+            instance_uuid=instance.uuid) from exc
 
 
 def _is_ours(context: nova_context.RequestContext,

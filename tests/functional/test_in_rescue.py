@@ -26,6 +26,7 @@ from nova.network import neutron
 from nova import objects
 from nova.virt.libvirt import driver as libvirt_driver
 from oslo_concurrency import lockutils
+import oslo_messaging as messaging
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 
@@ -1126,6 +1127,20 @@ class PortTest(InRescueTestCase):
         time.sleep(0.5)  # for an attach that comes later
         self.assert_free(self.second)
         self.attach()
+
+    def test_host_that_does_not_answer(self):
+        """It may be attached in a while, or never."""
+        self.be_rescued()
+        for ask, what, call in (
+                (attach_port, self.second['id'], 'attach_interface'),
+                (attach_volume, uuids.volume, 'reserve_block_device_name')):
+            with fixtures.MockPatch(
+                    'nova.compute.rpcapi.ComputeAPI.' + call,
+                    side_effect=messaging.MessagingTimeout()):
+                self.assert_refused_in_rescue(
+                    ask(self, self.server, what),
+                    'did not answer in time. See whether it is attached')
+        self.assert_ports(self.first)
 
     def test_rights(self):
         """As Nova's: what the server's project may not use is not used."""
