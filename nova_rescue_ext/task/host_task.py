@@ -198,6 +198,10 @@ class SavingTask(HostTask):
     def _save(self, *args: typing.Any, **kwargs: typing.Any) -> None:
         self.before_save()
         type(self.instance).save(self.instance, *args, **kwargs)
+        self.after_save()
 
     def before_save(self) -> None:
         """Change what is about to be saved of the instance."""
+
+    def after_save(self) -> None:
+        """See that the instance has been saved."""

@@ -78,12 +78,18 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
         if self.waits > 1:
             self.gone.clear()
 
-    def _go_after(self, name):
+    def _go_after(self, name, argument=None):
+        """Let the database be gone when a function of Nova has returned.
+
+        :param name: its dotted name
+        :param argument: one that it must have, or None
+        """
         function = test_rescue_failure.resolve(name)
 
         def end(*args, **kwargs):
             result = function(*args, **kwargs)
-            self.gone.set()
+            if argument is None or argument in args:
+                self.gone.set()
             return result
 
         self.patch(name, end)
@@ -209,6 +215,28 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
         self.assertIsNotNone(instance_metadata.rescue_of(
             self.instance(server)))
         self._assert_leaves_rescue(server)
+
+    def test_after_all_was_told(self):
+        """Only the end of the event is not written: nothing is told twice."""
+        rescue = compute._rescue
+        done = threading.Event()
+
+        def watched(*args, **kwargs):
+            try:
+                return rescue(*args, **kwargs)
+            finally:
+                self.gone.clear()
+                done.set()
+
+        server = self.create_server()
+        self.patch('nova_rescue_ext.rescue.compute._rescue', watched)
+        self._go_after('nova.compute.manager.ComputeManager.'
+                       '_notify_about_instance_usage', 'rescue.end')
+        self.rescue_opted_in(server)
+        self.assertTrue(done.wait(60))
+        self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        self.assertEqual(['start', 'end'], self.phases())
 
     def test_never_comes_back(self):
         self.patch('nova_rescue_ext.task.final_save.TIMEOUT', 15)
