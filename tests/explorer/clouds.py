@@ -330,6 +330,8 @@ class LibvirtCloud(Cloud, migration_base.MigrationTestCase):
     CONFIG_DRIVE = False
     CEPH = False
     ENCRYPTED = False
+    # Whether the operation fails although nothing happens.
+    IS_REFUSED = False
     # Whether a server in rescue may have been powered off.
     MAY_BE_OFF = False
     # Whether the server has a TPM, and who reads its secret.

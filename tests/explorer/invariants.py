@@ -107,7 +107,7 @@ def check_libvirt(cloud, explorer):
         # A deletion that was interrupted: its owner deletes it again.
         return list(_last_delete(cloud, explorer))
     found = _violations(cloud, before)
-    if _happened(explorer) == {failures.NONE}:
+    if _happened(explorer) == {failures.NONE} and not cloud.IS_REFUSED:
         found += list(_failed(cloud))
     if _happened(explorer) & (_FAILURES | _RESETS | _LET_TIME_PASS) and (
             before['task'] == task_states.MIGRATING
@@ -665,7 +665,8 @@ def _rebuild_ways_out(cloud, explorer, state):
     found = []
     if state['status'] == 'ERROR' and state['guests']:
         answer = explorer.as_caller(cloud.ask_rebuild)
-        if answer.status_code != 409:
+        # 400 of Nova's own rebuild, if the build was complete.
+        if answer.status_code not in (400, 409):
             # Two guests, of which nobody need say more.
             return ['rebuilt beside a guest on %s: answer %d' % (
                 state['guests'], answer.status_code)]

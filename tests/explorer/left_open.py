@@ -56,10 +56,6 @@ ALL = (
           '^(after an hour: )?an event is open',
           'The database fails just when Nova writes the begin or the end of '
           'an event, which it does once, as in stock Nova.'),
-    Entry(r'^rescue[\w-]*@compute1/db\.action_event_finish#\d+=(fail|lost)\b',
-          '^notifications of the rescue: 2 end, 1 start',
-          'The same, outside of what Nova calls the rescue: that it is over '
-          'is told twice rather than not at all.'),
     Entry(r'@[\w-]+/os\.unlink\([\w.]+\)#\d+=fail$',
           '^files of a rescue are left',
           'A file that cannot be removed is logged, and goes with the next '
@@ -115,6 +111,20 @@ ALL = (
           'A server in rescue is evacuated only if its state was reset. What '
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
+    Entry(r'^rescue-rbd@.*=evacuate\b',
+          '^(after [\\w -]+: )?(files are left on compute1|'
+          "files of a rescue are left): \\[('disk.rescue', )?"
+          r"'unrescue.xml'\]$",
+          'A host that was evacuated keeps the directory of a server whose '
+          'disks are in Ceph, and the domain that Nova has saved there, as in '
+          'stock Nova.'),
+    Entry(r'^migrate[\w-]*@conductor/db\.instance_update_and_get_original#\d+='
+          r'evacuate$',
+          r"^(after [\w -]+: )?RESCUE, but the guests are \[\('compute2', "
+          r'False\)\]$',
+          'Nova writes the state after a migration that was refused, whatever '
+          'it is by then. The package looks just before; whoever comes '
+          'between unrescues the server.'),
     Entry(r'^(unrescue|reboot-hard)[\w-]*@.*=evacuate\b',
           '^(after [\\w -]+: )?(files are left on compute1: |'
           r"deleted, but there are files: \{'compute1': )",

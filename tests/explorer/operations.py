@@ -568,6 +568,7 @@ class MigrateEncrypted(MigrateBfv):
 class MigrateToStock(Migrate):
 
     STOCK_SERVICES = ('compute2',)
+    IS_REFUSED = True
 
 
 @_operation('migrate-by-stock', 'live migration in rescue with a '
