@@ -242,11 +242,15 @@ class Rebuild:
             build.instance, attempt['attempt'],
             [bdm.volume_id for bdm in build.bdms if bdm.volume_id])
         try:
-            self._build_request, self._spec_text = database.begin(
+            self._build_request, self._spec_text, is_replaced = database.begin(
                 self._context, build, server.cell, server.instance,
                 dict(server.extras, rebuild=attempt, sent=None,
                      before=build.spec_before,
-                     history=older + server.history))
+                     history=older + server.history),
+                server.extras.get('rebuild'))
+            if is_replaced and server.cell.is_cell0():
+                # Whoever has buried the server does not, from here on.
+                notifications.replaced(self._context, server.cell, self._uuid)
         except db_exc.DBDuplicateEntry:
             raise self._why_there_is_a_build_request()
         except db_exc.DBError:

@@ -65,7 +65,8 @@ _retried = db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
 @_retried
 def begin(context: nova_context.RequestContext, build: _Build,
           cell: objects.CellMapping, found: objects.Instance,
-          extras: spec_extras.Extras) -> tuple[objects.BuildRequest, str]:
+          extras: spec_extras.Extras, older: spec_extras.Extras | None
+          ) -> tuple[objects.BuildRequest, str, bool]:
     """Let a BuildRequest stand for the server from now on. All or nothing.
 
     Only one caller can create the BuildRequest: it is the lock of a rebuild.
@@ -74,7 +75,9 @@ def begin(context: nova_context.RequestContext, build: _Build,
     :param cell: the CellMapping that the server is in
     :param found: the Instance, as it was found there
     :param extras: all that is kept beside the RequestSpec from now on
-    :returns: the BuildRequest, and the text of the RequestSpec from now on
+    :param older: an attempt that was not over when the server was found
+    :returns: the BuildRequest, the text of the RequestSpec from now on, and
+        whether the older attempt was still not over
     :raises: DBDuplicateEntry if another rebuild has it; AlreadyRebuilding
         if the server is no longer in the cell or is being deleted;
         ServerChanged if it is not as it was found
@@ -98,9 +101,11 @@ def begin(context: nova_context.RequestContext, build: _Build,
         with nova_context.target_cell(context, cell) as cctxt:
             if not _is_as_found(cctxt, found):
                 raise exception.ServerChanged()
+        is_replaced = older is not None and spec_extras.is_attempt(
+            context, uuid, older)
         text = spec_extras.save_with_spec(context, build.spec, extras)
     build.spec.obj_reset_changes()
-    return build_request, text
+    return build_request, text, is_replaced
 
 
 def _mapping(context: nova_context.RequestContext,

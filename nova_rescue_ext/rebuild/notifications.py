@@ -80,6 +80,25 @@ def failed(context: nova_context.RequestContext, instance: objects.Instance,
 
 
 @rpc.if_notifications_enabled
+def replaced(context: nova_context.RequestContext, cell: objects.CellMapping,
+             instance_uuid: str) -> None:
+    """Tell of the end of a rebuild that another one has replaced.
+
+    Never raises.
+
+    :param cell: cell0, where the server is
+    """
+    try:
+        with nova_context.target_cell(context, cell) as cctxt:
+            failed(cctxt, objects.Instance.get_by_uuid(
+                cctxt, instance_uuid, expected_attrs=ATTRIBUTES),
+                fields.NotificationSource.API)
+    except Exception:
+        LOG.exception('A notification of the rebuild before was not sent.',
+                      instance_uuid=instance_uuid)
+
+
+@rpc.if_notifications_enabled
 def reason_of(context: nova_context.RequestContext,
               instance: objects.Instance) -> Exception:
     """An exception with the class and the message of the server's fault."""

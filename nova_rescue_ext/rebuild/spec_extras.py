@@ -152,20 +152,19 @@ def end_attempt(context: nova_context.RequestContext, instance_uuid: str,
 
     :param free: frees what the attempt may have left. No other can begin
         meanwhile, whose resources they would be.
-    :param tell: tells of the end, unless somebody has ended the attempt, and
-        told
+    :param tell: tells of the end, unless whoever has ended or replaced the
+        attempt has told
     :raises: RequestSpecNotFound
     """
     with api_db_api.context_manager.writer.using(context):
         row = _row(context, instance_uuid, lock=True)
         extras = of_text(row.spec)
-        is_current = extras.get('rebuild') == attempt
-        if is_current and free is not None:
-            free()
-        if 'rebuild' in extras and tell is not None:
-            tell()
-        if is_current:
-            _write(context, row, {**extras, **_ENDED})
+        if extras.get('rebuild') != attempt:
+            return
+        for act in (free, tell):
+            if act is not None:
+                act()
+        _write(context, row, {**extras, **_ENDED})
 
 
 def forget_reclaim(context: nova_context.RequestContext,

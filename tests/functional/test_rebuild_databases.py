@@ -134,13 +134,13 @@ class _DatabaseTests:
             flavor=objects.Flavor(name='f'))
         self.spec.create()
 
-    def begin(self, older=(), found=None, **keep):
+    def begin(self, older=(), found=None, found_attempt=None, **keep):
         self.spec.num_instances += 1
         self.attempt = extras.new_attempt(self.cell, older)
         build = self.build(self.context, self.spec)
-        _build_request, text = database.begin(
+        _build_request, text, self.is_replaced = database.begin(
             self.context, build, self.cell, found or self.find(),
-            dict(keep, rebuild=self.attempt))
+            dict(keep, rebuild=self.attempt), found_attempt)
         return text
 
     def build(self, context, spec):
@@ -488,6 +488,18 @@ class _DatabaseTests:
         extras.end_attempt(self.context, uuids.server, self.attempt, free)
         thread.join()
         self.assertEqual(['freed', 'begun'], done)
+
+    def test_attempt_that_is_replaced(self):
+        self.begin()
+        self.assertFalse(self.is_replaced)
+        for is_over in (False, True):
+            before = self.attempt
+            if is_over:
+                extras.end_attempt(self.context, uuids.server, before)
+            self.delete_build_request()
+            self.change_mapping(cell_id=self.cell.id)
+            self.begin(found_attempt=before)
+            self.assertEqual(not is_over, self.is_replaced)
 
     def test_what_is_freed_at_the_end(self):
         self.begin()

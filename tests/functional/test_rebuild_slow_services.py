@@ -456,6 +456,19 @@ class NotificationsTest(_TestCase):
             self.assertEqual(['start', 'error'], self.types())
             self.notifier.reset()
 
+    def test_end_of_one_that_was_replaced(self):
+        """nova-api tells, as the conductor that is late cannot know."""
+        server = self.create_failed()
+
+        def rebuild_again(end):
+            self.assertEqual(202, self.rebuild(server).status_code)
+            self.assertEqual(['start', 'error', 'start'], self.types()[:3])
+            self.await_true(lambda: len(self.types()) == 4)
+            end()
+
+        self.end_of_rebuild(server, rebuild_again)
+        self.assertEqual(['start', 'error'] * 2, self.types())
+
     def end_of_rebuild(self, server, function):
         """Rebuild a server, and have its conductor come to the end.
 
