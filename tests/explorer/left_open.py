@@ -125,6 +125,12 @@ ALL = (
           'Nova writes the state after a migration that was refused, whatever '
           'it is by then. The package looks just before; whoever comes '
           'between unrescues the server.'),
+    Entry(r'^migrate-by-stock@',
+          r'^(after [\w -]+: )?(RESCUE, but the guests are '
+          r"\[\('compute2', False\)\]|allocations on |"
+          r"a migration (is \['accepted'\]|that is over has allocations))",
+          'A nova-conductor without the package ends a migration that the '
+          'hosts refuse as stock Nova does, whatever has happened since.'),
     Entry(r'^(unrescue|reboot-hard)[\w-]*@.*=evacuate\b',
           '^(after [\\w -]+: )?(files are left on compute1: |'
           r"deleted, but there are files: \{'compute1': )",

@@ -576,6 +576,7 @@ class MigrateToStock(Migrate):
 class MigrateByStock(Migrate):
 
     STOCK_SERVICES = ('conductor',)
+    IS_REFUSED = True
 
 
 @_operation('migrate-session', 'live migration in a rescue with a timeout, a '
