@@ -40,6 +40,8 @@ from nova_rescue_ext import policies
 from nova_rescue_ext import state_check
 from nova_rescue_ext.task import conflict
 
+_TIMEOUT = messaging.MessagingTimeout.__name__
+
 
 def reboot(original: nova_types.Original, self: compute_api.API,
            context: nova_context.RequestContext, instance: objects.Instance,
@@ -158,7 +160,10 @@ def _answer_awaited(instance: objects.Instance) -> typing.Iterator[None]:
     """
     try:
         yield
-    except messaging.MessagingTimeout as exc:
+    except (messaging.MessagingTimeout, messaging.RemoteError) as exc:
+        # Below compute 2.101, nova-conductor asks for a volume.
+        if getattr(exc, 'exc_type', _TIMEOUT) != _TIMEOUT:
+            raise
         raise ext_exception.HostDidNotAnswer(
             instance_uuid=instance.uuid) from exc
 

@@ -1131,15 +1131,25 @@ class PortTest(InRescueTestCase):
     def test_host_that_does_not_answer(self):
         """It may be attached in a while, or never."""
         self.be_rescued()
-        for ask, what, call in (
-                (attach_port, self.second['id'], 'attach_interface'),
-                (attach_volume, uuids.volume, 'reserve_block_device_name')):
-            with fixtures.MockPatch(
-                    'nova.compute.rpcapi.ComputeAPI.' + call,
-                    side_effect=messaging.MessagingTimeout()):
+        # Of nova-conductor, whose exceptions are not known to nova-api.
+        relayed = messaging.RemoteError('MessagingTimeout', 'no reply')
+        for ask, what, call, error in (
+                (attach_port, self.second['id'], 'attach_interface',
+                 messaging.MessagingTimeout()),
+                (attach_volume, uuids.volume,
+                 'reserve_block_device_name', messaging.MessagingTimeout()),
+                (attach_volume, uuids.volume,
+                 'reserve_block_device_name', relayed)):
+            with fixtures.MockPatch('nova.compute.rpcapi.ComputeAPI.' + call,
+                                    side_effect=error):
                 self.assert_refused_in_rescue(
                     ask(self, self.server, what),
                     'did not answer in time. See whether it is attached')
+        with fixtures.MockPatch(
+                'nova.compute.rpcapi.ComputeAPI.attach_interface',
+                side_effect=messaging.RemoteError('ValueError', 'broken')):
+            self.assertEqual(500, attach_port(
+                self, self.server, self.second['id']).status_code)
         self.assert_ports(self.first)
 
     def test_rights(self):
