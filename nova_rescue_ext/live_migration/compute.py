@@ -33,6 +33,7 @@ from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext.i18n import _
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import nova_types
+from nova_rescue_ext.task import host_task
 
 if typing.TYPE_CHECKING:
     from nova.compute import manager as compute_manager
@@ -288,7 +289,13 @@ def end_event(original: nova_types.Original, self: compute_utils.EventReporter,
     """End the event of a preparation that another migration has superseded.
 
     Nova sends the exception to nova-conductor, which takes an Exception only.
+    A task of the server is told that its event is to be ended.
     """
+    if exc_type is None:
+        for uuid in self.instance_uuids:
+            task = host_task.HostTask.of_this_thread(uuid)
+            if task is not None:
+                task.see_return()
     if isinstance(exc_val, ext_exception.MigrationSuperseded):
         exc_val = _superseded()
         exc_type = type(exc_val)

@@ -91,8 +91,7 @@ class Rescue(host_task.SavingTask):
         self._has_shares = False
         self._power_off: typing.Callable[[], None] | None = None
         self._is_announced = False
-        self._ends_to_save = 0
-        self._nova_tells = False
+        self._nova_has_told = False
         self._is_refused = False
         self._is_recorded = False
         self._is_switched = False
@@ -109,12 +108,11 @@ class Rescue(host_task.SavingTask):
         # The manager sets both, and saves.
         if (self.instance.vm_state == vm_states.RESCUED
                 and 'launched_at' in self.instance.obj_what_changed()):
-            self._ends_to_save += 1
             instance_metadata.complete_record(self.instance)
 
-    def after_save(self) -> None:
-        """See that the manager has saved the end, and tells of it next."""
-        self._nova_tells = self._ends_to_save == 1
+    def see_return(self) -> None:
+        """See that the manager has done all, and told of it."""
+        self._nova_has_told = True
 
     # Step by step.
 
@@ -345,8 +343,8 @@ class Rescue(host_task.SavingTask):
             return
         is_saved = (self.instance.vm_state == vm_states.RESCUED
                     and 'vm_state' not in self.instance.obj_what_changed())
-        if is_saved and self._nova_tells:
-            return  # and something after that has failed
+        if is_saved and self._nova_has_told:
+            return  # the end of the event could not be written
         notifications.close(self.manager, self.context, self.instance,
                             image_id, None if is_saved else error)
 

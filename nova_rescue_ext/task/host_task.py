@@ -168,6 +168,12 @@ class HostTask(operation.Operation):
         :param state: of nova.compute.power_state; NOSTATE if it cannot be read
         """
 
+    def see_return(self) -> None:
+        """See that Nova's method has returned, and its event is to be ended.
+
+        What fails after that is no failure of the task.
+        """
+
     def replace_hard_reboot(self, context: typing.Any,
                             network_info: typing.Any,
                             block_device_info: typing.Any) -> bool:
@@ -198,10 +204,6 @@ class SavingTask(HostTask):
     def _save(self, *args: typing.Any, **kwargs: typing.Any) -> None:
         self.before_save()
         type(self.instance).save(self.instance, *args, **kwargs)
-        self.after_save()
 
     def before_save(self) -> None:
         """Change what is about to be saved of the instance."""
-
-    def after_save(self) -> None:
-        """See that the instance has been saved."""

@@ -17,6 +17,7 @@ import time
 from unittest import mock
 
 from nova.compute import rpcapi
+from nova.compute import utils as compute_utils
 from nova.db.main import api as main_api
 from nova import exception
 from nova import objects
@@ -216,8 +217,7 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
             self.instance(server)))
         self._assert_leaves_rescue(server)
 
-    def test_after_all_was_told(self):
-        """Only the end of the event is not written: nothing is told twice."""
+    def _assert_told_once(self):
         rescue = compute._rescue
         done = threading.Event()
 
@@ -230,13 +230,31 @@ class DatabaseGoneTest(test_rescue_failure.RestartTestCase):
 
         server = self.create_server()
         self.patch('nova_rescue_ext.rescue.compute._rescue', watched)
-        self._go_after('nova.compute.manager.ComputeManager.'
-                       '_notify_about_instance_usage', 'rescue.end')
         self.rescue_opted_in(server)
         self.assertTrue(done.wait(60))
         self._wait_for_server_parameter(
             server, {'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
         self.assertEqual(['start', 'end'], self.phases())
+
+    def test_after_all_was_told(self):
+        """Only the end of the event is not written."""
+        self._go_after('nova.compute.manager.ComputeManager.'
+                       '_notify_about_instance_usage', 'rescue.end')
+        self._assert_told_once()
+
+    def test_while_it_is_told(self):
+        notify = compute_utils.notify_about_instance_rescue_action
+        failed = []
+
+        def fail_first(*args, phase, **kwargs):
+            if phase == 'end' and not failed:
+                failed.append(phase)
+                raise db_exc.DBConnectionError('gone')
+            return notify(*args, phase=phase, **kwargs)
+
+        self.patch('nova.compute.utils.notify_about_instance_rescue_action',
+                   fail_first)
+        self._assert_told_once()
 
     def test_never_comes_back(self):
         self.patch('nova_rescue_ext.task.final_save.TIMEOUT', 15)
