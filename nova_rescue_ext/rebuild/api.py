@@ -248,15 +248,17 @@ class Rebuild:
                      before=build.spec_before,
                      history=older + server.history),
                 server.extras.get('rebuild'))
-            if is_replaced and server.cell.is_cell0():
-                # Whoever has buried the server does not, from here on.
-                notifications.replaced(self._context, server.cell, self._uuid)
         except db_exc.DBDuplicateEntry:
             raise self._why_there_is_a_build_request()
         except db_exc.DBError:
             with excutils.save_and_reraise_exception() as reraise:
                 # Maybe only the answer was lost.
                 reraise.reraise = not self._has_begun(attempt)
+            # If it was over by then, its end is told twice, not never.
+            is_replaced = 'rebuild' in server.extras
+        if is_replaced and server.cell.is_cell0():
+            # Whoever has buried the server does not, from here on.
+            notifications.replaced(self._context, self._uuid, server.cell)
 
     def _why_there_is_a_build_request(self) -> exception.RebuildRefused:
         """Another rebuild takes the server out of its cell."""

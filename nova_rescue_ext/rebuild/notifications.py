@@ -80,22 +80,16 @@ def failed(context: nova_context.RequestContext, instance: objects.Instance,
 
 
 @rpc.if_notifications_enabled
-def replaced(context: nova_context.RequestContext, cell: objects.CellMapping,
-             instance_uuid: str) -> None:
+def replaced(context: nova_context.RequestContext, instance_uuid: str,
+             cell: objects.CellMapping) -> None:
     """Tell of the end of a rebuild that another one has replaced.
 
     Never raises.
 
     :param cell: cell0, where the server is
     """
-    try:
-        with nova_context.target_cell(context, cell) as cctxt:
-            failed(cctxt, objects.Instance.get_by_uuid(
-                cctxt, instance_uuid, expected_attrs=ATTRIBUTES),
-                fields.NotificationSource.API)
-    except Exception:
-        LOG.exception('A notification of the rebuild before was not sent.',
-                      instance_uuid=instance_uuid)
+    _try(_notify_of_replaced, context, objects.Instance(uuid=instance_uuid),
+         cell)
 
 
 @rpc.if_notifications_enabled
@@ -139,6 +133,16 @@ def _notify_of_failure(context: nova_context.RequestContext,
     except Exception:
         _notify(context, instance, fields.NotificationPhase.ERROR, source,
                 objects.BlockDeviceMappingList(objects=[]), reason)
+
+
+def _notify_of_replaced(context: nova_context.RequestContext,
+                        instance: objects.Instance,
+                        cell: objects.CellMapping) -> None:
+    with nova_context.target_cell(context, cell) as cctxt:
+        _notify_of_failure(
+            cctxt, objects.Instance.get_by_uuid(
+                cctxt, instance.uuid, expected_attrs=ATTRIBUTES),
+            fields.NotificationSource.API, None)
 
 
 def _notify(context: nova_context.RequestContext, instance: objects.Instance,

@@ -17,6 +17,7 @@ import contextvars
 import datetime
 from unittest import mock
 
+import fixtures
 from nova import availability_zones
 from nova.compute import manager as compute_manager
 from nova.compute import rpcapi as compute_rpcapi
@@ -463,6 +464,24 @@ class NotificationsTest(_TestCase):
         def rebuild_again(end):
             self.assertEqual(202, self.rebuild(server).status_code)
             self.assertEqual(['start', 'error', 'start'], self.types()[:3])
+            self.await_true(lambda: len(self.types()) == 4)
+            end()
+
+        self.end_of_rebuild(server, rebuild_again)
+        self.assertEqual(['start', 'error'] * 2, self.types())
+
+    def test_end_of_one_that_was_replaced_without_an_answer(self):
+        server = self.create_failed()
+        begin = database.begin
+
+        def begin_and_fail(*args):
+            begin(*args)
+            raise db_exc.DBConnectionError()
+
+        def rebuild_again(end):
+            with fixtures.MonkeyPatch(
+                    'nova_rescue_ext.rebuild.database.begin', begin_and_fail):
+                self.assertEqual(202, self.rebuild(server).status_code)
             self.await_true(lambda: len(self.types()) == 4)
             end()
 
