@@ -380,8 +380,8 @@ def request_rescue(instance: 'objects.Instance',
                    offered_image: str | None = None,
                    timeout: int | None = None,
                    access: RescueAccess = RescueAccess(),
-                   ready_line: str | None = None,
-                   request_id: str = '') -> None:
+                   ready_line: str | None = None, *,
+                   request_id: str) -> None:
     """Tell nova-compute what was requested. Nova saves the instance.
 
     :param instance: the Instance

@@ -102,7 +102,7 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
                 if microversion.is_requested(context,
                                              microversion.RESCUE_SESSION)
                 else None,
-                context.request_id)
+                request_id=context.request_id)
             original = _with_image(original, self, chosen)
             if _keeps_tpm(context, instance):
                 # Nova would refuse it.

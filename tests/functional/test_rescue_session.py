@@ -646,7 +646,7 @@ class AccessTest(SessionTestCase):
             instance.task_state = task_state
             if task_state:
                 instance_metadata.request_rescue(
-                    instance, microversion.RESCUE_SESSION)
+                    instance, microversion.RESCUE_SESSION, request_id='req')
             else:
                 instance_metadata.forget_rescue_request(instance)
             instance.save()

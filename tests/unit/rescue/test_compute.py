@@ -78,7 +78,7 @@ class ImageTest(ComputeTestCase):
 
     def opt_in(self, **kwargs):
         instance_metadata.request_rescue(self.instance, microversion.RESCUE,
-                                         **kwargs)
+                                         **kwargs, request_id='req')
 
     def test_named(self):
         self.opt_in()

@@ -48,7 +48,8 @@ class DomainTestCase(testtools.TestCase):
                 for name, value in properties.items()})
         if opted_in:
             instance_metadata.request_rescue(self.instance,
-                                             microversion.RESCUE)
+                                             microversion.RESCUE,
+                                             request_id='req')
         self.rescue = test_libvirt.rescue_in_driver(self.instance)
         self.addCleanup(self.rescue._of_rescue_guest.close)
 
@@ -177,7 +178,8 @@ class KernelTest(DomainTestCase):
 
     def test_of_the_operators_image(self):
         instance_metadata.request_rescue(
-            self.instance, microversion.RESCUE, offered_image=uuids.image)
+            self.instance, microversion.RESCUE, offered_image=uuids.image,
+            request_id='req')
         self.patch('nova_rescue_ext.rescue.image.operator_context',
                    lambda instance: 'operator')
         self.assertEqual(('found', ''), self.find())

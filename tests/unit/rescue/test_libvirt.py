@@ -54,31 +54,36 @@ class CreateImageTest(testtools.TestCase):
 
     def test_offered_image(self):
         instance_metadata.request_rescue(
-            self.instance, microversion.RESCUE, offered_image=uuids.image)
+            self.instance, microversion.RESCUE, offered_image=uuids.image,
+            request_id='req')
         with rescue_in_driver(self.instance):
             self.assertEqual('operator', self._context())
 
     def test_other_image(self):
-        instance_metadata.request_rescue(self.instance, microversion.RESCUE)
+        instance_metadata.request_rescue(self.instance, microversion.RESCUE,
+                                         request_id='req')
         with rescue_in_driver(self.instance):
             self.assertEqual('user', self._context())
 
     def test_another_image_than_the_offered(self):
         instance_metadata.request_rescue(
-            self.instance, microversion.RESCUE, offered_image=uuids.image)
+            self.instance, microversion.RESCUE, offered_image=uuids.image,
+            request_id='req')
         with rescue_in_driver(self.instance):
             self.assertEqual('user', self._context(uuids.other))
 
     def test_on_the_way_back(self):
         instance_metadata.request_rescue(
-            self.instance, microversion.RESCUE, offered_image=uuids.image)
+            self.instance, microversion.RESCUE, offered_image=uuids.image,
+            request_id='req')
         with operation.Rescue(None, None, self.instance):
             self.assertEqual('user', self._context())
 
     def test_not_in_a_rescue(self):
         """What an earlier rescue was asked for means nothing later."""
         instance_metadata.request_rescue(
-            self.instance, microversion.RESCUE, offered_image=uuids.image)
+            self.instance, microversion.RESCUE, offered_image=uuids.image,
+            request_id='req')
         self.assertEqual('user', self._context())
 
 
@@ -139,7 +144,8 @@ class GuestDiskConfigTest(testtools.TestCase):
         objects.register_all()
         instance = objects.Instance(uuid=uuids.instance, system_metadata={},
                                     vm_state='active')
-        instance_metadata.request_rescue(instance, microversion.RESCUE)
+        instance_metadata.request_rescue(instance, microversion.RESCUE,
+                                         request_id='req')
         mapping = {'disk.config': {'bus': 'scsi'}, 'disk.rescue': {},
                    'unit': 3}
 
@@ -164,7 +170,8 @@ class OwnDomainTest(testtools.TestCase):
         self.instance = objects.Instance(uuid=uuids.instance,
                                          system_metadata={},
                                          vm_state='active')
-        instance_metadata.request_rescue(self.instance, microversion.RESCUE)
+        instance_metadata.request_rescue(self.instance, microversion.RESCUE,
+                                         request_id='req')
         self.original = mock.Mock()
         self.rescue = rescue_in_driver(self.instance)
         self.rescue.take_turn = mock.Mock()

@@ -73,7 +73,7 @@ class ViewTest(SessionTestCase):
         """Which gives the rescue system that of the server."""
         instance_metadata.request_rescue(
             self.instance, (1, 4),
-            access=instance_metadata.RescueAccess('alice'))
+            access=instance_metadata.RescueAccess('alice'), request_id='req')
         self.instance.system_metadata['rescue_ext_version'] = '1.4'
         self.assertIsNone(view._view(self.instance, [])['key_name'])
 
