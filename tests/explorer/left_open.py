@@ -60,7 +60,10 @@ ALL = (
           '^files of a rescue are left',
           'A file that cannot be removed is logged, and goes with the next '
           'rescue, or with the server.'),
-    Entry(r'=reset_active\b',
+    # While a server is being rescued, the rescue is rolled back.
+    Entry(r'^((?!rescue)[^@]*|rescue[\w-]*@compute1/'
+          r'(db\.action_event_finish|os\.unlink\(unrescue\.xml\))#1|'
+          r'rescue(?=.*\+).*)@?.*=reset_active\b',
           '^(after an hour: |after the periodic tasks: )?'
           'ACTIVE, but the rescue disk boots',
           'An administrator resets the state of a server that is in rescue '
@@ -77,8 +80,8 @@ ALL = (
           'Nova answers 500 if the state of a server is reset that has no '
           'row yet (actions-on-a-build-request).'),
     Entry(r'^rebuild[\w-]*@.*=reset_active\b',
-          r'^(after [\w -]+: )?(ACTIVE on None, guests on \[\]|'
-          r'allocations on \[\], the server is on None)$',
+          r'^(after [\w -]+: )?(ACTIVE on (None|host1), guests on \[\]|'
+          r'allocations on \[\], the server is on (None|host1))$',
           'An administrator resets the state of a server that has failed to '
           'active: that changes what the API says. Reset to error it can be '
           'rebuilt.'),
@@ -112,9 +115,9 @@ ALL = (
           'its rescue has left on shared storage goes with its next start or '
           'rescue (masakari-and-watcher).'),
     Entry(r'^rescue-rbd@.*=evacuate\b',
-          '^(after [\\w -]+: )?(files are left on compute1|'
-          "files of a rescue are left): \\[('disk.rescue', )?"
-          r"'unrescue.xml'\]$",
+          '^(after [\\w -]+: )?(files are left on compute1: |'
+          r"files of a rescue are left: |deleted, but there are files: "
+          r"\{'compute1': )\[('disk.rescue', )?'unrescue.xml'\]\}?$",
           'A host that was evacuated keeps the directory of a server whose '
           'disks are in Ceph, and the domain that Nova has saved there, as in '
           'stock Nova.'),
@@ -125,6 +128,14 @@ ALL = (
           'Nova writes the state after a migration that was refused, whatever '
           'it is by then. The package looks just before; whoever comes '
           'between unrescues the server.'),
+    Entry(r'^settle-in-doubt@.*=(force_)?delete$',
+          r"^(deleted, but there is a domain: \['running on compute2'\]|"
+          r"deleted, but there are files: |periodic tasks change it: "
+          r"404/None on None, guests \[\('compute2', True\)\], then "
+          r"404/None on None, guests \[\]$)",
+          'The host that the server is on is down: nova-api deletes it from '
+          'its database only. The host that its guest has moved to removes '
+          'that with its next periodic task, as in stock Nova.'),
     Entry(r'^migrate-by-stock@',
           r'^(after [\w -]+: )?(RESCUE, but the guests are '
           r"\[\('compute2', False\)\]|allocations on |"

@@ -132,11 +132,11 @@ ALL = {
         'who comes second gets 500 (unrescue-and-migrate)',
         'nova_rescue_ext.task.conflict:loser_is_refused', _nothing_around,
         'unrescue', ('migrate',), 'answer 500', several=True),
-    'rescue-guest-as-active': Mutation(
-        'a rescue that fails at its end leaves ACTIVE with the rescue disk',
+    'failed-at-its-end': Mutation(
+        'a rescue that fails at its end is saved as one of long ago, which '
+        'rescue_timeout ends',
         'nova_rescue_ext.rescue.operation:Rescue.may_end', _yes,
-        'rescue-legacy', (failures.FAIL,),
-        'ACTIVE, but the rescue disk boots'),
+        'rescue-legacy', (failures.FAIL,), 'periodic tasks change it: RESCUE'),
     'reset-in-rescue': Mutation(
         'a server whose state is reset in its rescue is ACTIVE with the '
         'rescue disk',
