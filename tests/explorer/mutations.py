@@ -150,8 +150,8 @@ ALL = {
     'roll-back-in-delete': Mutation(
         'a rescue that fails starts the guest that a DELETE has destroyed',
         'nova_rescue_ext.rescue.operation:Rescue._take_turn_back',
-        _lock_only, 'rescue-legacy', ('delete',), 'deleted, but',
-        several=True),
+        _lock_only, 'rescue-legacy', ('delete', failures.FAIL),
+        'deleted, but', several=True),
     'unrescue-after-delete': Mutation(
         'an unrescue that waited for the lock makes a deleted server anew',
         'nova_rescue_ext.task.host_task:HostTask._check', _nothing,
@@ -159,7 +159,8 @@ ALL = {
     # Live migration of servers in rescue.
     'nothing-copied': Mutation(
         'a migration leaves the disks behind that QEMU does not move',
-        'nova_rescue_ext.live_migration.libvirt:pre_live_migration', _stock,
+        'nova_rescue_ext.live_migration.libvirt:pre_live_migration '
+        'nova_rescue_ext.live_migration.libvirt:live_migration', _stock,
         'migrate', (failures.NONE,), 'the disk|RESCUE, but'),
     'late-copy': Mutation(
         'a copy that outlives its migration goes on (late-copy)',
@@ -192,9 +193,10 @@ ALL = {
         'nova_rescue_ext.claims.volumes:_check_owner', _nothing,
         'rebuild-reserved', ('transfer',), 'done with rights of another'),
     'guest-left': Mutation(
-        'a second guest is built beside one that is left (guest-left)',
+        'a guest that is left is taken for one that is gone (guest-left)',
         'nova_rescue_ext.rebuild.compute:shutdown_instance', _stock,
-        'rebuild-cell0', (failures.FAIL, failures.LOST), 'two guests',
+        'rebuild-cell0', (failures.FAIL, failures.LOST),
+        'two guests|but a guest on',
         several=True),
     'doubled-build': Mutation(
         'a message to build that comes twice costs the server its mapping '
