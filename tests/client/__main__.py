@@ -117,7 +117,9 @@ def main():
     parser.add_argument('releases', nargs='*', metavar='RELEASE',
                         default=list(_RELEASES),
                         help='of %s; default: all' % ', '.join(_RELEASES))
-    parser.add_argument('--folder', type=pathlib.Path,
+    parser.add_argument('--folder',
+                        # Commands are run from elsewhere.
+                        type=lambda path: pathlib.Path(path).absolute(),
                         default=_ROOT / '.venv-client',
                         help='for the environments')
     arguments = parser.parse_args()
