@@ -40,6 +40,7 @@ from nova_rescue_ext import microversion
 from nova_rescue_ext import policies
 from nova_rescue_ext.rescue import image
 from nova_rescue_ext.rescue import wsgi
+from nova_rescue_ext import state_check
 from nova_rescue_ext.task import conflict
 from nova_rescue_ext import tpm
 
@@ -104,6 +105,9 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
                 else None,
                 request_id=context.request_id)
             original = _with_image(original, self, chosen)
+            # A whole rescue may come before the save, which would take what
+            # that was asked with.
+            instance = state_check.AsRead(instance)
             if _keeps_tpm(context, instance):
                 # Nova would refuse it.
                 checks.enter_context(tpm.LeftOut(instance.uuid))

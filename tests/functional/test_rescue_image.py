@@ -949,6 +949,35 @@ class RaceTest(base.RescueTestCase):
         self.assertEqual([self.images[0]], self.sent)
 
 
+class WholeRescueTest(base.RescueTestCase):
+    """A whole rescue comes between nova-api's look and its save."""
+
+    def test_late_rescue(self):
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        images = [self.create_image(), self.create_image()]
+        save = objects.Instance.save
+        first = []
+
+        def save_late(itself, *args, **kwargs):
+            if kwargs.get('expected_task_state') == [None] and not first:
+                first.append(None)
+                first[0] = self.rescue(server, images[0])
+                self._wait_for_state_change(server, 'RESCUE')
+            return save(itself, *args, **kwargs)
+
+        self.useFixture(fixtures.MonkeyPatch('nova.objects.Instance.save',
+                                             save_late))
+        with self.opted_in():
+            late = self.rescue(server, images[1])
+        self.assertEqual(200, first[0].status_code, first[0].text)
+        self.assertEqual(409, late.status_code, late.text)
+        self.assertIn('vm_state rescued', late.text)
+        instance = objects.Instance.get_by_uuid(self.context, server['id'])
+        self.assertIsNone(instance.task_state)
+        self.assertEqual(images[0],
+                         instance_metadata.rescue_of(instance).image_id)
+
+
 class LeftoverRecordTest(base.RescueTestCase):
     """What was left in the database, on a host without the package now."""
 
