@@ -163,7 +163,7 @@ ALL = {
         'a migration leaves the disks behind that QEMU does not move',
         'nova_rescue_ext.live_migration.libvirt:pre_live_migration '
         'nova_rescue_ext.live_migration.libvirt:live_migration', _stock,
-        'migrate', (failures.NONE,), 'the disk|RESCUE, but'),
+        'migrate-config-drive', (failures.NONE,), 'the disk|RESCUE, but'),
     'late-copy': Mutation(
         'a copy that outlives its migration goes on (late-copy)',
         'nova_rescue_ext.live_migration.destination:Arrival._is_current '

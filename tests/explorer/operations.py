@@ -595,6 +595,13 @@ class MigrateReady(MigrateShared):
     READY_LINE = SHOWN_LINE = RescueReady.READY_LINE
 
 
+@_operation('migrate-config-drive', 'live migration in rescue, with a config '
+            'drive', explored=False)
+class MigrateConfigDrive(Migrate):
+
+    CONFIG_DRIVE = True
+
+
 @_operation('drain', 'an operator drains the host of a server in rescue')
 class Drain(Migrate):
 
