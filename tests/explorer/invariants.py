@@ -27,6 +27,7 @@ from nova import objects
 from nova_rescue_ext.cmd import compute_api
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.rescue import readiness
+from tests.explorer import actors
 from tests.explorer import clouds
 from tests.explorer import failures
 from tests.explorer import intruders
@@ -314,6 +315,9 @@ def _session(cloud, state):
     """A server in rescue has what its rescue was asked with."""
     if state['status'] != 'RESCUE' or not cloud.SESSION:
         return
+    if any(status == 409 and lineage == actors.OPERATION
+           for status, _, _, _, lineage in cloud.answers):
+        return  # another rescue was first
     instance = cloud.instance(cloud.server)
     record = instance_metadata.rescue_of(instance)
     access = instance_metadata.access_to_rescue(instance)
