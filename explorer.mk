@@ -2,6 +2,9 @@
 # Makefile; doc/source/contributor/explorer.rst tells more.
 #
 # make explore            look for what is lost, for SECONDS
+# make explore-known      the same, with one happening, of the operations in
+#                         which all of these have ended well: a part of
+#                         .ci/run
 # make explore-all        everything, or what there is time for in SECONDS;
 #                         goes on where it was stopped, and writes the page of
 #                         what was explored
@@ -28,13 +31,17 @@ JOBS ?= $(shell nproc)
 
 seconds = $(if $(SECONDS),--seconds $(SECONDS))
 
-.PHONY: explore explore-all explore-sequences explore-mutations
+.PHONY: explore explore-known explore-all explore-sequences explore-mutations
 
 explore: venv
 	@python -m tests.explorer $(if $(SCHEDULE), \
 		replay $(foreach each,$(SCHEDULE),'$(each)'), \
 		some --seed $(SEED) $(seconds) --jobs $(JOBS) \
 		--operations '$(OPERATIONS)')
+
+explore-known: venv
+	@python -m tests.explorer known --seed $(SEED) $(seconds) --jobs $(JOBS) \
+		--operations '$(OPERATIONS)'
 
 explore-all: venv
 	@python -m tests.explorer all --seed $(SEED) $(seconds) --jobs $(JOBS) \

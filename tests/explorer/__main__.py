@@ -38,12 +38,14 @@ _MOST_BESIDE = 40
 def _arguments(argv):
     parser = argparse.ArgumentParser(prog='python -m tests.explorer')
     parser.add_argument(
-        'what', choices=('some', 'all', 'replay', 'sequences', 'mutations',
-                         'page'),
-        help='some: what there is time for; all: everything; replay: the '
-        'schedules named; sequences: of operations, one after the other; '
-        'mutations: the proof that it works; page: only write the page, with '
-        'the results of the operations named')
+        'what', choices=('some', 'known', 'all', 'replay', 'sequences',
+                         'mutations', 'page'),
+        help='some: what there is time for; known: the same, with one '
+        'happening, of the operations in which all of these have ended well; '
+        'all: everything; replay: the schedules named; sequences: of '
+        'operations, one after the other; mutations: the proof that it '
+        'works; page: only write the page, with the results of the '
+        'operations named')
     parser.add_argument('schedules', nargs='*', metavar='SCHEDULE')
     parser.add_argument('--seconds', type=int, default=None,
                         help='how long; by default 600, with mutations for '
@@ -156,15 +158,20 @@ def _explore(names, jobs, act=_work_and_compare, keep=None,
 
 
 def _some(arguments, seed):
+    from tests.explorer import explored
     from tests.explorer import operations
 
     names = _named(arguments) or list(operations.EXPLORED)
+    if arguments.what == 'known':
+        names = [each for each in explored.ended_well() if each in names]
+        arguments.several = 0
     number = max(1, arguments.seconds * arguments.jobs
                  // _SECONDS_OF_AN_OPERATION)
     random.Random(str(seed)).shuffle(names)
     names = names[:number]
-    print('make explore SEED=%s SECONDS=%d: %s' % (
-        seed, arguments.seconds, ', '.join(names)), flush=True)
+    print('make explore%s SEED=%s SECONDS=%d: %s' % (
+        '-known' if arguments.what == 'known' else '', seed,
+        arguments.seconds, ', '.join(names)), flush=True)
     return _explore(
         names, arguments.jobs, seed=seed,
         seconds=arguments.seconds * arguments.jobs // len(names),
@@ -269,7 +276,7 @@ def _split(text):
 def main(argv=None):
     arguments = _arguments(argv)
     seed = arguments.seed or datetime.date.today().strftime('%Y%m%d')
-    if arguments.what == 'some':
+    if arguments.what in ('some', 'known'):
         return _some(arguments, seed)
     if arguments.what == 'all':
         return _all(arguments, seed)

@@ -113,6 +113,19 @@ def add(name, path):
         file.write('\n')
 
 
+def ended_well():
+    """Names of operations of which all schedules with one happening ran.
+
+    And none is violated but those that are left open.
+    """
+    singles = {name: of_operation[_SINGLES]
+               for name, of_operation in _load().items()
+               if _SINGLES in of_operation}
+    return [name for name in operations.EXPLORED if name in singles
+            and singles[name]['ran'] == singles[name]['possible']
+            and not singles[name]['new']]
+
+
 def write_page():
     """Write the page of what is known."""
     with open(_PAGE, 'w') as file:
