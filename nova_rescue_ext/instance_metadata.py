@@ -483,7 +483,9 @@ def forget_other_rescue_request(instance: 'objects.Instance',
     :param instance: the Instance
     :param request_id: the ID of the API request that asks for a rescue
     """
-    if instance.system_metadata.get(_REQUEST) != request_id:
+    # Every nova-api sends it. Nova would read it later, or not at all.
+    if (instance.obj_attr_is_set('system_metadata')
+            and instance.system_metadata.get(_REQUEST) != request_id):
         forget_rescue_request(instance)
 
 
