@@ -19,7 +19,6 @@ answer, 409.
 
 from __future__ import annotations
 
-import contextlib
 import typing
 
 from nova.compute import api as compute_api
@@ -100,12 +99,8 @@ def attach_volume(original: nova_types.Original, self: compute_api.API,
 
     :raises: HostDidNotAnswer, answered with 409; as reboot()
     """
-    if not _is_ours(context, instance):
-        return original(context, instance, *args, **kwargs)
-    _check_idle(self, context, instance, policies.ATTACH_VOLUME_RESCUED)
-    with _answer_awaited(instance):
-        return original(context, state_check.AsActive(instance), *args,
-                        **kwargs)
+    return _attach(original, self, context, instance,
+                   policies.ATTACH_VOLUME_RESCUED, *args, **kwargs)
 
 
 def detach_volume(original: nova_types.Original, self: compute_api.API,
@@ -130,12 +125,8 @@ def attach_interface(original: nova_types.Original, self: compute_api.API,
 
     :raises: HostDidNotAnswer, answered with 409; as reboot()
     """
-    if not _is_ours(context, instance):
-        return original(context, instance, *args, **kwargs)
-    _check_idle(self, context, instance, policies.ATTACH_PORT_RESCUED)
-    with _answer_awaited(instance):
-        return original(context, state_check.AsActive(instance), *args,
-                        **kwargs)
+    return _attach(original, self, context, instance,
+                   policies.ATTACH_PORT_RESCUED, *args, **kwargs)
 
 
 def detach_interface(original: nova_types.Original, self: compute_api.API,
@@ -152,14 +143,20 @@ def detach_interface(original: nova_types.Original, self: compute_api.API,
     return original(context, instance, *args, **kwargs)
 
 
-@contextlib.contextmanager
-def _answer_awaited(instance: objects.Instance) -> typing.Iterator[None]:
-    """In here, nova-compute is asked something, and answers.
+def _attach(original: nova_types.Original, api: compute_api.API,
+            context: nova_context.RequestContext, instance: objects.Instance,
+            policy: str, *args: typing.Any, **kwargs: typing.Any
+            ) -> typing.Any:
+    """Attach something, which a host is asked for and answers.
 
     :raises: HostDidNotAnswer
     """
+    if not _is_ours(context, instance):
+        return original(context, instance, *args, **kwargs)
+    _check_idle(api, context, instance, policy)
     try:
-        yield
+        return original(context, state_check.AsActive(instance), *args,
+                        **kwargs)
     except (messaging.MessagingTimeout, messaging.RemoteError) as exc:
         # Below compute 2.101, nova-conductor asks for a volume.
         if getattr(exc, 'exc_type', _TIMEOUT) != _TIMEOUT:

@@ -386,14 +386,7 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
 
     def test_failed_before_it_was_recorded(self):
         """Nothing of what it was requested with is left."""
-        with fixtures.MonkeyPatch(
-                'nova_rescue_ext.host.guests.has_shares',
-                self.fail_with(exception.CellTimeout())):
-            self.rescue_with(self.server, rescue_image_ref=self.image,
-                             timeout=600, user_data='IyE=')
-            self._wait_for_action_fail_completion(
-                self.server, 'rescue', 'compute_rescue_instance')
-        self.assert_as_before()
+        self.fail_early('nova_rescue_ext.host.guests.has_shares')
         self.assertEqual(
             ['instance.rescue.start', 'instance.rescue.error'],
             [each['event_type'] for each
@@ -402,16 +395,16 @@ class ReadyTest(ReadyMixin, base.RescueTestCase):
 
     def test_failed_before_it_began(self):
         """In Nova's own code, which has told nobody of a begin."""
+        self.fail_early('nova.network.neutron.API.get_instance_nw_info')
+
+    def fail_early(self, name):
+        """Nothing of a rescue is left in which a function fails."""
         with fixtures.MonkeyPatch(
-                'nova.network.neutron.API.get_instance_nw_info',
-                self.fail_with(exception.CellTimeout())):
+                name, self.fail_with(exception.CellTimeout())):
             self.rescue_with(self.server, rescue_image_ref=self.image,
                              timeout=600, user_data='IyE=')
             self._wait_for_action_fail_completion(
                 self.server, 'rescue', 'compute_rescue_instance')
-        self.assert_as_before()
-
-    def assert_as_before(self):
         self._wait_for_server_parameter(self.server, {
             'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
         self.assertEqual([], [
