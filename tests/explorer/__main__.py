@@ -165,6 +165,8 @@ def _some(arguments, seed):
     if arguments.what == 'known':
         names = [each for each in explored.ended_well() if each in names]
         arguments.several = 0
+        if not names:
+            sys.exit('None of these is known to end well.')
     number = max(1, arguments.seconds * arguments.jobs
                  // _SECONDS_OF_AN_OPERATION)
     random.Random(str(seed)).shuffle(names)

@@ -36,12 +36,6 @@ from tests.explorer import left_open
 # These stay until the next rescue or migration: see the table of that module.
 _ALLOWED_METADATA = ('rescue_ext_version', 'rescue_ext_request',
                      'rescue_ext_offered_image',
-                     'rescue_ext_requested_timeout',
-                     'rescue_ext_requested_ready_line',
-                     'rescue_ext_access_key_name_000',
-                     'rescue_ext_access_key_type_000',
-                     'rescue_ext_access_key_data_000',
-                     'rescue_ext_access_user_data_000',
                      instance_metadata.REQUESTED_ATTEMPT,
                      instance_metadata.ATTEMPT,
                      instance_metadata.TRANSFERRED)

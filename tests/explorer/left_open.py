@@ -51,6 +51,13 @@ ALL = (
           'nova-api fails, or is killed, between saving the task and sending '
           'the message: the task stays, as in stock Nova, until nova-compute '
           'is restarted.'),
+    Entry(r'^rescue[\w-]*@api/'
+          r'((db\.action_start|rpc\.cast\.\w+)#\d+=(fail|lost|crash)\b|'
+          r'db.instance_update_and_get_original#\d+=lost\b)',
+          r'^metadata of a rescue is left: \[('
+          r"'rescue_ext_(access|requested)_\w+'(, )?)+\]$",
+          'The same: what was requested is tied to that request, and goes '
+          'with the next rescue.'),
     Entry(r'@[\w-]+/db\.action_event_(start|finish)#\d+=(fail|lost|crash)\b|'
           r'^(fail|lost|crash) at [\w-]+/db\.action_event_(start|finish) of ',
           '^(after an hour: )?an event is open',
