@@ -20,5 +20,7 @@ if hasattr(monkey_patch, 'patch'):  # up to Nova 31 the import patches
     monkey_patch.patch()
 
 from tests.functional import eager  # noqa: E402
+from tests.functional import transactions  # noqa: E402
 
 eager.use()
+transactions.keep_whole()
