@@ -149,6 +149,11 @@ ALL = (
           r"a migration (is \['accepted'\]|that is over has allocations))",
           'A nova-conductor without the package ends a migration that the '
           'hosts refuse as stock Nova does, whatever has happened since.'),
+    Entry(r'^rescue-session@api/[^=]*=migrate$',
+          '^the content of disk.config has changed$',
+          'The server is migrated just before its rescue, without shared '
+          'storage: libvirt copies no disk that is read-only, as a config '
+          'drive of Nova 31 and later is, as in stock Nova.'),
     Entry(r'^(unrescue|reboot-hard)[\w-]*@.*=evacuate\b',
           '^(after [\\w -]+: )?(files are left on compute1: |'
           r"deleted, but there are files: \{'compute1': )",
