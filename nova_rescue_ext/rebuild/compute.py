@@ -202,7 +202,8 @@ def _is_given_up(instance: objects.Instance) -> bool:
         return False
     instance.vm_state, instance.task_state = vm_states.ERROR, None
     try:
-        instance.save(expected_vm_state=[vm_states.BUILDING],
+        # Nova may have saved a part of it.
+        instance.save(expected_vm_state=[vm_states.BUILDING, vm_states.ERROR],
                       expected_task_state=_OF_A_BUILD)
     except Exception as exc:
         LOG.warning('The server cannot be set to ERROR: %s', exc,

@@ -189,6 +189,14 @@ ALL = (
           'notifications of)',
           'A second failure on the way back from the first one: what is left '
           'is logged, and no data is lost.'),
+    Entry(r'^rebuild[\w-]*@.*=(fail|lost)\b.*=(fail|lost)\b',
+          r'^(ERROR, but a guest on host\d|'
+          r'(after another rebuild: )?ERROR, but allocations on \S+|'
+          r'no way out by rebuild: answer 409, then ERROR/None on None, '
+          r'guests \[\])$',
+          'A build fails, and then what cleans up after it. The next rebuild '
+          'is refused in words, so that there are no two guests, until an '
+          'operator has looked.'),
     Entry(r'=crash\b.*=(fail|lost|crash)\b',
           '^a task remains: |^periodic tasks change it: [^,]*/un?rescuing|'
           r'^RESCUE, but the guests are \[\]$',

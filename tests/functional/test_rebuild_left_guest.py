@@ -20,6 +20,8 @@ from nova import exception
 from nova import objects
 from nova.virt import fake
 from oslo_concurrency import lockutils
+from oslo_db import exception as db_exc
+import oslo_messaging as messaging
 
 from nova_rescue_ext.rebuild import compute
 from tests.functional import operator_base
@@ -130,6 +132,36 @@ class LeftGuestTest(rebuild_base.RebuildTestCase):
         booting.stop()
         self.add_capacity('host2')
         self.assertEqual(1, len(self.computes['host1'].driver.instances))
+        self.assert_refused(409, self.rebuild(server),
+                            'may still have its guest')
+        self.remove_guest(server)
+        self.look()
+        self.rebuilt(server)
+
+    def test_saved_without_an_answer(self):
+        """Nova gives up a build that has booted, and cannot say so."""
+        server = self.create_failed()
+        self.add_capacity()
+        save, lost = objects.Instance.save, []
+
+        def save_and_lose(instance, *args, **kwargs):
+            save(instance, *args, **kwargs)
+            if (instance.vm_state == 'error' and instance.launched_at
+                    and not lost):
+                lost.append(instance)
+                raise db_exc.DBConnectionError()
+
+        sending = self.patch(
+            'nova.scheduler.client.query.SchedulerQueryClient.'
+            'update_instance_info',
+            mock.Mock(side_effect=messaging.MessagingTimeout()))
+        self.patch('nova.objects.Instance.save', save_and_lose)
+        self.assertEqual(202, self.rebuild(server).status_code)
+        self.await_true(lambda: 'instance.rebuild.error' in [
+            notification['event_type']
+            for notification in self.notifier.versioned_notifications])
+        sending.stop()
+        self.assertTrue(lost)
         self.assert_refused(409, self.rebuild(server),
                             'may still have its guest')
         self.remove_guest(server)
