@@ -16,12 +16,15 @@ Hazard: late-message.
 """
 
 import pkgutil
+import re
 import threading
 
 import ddt
+from nova.compute import power_state
 from nova.compute import vm_states
 from nova import exception
 from nova import objects
+import oslo_messaging as messaging
 
 from nova_rescue_ext.live_migration import conductor
 from tests.functional import test_live_migration_recovery
@@ -236,3 +239,22 @@ class OvertakenTest(MessageTestCase):
         self.send_again(DoubledTest.WORDS[TO_SOURCE])
         self.wait_until(lambda: not self.allocations(migration.uuid))
         self.assertEqual('done', self.last_status(self.server))
+
+    @ddt.data((power_state.RUNNING, 'compute1'),
+              (power_state.NOSTATE, 'compute2'))
+    @ddt.unpack
+    def test_the_destination_does_not_answer(self, state, host):
+        """It has lost its power. The server may run here again by then."""
+        def take_over(*args, **kwargs):
+            self.overtake('compute1')
+            self.patch('nova.compute.manager.ComputeManager._get_power_state',
+                       lambda *args: state)
+            raise messaging.MessagingTimeout()
+
+        self.patch('nova.compute.rpcapi.ComputeAPI.'
+                   'post_live_migration_at_destination', take_over)
+        self.ask_migration(self.server)
+        self.wait_until(lambda: re.search(
+            'Error monitoring migration|is tried again every minute',
+            self.stdlog.logger.output))
+        self.assertEqual(host, self.instance(self.server).host)
