@@ -351,10 +351,10 @@ class Migration(operation.Operation):
     ) -> typing.Iterator[None]:
         """Let QEMU move the guest in this block.
 
-        A migration that was rolled back completely is no error, nor is one
-        whose guest has moved although libvirt's answer was lost. From Nova
-        32.2 the driver raises the error of QEMU even then, and the manager
-        sets the server to ERROR.
+        For an error Nova's manager sets the server to ERROR. From Nova 32.2
+        the driver raises that of QEMU even after a complete roll-back, and if
+        libvirt's answer was lost the guest may have moved. As long as the
+        server waits for the end, the periodic task finds out.
 
         :param migrate_data: the LibvirtLiveMigrateData
         """
@@ -362,24 +362,33 @@ class Migration(operation.Operation):
         try:
             yield
         except Exception as exc:
-            if not (self._is_rolled_back or self.is_finished):
-                raise
             if self.is_superseded:
                 return  # the server is not Nova's to set to ERROR
-            if self.is_finished:
-                LOG.warning('The live migration to %(dest)s ended with '
-                            '"%(error)s", but the guest has moved: the server '
-                            'is in rescue on %(dest)s.',
-                            {'dest': self.dest, 'error': exc},
-                            instance=self._instance)
-                return
+            if not (self._is_rolled_back or self.is_finished
+                    or self._may_be_current()):
+                raise
+            self._log_end(exc)
+        finally:
+            delattr(migrate_data, _ATTRIBUTE)
+
+    def _log_end(self, exc: Exception) -> None:
+        values = {'dest': self.dest, 'error': exc}
+        if self.is_finished:
+            LOG.warning('The live migration to %(dest)s ended with '
+                        '"%(error)s", but the guest has moved: the server is '
+                        'in rescue on %(dest)s.', values,
+                        instance=self._instance)
+        elif self._is_rolled_back:
             LOG.warning('The live migration to %(dest)s ended with '
                         '"%(error)s" and was rolled back: the server is in '
                         'rescue on this host as before. Migrate it again.',
-                        {'dest': self.dest, 'error': exc},
-                        instance=self._instance)
-        finally:
-            delattr(migrate_data, _ATTRIBUTE)
+                        values, instance=self._instance)
+        else:
+            LOG.exception('The live migration to %(dest)s ended with '
+                          '"%(error)s", and the guest may run on either host. '
+                          'The server keeps its task until that is known, '
+                          'which is looked for every minute.', values,
+                          instance=self._instance)
 
     @contextlib.contextmanager
     def libvirt_moves_it(self) -> typing.Iterator[None]:
@@ -553,6 +562,12 @@ class Migration(operation.Operation):
         return (fresh is not None
                 and fresh.task_state == task_states.MIGRATING
                 and instance_metadata.attempt_of(fresh) == self._attempt)
+
+    def _may_be_current(self) -> bool:
+        try:
+            return self._is_current()
+        except Exception:
+            return True
 
     def _read(self) -> objects.Instance | None:
         """The Instance as the database has it, None if it is deleted."""

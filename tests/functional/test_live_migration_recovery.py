@@ -226,16 +226,36 @@ class AfterTheMoveTest(RecoveryTestCase):
                          self.allocations(self.server['id']))
         self.assertTrue(self.files('compute1'))  # there is no proof
 
+    def test_nova_loses_sight_of_it(self):
+        """The hosts are asked where the guest runs."""
+        def monitor(driver, context, instance, guest, *args):
+            self.wait_until(lambda: self.migrations)
+            self.stop(guest._domain)
+            raise libvirt.libvirtError('no answer')
+
+        self.patch('nova.virt.libvirt.driver.LibvirtDriver.'
+                   '_live_migration_monitor', monitor)
+        self.ask_migration(self.server)
+        self.wait_for_end()
+        self.assertEqual('migrating', self.task_state())
+        self.assertIn('may run on either host', self.stdlog.logger.output)
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute2')
+        self.assertEqual('completed', self.last_status(self.server))
+
     def migrate_and_fail(self, domain, *args, **kwargs):
         self._migrate(domain, *args, **kwargs)
-        # Nova's double would go on running here.
-        domain._state = libvirt.VIR_DOMAIN_SHUTOFF
-        domain._connection._mark_not_running(domain)
-        domain._connection._undefine(domain)
+        self.stop(domain)
         raise libvirt.make_libvirtError(
             libvirt.libvirtError, 'lost',
             error_code=libvirt.VIR_ERR_INTERNAL_ERROR,
             error_domain=libvirt.VIR_FROM_QEMU)
+
+    def stop(self, domain):
+        """Nova's double would go on running on the source."""
+        domain._state = libvirt.VIR_DOMAIN_SHUTOFF
+        domain._connection._mark_not_running(domain)
+        domain._connection._undefine(domain)
 
     def fail_after_the_move(self, *args, **kwargs):
         if self.migrations and not self.failed:
