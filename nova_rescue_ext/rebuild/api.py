@@ -254,11 +254,21 @@ class Rebuild:
             with excutils.save_and_reraise_exception() as reraise:
                 # Maybe only the answer was lost.
                 reraise.reraise = not self._has_begun(attempt)
-            # If it was over by then, its end is told twice, not never.
-            is_replaced = 'rebuild' in server.extras
-        if is_replaced and server.cell.is_cell0():
-            # Whoever has buried the server does not, from here on.
-            notifications.replaced(self._context, self._uuid, server.cell)
+            is_replaced = self._may_have_replaced()
+        self._tell_of_replaced(is_replaced)
+
+    def _may_have_replaced(self) -> bool:
+        """Whether this rebuild may have replaced one that was not over.
+
+        If that was over by then, its end is told twice, not never.
+        """
+        return 'rebuild' in self._server.extras
+
+    def _tell_of_replaced(self, is_replaced: bool) -> None:
+        """Whoever has buried the server does not, from here on."""
+        if is_replaced and self._server.cell.is_cell0():
+            notifications.replaced(self._context, self._uuid,
+                                   self._server.cell)
 
     def _why_there_is_a_build_request(self) -> exception.RebuildRefused:
         """Another rebuild takes the server out of its cell."""
@@ -286,6 +296,7 @@ class Rebuild:
                           'If the server stays in BUILD, '
                           '"nova-rescue-ext-manage rebuild-interrupted" '
                           'undoes the rebuild.', instance_uuid=self._uuid)
+            self._tell_of_replaced(self._may_have_replaced())
             raise exception.RebuildUndecided()
 
     def reserve_volumes(self) -> None:

@@ -488,6 +488,29 @@ class NotificationsTest(_TestCase):
         self.end_of_rebuild(server, rebuild_again)
         self.assertEqual(['start', 'error'] * 2, self.types())
 
+    def test_end_of_one_that_may_have_been_replaced(self):
+        """The API database does not even say whether it was."""
+        server = self.create_failed()
+        begin = database.begin
+        read = mock.patch('nova_rescue_ext.rebuild.spec_extras.is_attempt',
+                          side_effect=db_exc.DBConnectionError())
+
+        def begin_and_fail(*args):
+            begin(*args)
+            read.start()
+            raise db_exc.DBConnectionError()
+
+        def rebuild_again(end):
+            with fixtures.MonkeyPatch(
+                    'nova_rescue_ext.rebuild.database.begin', begin_and_fail):
+                self.assertEqual(503, self.rebuild(server).status_code)
+            read.stop()
+            end()
+
+        self.end_of_rebuild(server, rebuild_again)
+        self.remedy(recovery.UNDO)
+        self.assertEqual(['start', 'error'], self.types())
+
     def end_of_rebuild(self, server, function):
         """Rebuild a server, and have its conductor come to the end.
 
