@@ -123,9 +123,9 @@ class NodeDoesNotServe(RescueExtException, nova_exception.InstanceIsLocked):
 class HostDidNotAnswer(RescueExtException, nova_exception.InstanceIsLocked):
     """Whether something was attached to a server in rescue is not known."""
 
-    msg_fmt = N_('The host of server %(instance_uuid)s, which is in rescue, '
-                 'did not answer in time. See whether it is attached before '
-                 'you attach it again.')
+    msg_fmt = N_('Nova did not answer in time whether it was attached to '
+                 'server %(instance_uuid)s, which is in rescue. See whether '
+                 'it works there before you attach it again.')
 
 
 class GuestNotInRescue(RescueExtException):

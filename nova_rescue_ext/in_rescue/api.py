@@ -158,7 +158,7 @@ def _attach(original: nova_types.Original, api: compute_api.API,
         return original(context, state_check.AsActive(instance), *args,
                         **kwargs)
     except (messaging.MessagingTimeout, messaging.RemoteError) as exc:
-        # Below compute 2.101, nova-conductor asks for a volume.
+        # That of a service which was asked by the one that was asked.
         if getattr(exc, 'exc_type', _TIMEOUT) != _TIMEOUT:
             raise
         raise ext_exception.HostDidNotAnswer(

@@ -1144,7 +1144,7 @@ class PortTest(InRescueTestCase):
                                     side_effect=error):
                 self.assert_refused_in_rescue(
                     ask(self, self.server, what),
-                    'did not answer in time. See whether it is attached')
+                    'did not answer in time whether it was attached')
         with fixtures.MockPatch(
                 'nova.compute.rpcapi.ComputeAPI.attach_interface',
                 side_effect=messaging.RemoteError('ValueError', 'broken')):
