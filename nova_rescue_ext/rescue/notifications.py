@@ -67,7 +67,7 @@ def tell_of_readiness(manager: compute_manager.ComputeManager,
                       context: nova_context.RequestContext,
                       instance: objects.Instance, image_id: str | None,
                       error: Exception | None) -> None:
-    """Notify of whether a rescue system is ready. Never raises.
+    """Notify of whether a rescue system is ready.
 
     That is instance.rescue.progress, as instance.rescue.end has been sent, and
     billing may count those.
@@ -77,20 +77,17 @@ def tell_of_readiness(manager: compute_manager.ComputeManager,
     :param instance: the Instance
     :param image_id: the id of the rescue image, or None
     :param error: why it was not seen to be ready; None if it was
+    :raises: whatever the database raises, from which it is made
     """
+    if error is None:
+        _notify(manager, context, instance, image_id,
+                fields.NotificationPhase.PROGRESS)
+        return
     try:
-        if error is None:
-            _notify(manager, context, instance, image_id,
-                    fields.NotificationPhase.PROGRESS)
-            return
-        try:
-            raise error
-        except type(error):  # Nova reads the traceback of what is handled
-            _notify(manager, context, instance, image_id,
-                    fields.NotificationPhase.PROGRESS, error)
-    except Exception as exc:
-        LOG.warning('The notification of whether the rescue system is ready '
-                    'was not sent: %s', exc, instance=instance)
+        raise error
+    except type(error):  # Nova reads the traceback of what is handled
+        _notify(manager, context, instance, image_id,
+                fields.NotificationPhase.PROGRESS, error)
 
 
 def close_unrescue(manager: compute_manager.ComputeManager,

@@ -56,6 +56,7 @@ EVENT = 'compute_rescue_ready'
 _SUCCESS = 'Success'  # of an event
 
 _SECONDS = 2  # between two looks at a console log
+_TRIES = 3  # to notify
 _SECONDS_RETRY = 10  # until the database, or a busy server, is tried again
 
 _watchers: weakref.WeakKeyDictionary[
@@ -167,6 +168,7 @@ class Search:
         # What may be recorded: an answer of the database can be lost.
         self._recorded = {instance_metadata.WAITING}
         self._has_event = False  # it is ours, or would be
+        self._notified_in_vain = 0
         self._trouble = ''
         self._pause: timeutils.StopWatch | None = None
 
@@ -279,7 +281,8 @@ class Search:
                   reason: str | None) -> None:
         """Tell by an event and a notification, each once.
 
-        :raises: what the database raises; then this is to be called again
+        :raises: what the database raises; then this is to be called again,
+            and what was told is not told again
         """
         error = (ext_exception.RescueNotReady(reason=reason) if reason
                  else None)
@@ -292,9 +295,16 @@ class Search:
         LOG.info('The rescue system of the server is %s',
                  'not known to be ready: %s' % reason if reason else 'ready',
                  instance=instance)
-        notifications.tell_of_readiness(
-            self._manager, context, instance,
-            instance_metadata.recorded_image_id(instance), error)
+        try:
+            notifications.tell_of_readiness(
+                self._manager, context, instance,
+                instance_metadata.recorded_image_id(instance), error)
+        except Exception as exc:
+            self._notified_in_vain += 1
+            if self._notified_in_vain < _TRIES:
+                raise
+            LOG.warning('The notification of whether the rescue system is '
+                        'ready was not sent: %s', exc, instance=instance)
 
     def _wait(self) -> None:
         self._pause = timeutils.StopWatch(_SECONDS_RETRY).start()
