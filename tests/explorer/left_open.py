@@ -70,6 +70,8 @@ ALL = (
     # While a server is being rescued, the rescue is rolled back.
     Entry(r'^((?!rescue)[^@]*|rescue[\w-]*@compute1/'
           r'(db\.action_event_finish|os\.unlink\(unrescue\.xml\))#1|'
+          r'rescue-(not-)?ready@compute1/(db\.action_event_start#2|'
+          r'db\.instance_update_and_get_original#4)|'
           r'rescue(?=.*\+).*)@?.*=reset_active\b',
           '^(after an hour: |after the periodic tasks: )?'
           'ACTIVE, but the rescue disk boots',
@@ -183,6 +185,18 @@ ALL = (
           r'^(after [\w -]+: )?an event is open: compute_\w+ of ',
           'A host that loses its power does not end the events of what it '
           'did.'),
+    Entry(r'^rescue-(not-)?ready@compute1/db\.action_event_start#2=crash$',
+          r'^the ready line is (not )?seen, but told is \[\]$',
+          'nova-compute is killed between recording whether the rescue system '
+          'is ready and telling of it, which it does only once.'),
+    Entry(r'^migrate-bfv@compute2/db\.block_device_mapping_update#1='
+          r'(crash|evacuate)$',
+          '^(after an hour: )?(2 attachments of volumes instead of 1|'
+          'an attachment is that of (compute2|None), the server is on '
+          'compute1|an event is open: compute_pre_live_migration )',
+          'nova-compute on the destination is killed when it has made an '
+          'attachment of a volume and not recorded it: nobody knows of that, '
+          'as in stock Nova. Cinder lists it.'),
     Entry(r'=(fail|lost|late|crash)\b.*=(fail|lost|late|crash)\b',
           '^(after [\\w -]+: )?(files of a rescue are left|'
           'metadata of a rescue is left|an event is open|'
