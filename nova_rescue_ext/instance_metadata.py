@@ -489,6 +489,36 @@ def forget_other_rescue_request(instance: 'objects.Instance',
         forget_rescue_request(instance)
 
 
+def forget_own_rescue_request(instance: 'objects.Instance',
+                              request_id: str) -> None:
+    """Forget what this API request, and no other, requested of a rescue.
+
+    The caller saves the instance.
+
+    :param instance: the Instance
+    :param request_id: the ID of the API request that asks for a rescue
+    """
+    if instance.system_metadata.get(_REQUEST) == request_id:
+        forget_rescue_request(instance)
+
+
+def is_replaced_rescue_request(instance: 'objects.Instance',
+                               fresh: 'objects.Instance',
+                               request_id: str) -> bool:
+    """Whether another rescue was requested since a message was sent.
+
+    That is not known of one without a request: of a stock nova-api, or of a
+    caller who did not opt in.
+
+    :param instance: the Instance of the message
+    :param fresh: the Instance as the database has it now
+    :param request_id: the ID of the API request of the message
+    """
+    return (instance.obj_attr_is_set('system_metadata')
+            and instance.system_metadata.get(_REQUEST) == request_id
+            and fresh.system_metadata.get(_REQUEST) != request_id)
+
+
 def access_to_rescue(instance: 'objects.Instance') -> RescueAccess | None:
     """What the rescue system of a server gets.
 

@@ -22,8 +22,8 @@ import wrapt
 class AsRead(wrapt.ObjectProxy):
     """An instance that is saved only if its state is still what was read.
 
-    Its system metadata is saved as a whole. Else what has been removed from
-    that meanwhile, as by an unrescue, would be back.
+    Its system metadata is saved as a whole. Else what an unrescue has removed
+    from that meanwhile would be back, and what a rescue has recorded lost.
     """
 
     def save(self, **kwargs: typing.Any) -> None:

@@ -81,11 +81,11 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
         403; InstanceInvalidState, 409
     """
     _check_compute_service(self, context, instance)
-    _forget_earlier_rescue(context, instance)
-    race: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    has_changed = _forget_earlier_rescue(context, instance)
     checks = contextlib.ExitStack()
+    if has_changed or microversion.is_requested(context, microversion.RESCUE):
+        checks.enter_context(conflict.loser_is_refused(instance, 'rescue'))
     if microversion.is_requested(context, microversion.RESCUE):
-        race = conflict.loser_is_refused(instance, 'rescue')
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)
         volume_backed = compute_utils.is_volume_backed_instance(
@@ -105,14 +105,15 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
                 else None,
                 request_id=context.request_id)
             original = _with_image(original, self, chosen)
-            # A whole rescue may come before the save, which would take what
-            # that was asked with.
-            instance = state_check.AsRead(instance)
+            has_changed = True
             if _keeps_tpm(context, instance):
                 # Nova would refuse it.
                 checks.enter_context(tpm.LeftOut(instance.uuid))
-    with race, checks:
-        original(context, instance, rescue_password=rescue_password,
+    with checks:
+        # A whole rescue or unrescue may come before it is saved.
+        original(context,
+                 state_check.AsRead(instance) if has_changed else instance,
+                 rescue_password=rescue_password,
                  rescue_image_ref=rescue_image_ref,
                  clean_shutdown=clean_shutdown,
                  allow_bfv_rescue=allow_bfv_rescue)
@@ -140,22 +141,26 @@ def _check_compute_service(api: compute_api.API,
 
 
 def _forget_earlier_rescue(context: nova_context.RequestContext,
-                           instance: objects.Instance) -> None:
+                           instance: objects.Instance) -> bool:
     """Forget the request and the record of an earlier rescue.
 
     A host with the package overwrites the record itself, and needs the old
     one until then: it says what a failed unrescue left behind.
+
+    :returns: whether there was something to forget
     """
+    before = dict(instance.system_metadata)
     instance_metadata.forget_rescue_request(instance)
-    if not instance_metadata.has_record(instance):
-        return
-    try:
-        node = objects.ComputeNode.get_by_host_and_nodename(
-            context, instance.host, instance.node)
-    except exception.ComputeHostNotFound:
-        return  # Nova refuses the rescue
-    if not capabilities.host_can(node, microversion.RESCUE):
-        instance_metadata.forget_rescue(instance)
+    if instance_metadata.has_record(instance):
+        try:
+            node = objects.ComputeNode.get_by_host_and_nodename(
+                context, instance.host, instance.node)
+        except exception.ComputeHostNotFound:
+            pass  # Nova refuses the rescue
+        else:
+            if not capabilities.host_can(node, microversion.RESCUE):
+                instance_metadata.forget_rescue(instance)
+    return before != instance.system_metadata
 
 
 # Nova checks this, too, but only after us: a locked server answers 409,

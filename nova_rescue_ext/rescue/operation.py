@@ -371,7 +371,8 @@ class Rescue(host_task.SavingTask):
 
         :raises: whatever the driver or the database raises
         """
-        instance_metadata.forget_rescue_request(self.instance)
+        instance_metadata.forget_own_rescue_request(self.instance,
+                                                    self.context.request_id)
         if self._is_refused:
             return
         if self._is_recorded:

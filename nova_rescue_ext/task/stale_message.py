@@ -42,7 +42,8 @@ LOG = logging.getLogger(__name__)
 def act_in_time(
         manager: compute_manager.ComputeManager, instance: objects.Instance,
         action: str, task_state: str, act: typing.Callable[[], typing.Any],
-        is_done: typing.Callable[[objects.Instance], bool] | None = None
+        is_done: typing.Callable[[objects.Instance], bool] | None = None,
+        is_replaced: typing.Callable[[objects.Instance], bool] | None = None
 ) -> typing.Any:
     """Do what a message asks for, if the server still has that task.
 
@@ -60,6 +61,8 @@ def act_in_time(
     :param act: does what the message asks for
     :param is_done: whether the Instance that it is passed, read from the
         database, shows that this was done without the message
+    :param is_replaced: whether that Instance shows that the task is that of a
+        newer request
     :returns: what act returns, or None
     """
     if not capabilities.is_libvirt(manager.driver):
@@ -83,7 +86,8 @@ def act_in_time(
                      'ended. Nothing is left to do.', action,
                      instance=instance)
             return None
-        if fresh.task_state == task_state:
+        if fresh.task_state == task_state and not (is_replaced
+                                                   and is_replaced(fresh)):
             return act()
         if is_done is not None and is_done(fresh):
             LOG.info('The message to %s the server arrived after that had '
@@ -91,12 +95,12 @@ def act_in_time(
                      instance=instance)
             return _end_event(manager, instance, action, done=True)
         LOG.warning('The message to %(action)s the server arrived when the '
-                    'server was no longer %(task)s: nova-compute was '
-                    'restarted, or the state was reset. Nothing is done, and '
-                    'the server stays %(state)s. If it is still wanted, '
+                    'server was no longer %(task)s, or is so for another '
+                    'request: nova-compute was restarted, or the state was '
+                    'reset. Nothing is done. If it is still wanted, '
                     '%(action)s the server again.',
-                    {'action': action, 'task': task_state,
-                     'state': fresh.vm_state}, instance=instance)
+                    {'action': action, 'task': task_state},
+                    instance=instance)
         return _end_event(manager, instance, action)
 
     return one_after_the_other()

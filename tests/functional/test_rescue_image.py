@@ -13,6 +13,7 @@
 
 """Which image a server is rescued with, and whether it will do."""
 
+import contextlib
 import copy
 from unittest import mock
 
@@ -26,6 +27,7 @@ from nova.image import glance
 from nova import objects
 from oslo_serialization import jsonutils
 
+from nova_rescue_ext import exception as ext_exception
 from nova_rescue_ext import instance_metadata
 from nova_rescue_ext import microversion
 from tests.functional import base
@@ -976,6 +978,81 @@ class WholeRescueTest(base.RescueTestCase):
         self.assertIsNone(instance.task_state)
         self.assertEqual(images[0],
                          instance_metadata.rescue_of(instance).image_id)
+
+    def kept(self, server):
+        """What is kept of the rescue that a server is in."""
+        instance = objects.Instance.get_by_uuid(
+            self.context, server['id'], expected_attrs=['system_metadata'])
+        return {name: value for name, value
+                in instance.system_metadata.items()
+                if name.startswith('rescue_ext_')}
+
+    def late_stock_rescue(self, server):
+        """:returns: what is kept before and after it, and its answer"""
+        images = [self.create_image(), self.create_image()]
+        save = objects.Instance.save
+        before = []
+
+        def save_late(itself, *args, **kwargs):
+            if kwargs.get('expected_task_state') == [None] and not before:
+                before.append(None)
+                with self.opted_in('1.4'):
+                    self.assert_rescued(server,
+                                        self.rescue(server, images[0]))
+                before[0] = self.kept(server)
+            return save(itself, *args, **kwargs)
+
+        self.useFixture(fixtures.MonkeyPatch('nova.objects.Instance.save',
+                                             save_late))
+        late = self.rescue(server, images[1])
+        self._wait_for_server_parameter(server, {
+            'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
+        self.assertIn('rescue_ext_version', before[0])
+        return before[0], self.kept(server), late
+
+    def test_late_rescue_without_opt_in(self):
+        """It is refused by the host, as its guest is in rescue."""
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        before, after, _late = self.late_stock_rescue(server)
+        self.assertEqual(before, after)
+
+    def test_late_rescue_without_opt_in_finds_something_left(self):
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        instance = objects.Instance.get_by_uuid(
+            self.context, server['id'], expected_attrs=['system_metadata'])
+        instance_metadata.request_rescue(instance, '1.4',
+                                         request_id='req-killed')
+        instance.save()
+        before, after, late = self.late_stock_rescue(server)
+        self.assertEqual(before, after)
+        self.assertEqual(409, late.status_code, late.text)
+
+    def test_late_message(self):
+        """The task is that of a newer request by then."""
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        images = [self.create_image(), self.create_image()]
+        send, sent = compute_rpcapi.ComputeAPI.rescue_instance, []
+        with fixtures.MonkeyPatch(
+                'nova.compute.rpcapi.ComputeAPI.rescue_instance',
+                lambda *args, **kwargs: sent.append((args, kwargs))):
+            for image in images:
+                with self.opted_in():
+                    response = self.rescue(server, image)
+                self.assertEqual(200, response.status_code, response.text)
+                if image == images[0]:
+                    self.admin_api.post_server_action(
+                        server['id'], {'os-resetState': {'state': 'active'}})
+        for args, kwargs in sent:
+            with contextlib.suppress(ext_exception.TaskEnded):
+                send(*args, **kwargs)
+        self._wait_for_state_change(server, 'RESCUE')
+        self.assertEqual(images[1],
+                         self.kept(server)['rescue_ext_image_id'])
+        newer, older = [action for action
+                        in self.api.get_instance_actions(server['id'])
+                        if action['action'] == 'rescue']
+        self.assertEqual((None, 'Error'),
+                         (newer['message'], older['message']))
 
 
 class LeftoverRecordTest(base.RescueTestCase):

@@ -122,7 +122,8 @@ class RescueTest(ComputeTestCase):
     def setUp(self):
         super().setUp()
         self.patch('nova_rescue_ext.task.stale_message.act_in_time',
-                   lambda manager, instance, action, task, act: act())
+                   lambda manager, instance, action, task, act, **_kwargs:
+                   act())
         self.libvirt(True)
         self.remove = self.patch('nova_rescue_ext.host.rescue_files.'
                                  'try_to_remove_stock_domain')

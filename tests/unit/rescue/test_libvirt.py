@@ -28,7 +28,7 @@ from nova_rescue_ext.rescue import operation
 
 def rescue_in_driver(instance):
     """A rescue whose guest the driver makes."""
-    rescue = operation.Rescue(None, None, instance)
+    rescue = operation.Rescue(None, mock.Mock(request_id='req'), instance)
     rescue.image_meta = objects.ImageMeta()
     return rescue
 
@@ -76,7 +76,8 @@ class CreateImageTest(testtools.TestCase):
         instance_metadata.request_rescue(
             self.instance, microversion.RESCUE, offered_image=uuids.image,
             request_id='req')
-        with operation.Rescue(None, None, self.instance):
+        with operation.Rescue(None, mock.Mock(request_id='req'),
+                              self.instance):
             self.assertEqual('user', self._context())
 
     def test_not_in_a_rescue(self):

@@ -32,7 +32,8 @@ class RescueTestCase(testtools.TestCase):
         super().setUp()
         objects.register_all()
         self.instance = self._instance(host='here')
-        self.rescue = operation.Rescue(mock.Mock(), None, self.instance)
+        self.rescue = operation.Rescue(
+            mock.Mock(), mock.Mock(request_id='req'), self.instance)
         self.rescue.was_running = True
         self.remove = self.patch('rescue.operation.rescue_files.remove_all')
         self.restore = self.patch(
