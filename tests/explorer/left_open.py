@@ -156,6 +156,12 @@ ALL = (
           'The server is migrated just before its rescue, without shared '
           'storage: libvirt copies no disk that is read-only, as a config '
           'drive of Nova 31 and later is, as in stock Nova.'),
+    Entry(r'^rescue-encrypted@api/db\.instance_(update_and_get_original|'
+          r'extra_update_by_uuid)#1=detach_port$',
+          '^the domain on compute1 has what is no port of it$',
+          'A port is detached between the look of nova-api and its save: the '
+          'rescue system has its interface until the unrescue, as in stock '
+          'Nova in a rescue that it has, too.'),
     Entry(r'^(unrescue|reboot-hard)[\w-]*@.*=evacuate\b',
           '^(after [\\w -]+: )?(files are left on compute1: |'
           r"deleted, but there are files: \{'compute1': )",
@@ -174,19 +180,25 @@ ALL = (
           'checking, and fails to check, as the source is gone: '
           'nova-conductor removes what was claimed there for both, as in '
           'stock Nova.'),
-    Entry(r'^(attend|settle[\w-]*)@.*=evacuate\b',
+    Entry(r'^(migrate-bfv|attend|settle[\w-]*)@.*=evacuate\b',
           r'^(after [\w -]+: )?allocations on \[\], the server is on '
           'compute2$',
           'A server is evacuated to the host that its guest has moved to: '
           'Nova finds the guest, fails, and removes what was claimed there '
           'for both, as in stock Nova. "nova-manage placement '
           'heal_allocations" puts it right.'),
+    Entry(r'^migrate-bfv@compute1/.*=evacuate$',
+          r"^after an hour: files are left on compute1: "
+          r"\['disk.info', 'disk.rescue'\]$",
+          'The source loses its power when the guest has moved. An evacuation '
+          'to where it is fails, and Nova does not clean up the source, as in '
+          'stock Nova.'),
     Entry(r'=evacuate\b',
           r'^(after [\w -]+: )?an event is open: compute_\w+ of ',
           'A host that loses its power does not end the events of what it '
           'did.'),
     Entry(r'^rescue-(not-)?ready@compute1/db\.action_event_start#2=crash$',
-          r'^the ready line is (not )?seen, but told is \[\]$',
+          r'^the ready line is (not_)?seen, but told is \[\]$',
           'nova-compute is killed between recording whether the rescue system '
           'is ready and telling of it, which it does only once.'),
     Entry(r'^migrate-bfv@compute2/db\.block_device_mapping_update#1='
