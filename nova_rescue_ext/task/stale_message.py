@@ -95,12 +95,12 @@ def act_in_time(
                      instance=instance)
             return _end_event(manager, instance, action, done=True)
         LOG.warning('The message to %(action)s the server arrived when the '
-                    'server was no longer %(task)s, or is so for another '
+                    'server was no longer %(task)s, or was so for a newer '
                     'request: nova-compute was restarted, or the state was '
-                    'reset. Nothing is done. If it is still wanted, '
-                    '%(action)s the server again.',
-                    {'action': action, 'task': task_state},
-                    instance=instance)
+                    'reset. Nothing is done, and the server stays %(state)s. '
+                    'If it is still wanted, %(action)s the server again.',
+                    {'action': action, 'task': task_state,
+                     'state': fresh.vm_state}, instance=instance)
         return _end_event(manager, instance, action)
 
     return one_after_the_other()
