@@ -148,8 +148,8 @@ def install_package(venv=settings.VENV):
     # Building in the checkout would leave its files there.
     shutil.copytree(settings.CHECKOUT, copy, symlinks=True,
                     ignore=shutil.ignore_patterns(
-                        '.tox', '.stestr', '.venv', 'build', '*.egg-info',
-                        '__pycache__'))
+                        '.tox', '.stestr', '.venv*', '.explorer', '.mutants',
+                        'build', '*.egg-info', '__pycache__'))
     pip = venv / 'bin/pip'
     try:
         _call(pip, 'wheel', '-q', '--no-deps', '-w', settings.WHEELS, copy)
