@@ -40,6 +40,9 @@ def keep_whole():
         if _writers.get(raw) in (None, threading.get_ident()):
             _writers.pop(raw, None)
             roll_back(itself, connection)
+        else:
+            # For oslo.db, which has just removed it: no BEGIN is due.
+            connection.info['in_transaction'] = True
 
     def commit_all(itself, connection):
         _writers.pop(_raw(connection), None)
@@ -48,9 +51,10 @@ def keep_whole():
     dialect.do_rollback, dialect.do_commit = roll_back_own, commit_all
 
 
-def _follow(_connection, cursor, *_args):
+def _follow(connection, cursor, statement, *_args):
     """Remember who has begun to write."""
-    if getattr(cursor.connection, 'in_transaction', False):
+    if (connection.dialect.name == 'sqlite'
+            and statement.startswith(('INSERT', 'UPDATE', 'DELETE'))):
         _writers.setdefault(cursor.connection, threading.get_ident())
 
 
