@@ -604,14 +604,14 @@ def _is_nowhere_known(manager: compute_manager.ComputeManager,
 
     Its state was reset. The periodic task finds it otherwise, or the
     destination has taken it over, where its owner may have begun something.
-    Or it was evacuated from there to this host, and runs.
+    Or it was evacuated from there to this host, and launched here.
     """
     try:
         fresh = objects.Instance.get_by_uuid(context, instance.uuid)
         return fresh.host == manager.host and (
             fresh.vm_state != vm_states.RESCUED
             or fresh.task_state != task_states.MIGRATING) and (
-                manager._get_power_state(fresh) != power_state.RUNNING)
+                fresh.launched_at == instance.launched_at)
     except Exception:
         return False  # it is deleted, or the periodic task will know
 

@@ -954,24 +954,26 @@ class RaceTest(base.RescueTestCase):
 class WholeRescueTest(base.RescueTestCase):
     """A whole rescue comes between nova-api's look and its save."""
 
-    def test_late_rescue(self):
-        server = self._create_server(image_uuid=self.IMAGE, networks='none')
-        images = [self.create_image(), self.create_image()]
-        save = objects.Instance.save
-        first = []
+    def before_the_save(self, act):
+        """Do something when the next rescue has been checked."""
+        save, has_begun = objects.Instance.save, []
 
         def save_late(itself, *args, **kwargs):
-            if kwargs.get('expected_task_state') == [None] and not first:
-                first.append(None)
-                first[0] = self.rescue(server, images[0])
-                self._wait_for_state_change(server, 'RESCUE')
+            if kwargs.get('expected_task_state') == [None] and not has_begun:
+                has_begun.append(True)
+                act()
             return save(itself, *args, **kwargs)
 
         self.useFixture(fixtures.MonkeyPatch('nova.objects.Instance.save',
                                              save_late))
+
+    def test_late_rescue(self):
+        server = self._create_server(image_uuid=self.IMAGE, networks='none')
+        images = [self.create_image(), self.create_image()]
+        self.before_the_save(lambda: self.assert_rescued(
+            server, self.rescue(server, images[0])))
         with self.opted_in():
             late = self.rescue(server, images[1])
-        self.assertEqual(200, first[0].status_code, first[0].text)
         self.assertEqual(409, late.status_code, late.text)
         self.assertIn('vm_state rescued', late.text)
         instance = objects.Instance.get_by_uuid(self.context, server['id'])
@@ -990,20 +992,14 @@ class WholeRescueTest(base.RescueTestCase):
     def late_stock_rescue(self, server):
         """:returns: what is kept before and after it, and its answer"""
         images = [self.create_image(), self.create_image()]
-        save = objects.Instance.save
         before = []
 
-        def save_late(itself, *args, **kwargs):
-            if kwargs.get('expected_task_state') == [None] and not before:
-                before.append(None)
-                with self.opted_in('1.4'):
-                    self.assert_rescued(server,
-                                        self.rescue(server, images[0]))
-                before[0] = self.kept(server)
-            return save(itself, *args, **kwargs)
+        def rescue():
+            with self.opted_in('1.4'):
+                self.assert_rescued(server, self.rescue(server, images[0]))
+            before.append(self.kept(server))
 
-        self.useFixture(fixtures.MonkeyPatch('nova.objects.Instance.save',
-                                             save_late))
+        self.before_the_save(rescue)
         late = self.rescue(server, images[1])
         self._wait_for_server_parameter(server, {
             'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
