@@ -583,6 +583,7 @@ def post_live_migration(original: nova_types.Original,
     except Exception:
         if _is_nowhere_known(self, ctxt, instance):
             raise  # Nova says, at least, where the server is
+        ours.is_left = True
         LOG.exception('The guest of the server has moved to %(dest)s, but a '
                       'step after that has failed. It is tried again every '
                       'minute. Find the cause if it keeps failing.',
@@ -608,12 +609,12 @@ def _is_nowhere_known(manager: compute_manager.ComputeManager,
     """
     try:
         fresh = objects.Instance.get_by_uuid(context, instance.uuid)
-        return fresh.host == manager.host and (
-            fresh.vm_state != vm_states.RESCUED
-            or fresh.task_state != task_states.MIGRATING) and (
-                fresh.launched_at == instance.launched_at)
     except Exception:
         return False  # it is deleted, or the periodic task will know
+    return (fresh.host == manager.host
+            and fresh.launched_at == instance.launched_at
+            and (fresh.vm_state != vm_states.RESCUED
+                 or fresh.task_state != task_states.MIGRATING))
 
 
 def migrate_instance_start(original: nova_types.Original, self: neutron.API,

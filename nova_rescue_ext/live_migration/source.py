@@ -128,6 +128,7 @@ class Migration(operation.Operation):
     :ivar is_superseded: whether it was found that the server is no longer here
         or has another migration
     :ivar is_finished: whether nothing is left to do after the move
+    :ivar is_left: whether a step after the move is left to the periodic task
     """
 
     def __init__(self, context: nova_context.RequestContext,
@@ -151,7 +152,7 @@ class Migration(operation.Operation):
         self._has_begun = False
         self.is_given_up = self.is_superseded = False
         self._is_proven = self._has_moved = self._is_rolled_back = False
-        self.is_finished = False
+        self.is_finished = self.is_left = False
         self._attachments_here: dict[str, str] = {}
         self._asked: set[str] = set()
         self._disconnected: set[str] = set()
@@ -364,7 +365,7 @@ class Migration(operation.Operation):
         except Exception as exc:
             if self.is_superseded:
                 return  # the server is not Nova's to set to ERROR
-            if not (self._is_rolled_back or self.is_finished
+            if not (self._is_rolled_back or self.is_finished or self.is_left
                     or self._may_be_current()):
                 raise
             self._log_end(exc)
@@ -378,6 +379,11 @@ class Migration(operation.Operation):
                         '"%(error)s", but the guest has moved: the server is '
                         'in rescue on %(dest)s.', values,
                         instance=self._instance)
+        elif self.is_left:
+            LOG.warning('The live migration to %(dest)s ended with '
+                        '"%(error)s", but the guest has moved. What is left '
+                        'to do after that is tried again every minute.',
+                        values, instance=self._instance)
         elif self._is_rolled_back:
             LOG.warning('The live migration to %(dest)s ended with '
                         '"%(error)s" and was rolled back: the server is in '

@@ -32,6 +32,8 @@ from nova_rescue_ext import instance_metadata
 from nova_rescue_ext.live_migration import destination
 from nova_rescue_ext.live_migration import domain
 from nova_rescue_ext.live_migration import manifest
+from nova_rescue_ext.live_migration import periodic
+from nova_rescue_ext.live_migration import source
 from nova_rescue_ext.live_migration import staging
 from tests.functional import migration_base
 
@@ -366,9 +368,13 @@ class BlockMigrationTest(LiveMigrationTestCase):
         self.patch('nova.tests.fixtures.libvirt.Domain.state',
                    lambda domain: [domain._state, 4])
         self.assertEqual(202, self.ask_migration(self.server).status_code)
+        self.wait_until(lambda: (
+            'is tried again every minute' in self.stdlog.logger.output
+            and not source.is_at_work_on(self.server['id'])))
+        self.assertIn('is kept', self.stdlog.logger.output)
+        periodic.look(self.computes['compute1'].manager, self.context)
         self.wait_for_migration(self.server, 'completed', 'error')
         self.assert_files(self.server, 'disk', 'disk.eph0', host='compute1')
-        self.assertIn('is kept', self.stdlog.logger.output)
 
     def _kill_guest(self):
         driver = self.computes['compute1'].driver

@@ -226,6 +226,22 @@ class AfterTheMoveTest(RecoveryTestCase):
                          self.allocations(self.server['id']))
         self.assertTrue(self.files('compute1'))  # there is no proof
 
+    def test_the_answer_of_libvirt_is_lost_and_a_later_step_fails(self):
+        """The task has ended on the destination, where the server runs."""
+        self.patch('nova.tests.fixtures.libvirt.Domain.migrateToURI3',
+                   self.migrate_and_fail)
+        with mock.patch(
+                'nova.compute.manager.ComputeManager.'
+                '_update_scheduler_instance_info', self.fail_after_the_move):
+            self.ask_migration(self.server)
+            self.wait_for_end()
+        self.assertTrue(self.failed)
+        self.assertEqual('running', self.last_status(self.server))
+        self.assert_in_rescue_on(self.server, 'compute2')
+        self.look()
+        self.assert_in_rescue_on(self.server, 'compute2')
+        self.assertEqual('completed', self.last_status(self.server))
+
     def test_nova_loses_sight_of_it(self):
         """The hosts are asked where the guest runs."""
         def monitor(driver, context, instance, guest, *args):

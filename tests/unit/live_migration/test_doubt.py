@@ -41,6 +41,8 @@ from nova_rescue_ext.live_migration import recovery
 from nova_rescue_ext.live_migration import source
 from nova_rescue_ext.live_migration import staging
 
+LAUNCHED_AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+
 
 class DoubtTestCase(testtools.TestCase):
 
@@ -66,7 +68,7 @@ class DoubtTestCase(testtools.TestCase):
         return objects.Instance(**dict({
             'uuid': uuids.instance, 'vm_state': 'rescued', 'host': 'source',
             'task_state': 'migrating', 'system_metadata': {},
-            'deleted': False,
+            'deleted': False, 'launched_at': LAUNCHED_AT,
             'updated_at': timeutils.utcnow(with_timezone=True)}, **values))
 
     def make_migration(self, number, status='preparing'):
@@ -566,6 +568,12 @@ class AfterTheMoveTest(DoubtTestCase):
         """Nova says where the server is, and nobody else would."""
         self.fresh = self.instance(vm_state='active', task_state=None)
         self.assertRaises(ValueError, self.post)
+
+    def test_the_state_was_reset_after_an_evacuation(self):
+        """Its guest was built here, and did not move."""
+        self.fresh = self.instance(vm_state='active', task_state=None,
+                                   launched_at=LAUNCHED_AT.replace(month=2))
+        self.assertIsNone(self.post())
 
     def test_the_destination_has_taken_it_over(self):
         """Its owner may have begun something else there."""
