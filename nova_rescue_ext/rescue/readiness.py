@@ -168,6 +168,7 @@ class Search:
         # What may be recorded: an answer of the database can be lost.
         self._recorded = {instance_metadata.WAITING}
         self._has_event = False  # it is ours, or would be
+        self._verdict: tuple[str | None] | None = None  # that is being told
         self._notified_in_vain = 0
         self._trouble = ''
         self._pause: timeutils.StopWatch | None = None
@@ -205,6 +206,8 @@ class Search:
 
     def _look(self) -> bool:
         """:returns: whether it has been told"""
+        if self._verdict is not None:
+            return self._tell(*self._verdict)
         if self._told:
             return self._tell(None if self._told == _SUCCESS else self._told)
         self._look_at_log()
@@ -274,6 +277,7 @@ class Search:
         finally:
             self._recorded.add(readiness)
         if not self._told:
+            self._verdict = (reason,)
             self._tell_all(instance, reason)
         return True
 
