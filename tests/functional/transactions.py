@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Transactions that are as whole in the tests as on a real database."""
+"""Transactions that a rollback of somebody else leaves whole in the tests."""
 
 import threading
 
