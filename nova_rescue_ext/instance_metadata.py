@@ -502,21 +502,18 @@ def forget_own_rescue_request(instance: 'objects.Instance',
         forget_rescue_request(instance)
 
 
-def is_replaced_rescue_request(instance: 'objects.Instance',
-                               fresh: 'objects.Instance',
-                               request_id: str) -> bool:
-    """Whether another rescue was requested since a message was sent.
+def has_same_rescue_request(sent: 'objects.Instance',
+                            fresh: 'objects.Instance') -> bool:
+    """Whether no other rescue was requested since a message was sent.
 
-    That is not known of one without a request: of a stock nova-api, or of a
-    caller who did not opt in.
+    That of a stock nova-api is not noticed.
 
-    :param instance: the Instance of the message
+    :param sent: the Instance of the message, as it was sent
     :param fresh: the Instance as the database has it now
-    :param request_id: the ID of the API request of the message
     """
-    return (instance.obj_attr_is_set('system_metadata')
-            and instance.system_metadata.get(_REQUEST) == request_id
-            and fresh.system_metadata.get(_REQUEST) != request_id)
+    return (not sent.obj_attr_is_set('system_metadata')
+            or sent.system_metadata.get(_REQUEST)
+            == fresh.system_metadata.get(_REQUEST))
 
 
 def access_to_rescue(instance: 'objects.Instance') -> RescueAccess | None:

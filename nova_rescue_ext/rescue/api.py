@@ -81,10 +81,8 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
         403; InstanceInvalidState, 409
     """
     _check_compute_service(self, context, instance)
-    has_changed = _forget_earlier_rescue(context, instance)
-    checks = contextlib.ExitStack()
-    if has_changed or microversion.is_requested(context, microversion.RESCUE):
-        checks.enter_context(conflict.loser_is_refused(instance, 'rescue'))
+    _forget_earlier_rescue(context, instance)
+    checks: list[contextlib.AbstractContextManager[object]] = []
     if microversion.is_requested(context, microversion.RESCUE):
         bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)
@@ -105,14 +103,18 @@ def rescue(original: typing.Callable[..., None], self: compute_api.API,
                 else None,
                 request_id=context.request_id)
             original = _with_image(original, self, chosen)
-            has_changed = True
             if _keeps_tpm(context, instance):
                 # Nova would refuse it.
-                checks.enter_context(tpm.LeftOut(instance.uuid))
-    with checks:
+                checks.append(tpm.LeftOut(instance.uuid))
+    changes = 'system_metadata' in instance.obj_what_changed()
+    if changes or microversion.is_requested(context, microversion.RESCUE):
+        checks.append(conflict.loser_is_refused(instance, 'rescue'))
+    with contextlib.ExitStack() as stack:
+        for check in checks:
+            stack.enter_context(check)
         # A whole rescue or unrescue may come before it is saved.
         original(context,
-                 state_check.AsRead(instance) if has_changed else instance,
+                 state_check.AsRead(instance) if changes else instance,
                  rescue_password=rescue_password,
                  rescue_image_ref=rescue_image_ref,
                  clean_shutdown=clean_shutdown,
@@ -141,26 +143,22 @@ def _check_compute_service(api: compute_api.API,
 
 
 def _forget_earlier_rescue(context: nova_context.RequestContext,
-                           instance: objects.Instance) -> bool:
+                           instance: objects.Instance) -> None:
     """Forget the request and the record of an earlier rescue.
 
     A host with the package overwrites the record itself, and needs the old
     one until then: it says what a failed unrescue left behind.
-
-    :returns: whether there was something to forget
     """
-    before = dict(instance.system_metadata)
     instance_metadata.forget_rescue_request(instance)
-    if instance_metadata.has_record(instance):
-        try:
-            node = objects.ComputeNode.get_by_host_and_nodename(
-                context, instance.host, instance.node)
-        except exception.ComputeHostNotFound:
-            pass  # Nova refuses the rescue
-        else:
-            if not capabilities.host_can(node, microversion.RESCUE):
-                instance_metadata.forget_rescue(instance)
-    return before != instance.system_metadata
+    if not instance_metadata.has_record(instance):
+        return
+    try:
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node)
+    except exception.ComputeHostNotFound:
+        return  # Nova refuses the rescue
+    if not capabilities.host_can(node, microversion.RESCUE):
+        instance_metadata.forget_rescue(instance)
 
 
 # Nova checks this, too, but only after us: a locked server answers 409,

@@ -87,14 +87,15 @@ def rescue_instance(original: nova_types.Original,
                     instance: objects.Instance, *args: typing.Any,
                     **kwargs: typing.Any) -> None:
     """Rescue, unless the task has ended, e.g. by a restart."""
+    sent = instance.obj_clone()
     if instance.vm_state != vm_states.RESCUED:
         instance_metadata.forget_other_rescue_request(instance,
                                                       context.request_id)
     return stale_message.act_in_time(
         self, instance, instance_actions.RESCUE, task_states.RESCUING,
         lambda: _rescue(original, self, context, instance, *args, **kwargs),
-        is_replaced=lambda fresh: instance_metadata.is_replaced_rescue_request(
-            instance, fresh, context.request_id))
+        is_replaced=lambda fresh: not (
+            instance_metadata.has_same_rescue_request(sent, fresh)))
 
 
 def _rescue(original: nova_types.Original,

@@ -107,8 +107,9 @@ def read(instance: objects.Instance) -> objects.Instance | None:
     end = time.monotonic() + TIMEOUT
     while True:
         try:
-            return objects.Instance.get_by_uuid(instance._context,
-                                                instance.uuid)
+            return objects.Instance.get_by_uuid(
+                instance._context, instance.uuid,
+                expected_attrs=['info_cache', 'system_metadata'])
         except exception.InstanceNotFound:
             raise
         except Exception as exc:

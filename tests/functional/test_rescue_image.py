@@ -15,6 +15,7 @@
 
 import contextlib
 import copy
+import time
 from unittest import mock
 
 import fixtures
@@ -1001,10 +1002,23 @@ class WholeRescueTest(base.RescueTestCase):
 
         self.before_the_save(rescue)
         late = self.rescue(server, images[1])
+        if late.status_code == 200:
+            self.wait_for_the_event_of(server, late)
         self._wait_for_server_parameter(server, {
             'OS-EXT-STS:task_state': None, 'status': 'RESCUE'})
         self.assertIn('rescue_ext_version', before[0])
         return before[0], self.kept(server), late
+
+    def wait_for_the_event_of(self, server, response):
+        path = '/servers/%s/os-instance-actions/%s' % (
+            server['id'], response.headers['x-compute-request-id'])
+        for _ in range(100):
+            events = self.admin_api.api_get(path).body[
+                'instanceAction']['events']
+            if events and events[0]['finish_time']:
+                return
+            time.sleep(0.1)
+        self.fail('the event does not end')
 
     def test_late_rescue_without_opt_in(self):
         """It is refused by the host, as its guest is in rescue."""
@@ -1024,6 +1038,12 @@ class WholeRescueTest(base.RescueTestCase):
         self.assertEqual(409, late.status_code, late.text)
 
     def test_late_message(self):
+        self.late_message(is_opted_in=True)
+
+    def test_late_message_without_opt_in(self):
+        self.late_message(is_opted_in=False)
+
+    def late_message(self, is_opted_in):
         """The task is that of a newer request by then."""
         server = self._create_server(image_uuid=self.IMAGE, networks='none')
         images = [self.create_image(), self.create_image()]
@@ -1032,7 +1052,8 @@ class WholeRescueTest(base.RescueTestCase):
                 'nova.compute.rpcapi.ComputeAPI.rescue_instance',
                 lambda *args, **kwargs: sent.append((args, kwargs))):
             for image in images:
-                with self.opted_in():
+                with (self.opted_in() if is_opted_in or image == images[1]
+                      else contextlib.nullcontext()):
                     response = self.rescue(server, image)
                 self.assertEqual(200, response.status_code, response.text)
                 if image == images[0]:

@@ -52,7 +52,8 @@ class RescueTestCase(testtools.TestCase):
     def becomes(self, *args, **kwargs):
         fresh = self._instance(*args, **kwargs)
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.objects.Instance.get_by_uuid', lambda *args: fresh))
+            'nova.objects.Instance.get_by_uuid',
+            lambda *args, **kwargs: fresh))
 
 
 class MovedTest(RescueTestCase):
