@@ -111,10 +111,8 @@ def detach_volume(original: nova_types.Original, self: compute_api.API,
 
     :raises: as reboot()
     """
-    if _is_ours(context, instance):
-        _check_idle(self, context, instance, policies.DETACH_VOLUME_RESCUED)
-        instance = state_check.AsActive(instance)
-    return original(context, instance, *args, **kwargs)
+    return _detach(original, self, context, instance,
+                   policies.DETACH_VOLUME_RESCUED, *args, **kwargs)
 
 
 def attach_interface(original: nova_types.Original, self: compute_api.API,
@@ -137,10 +135,8 @@ def detach_interface(original: nova_types.Original, self: compute_api.API,
 
     :raises: as reboot()
     """
-    if _is_ours(context, instance):
-        _check_idle(self, context, instance, policies.DETACH_PORT_RESCUED)
-        instance = state_check.AsActive(instance)
-    return original(context, instance, *args, **kwargs)
+    return _detach(original, self, context, instance,
+                   policies.DETACH_PORT_RESCUED, *args, **kwargs)
 
 
 def _attach(original: nova_types.Original, api: compute_api.API,
@@ -163,6 +159,15 @@ def _attach(original: nova_types.Original, api: compute_api.API,
             raise
         raise ext_exception.HostDidNotAnswer(
             instance_uuid=instance.uuid) from exc
+
+
+def _detach(original: nova_types.Original, api: compute_api.API,
+            context: nova_context.RequestContext, instance: objects.Instance,
+            policy: str, *args: typing.Any, **kwargs: typing.Any) -> None:
+    if _is_ours(context, instance):
+        _check_idle(api, context, instance, policy)
+        instance = state_check.AsActive(instance)
+    return original(context, instance, *args, **kwargs)
 
 
 def _is_ours(context: nova_context.RequestContext,
