@@ -9,17 +9,22 @@
 # make lab-faults   all faults, and the page with their outcomes
 # make lab-soak     random operations and faults, and what must stay true
 # make lab-bench     what rescue and migration cost here, with a plot
+# make lab-root     "make lab" in the root of a Debian release, on any Linux
 # make lab-clean    take away all that these made
 #
 #   PROFILE=qcow2    where disks are: qcow2, raw, shared or rbd
 #   EXT=1            0: without the package
 #   NET=none         ovs: servers have ports, on Open vSwitch
 #   LAB=<folder>     where the lab lives
+#   LAB_ROOTS=<folder> where the roots are that "make lab-root" made
 #   OLDER=           33: install this series of Nova, too, for a hypervisor
 #   TESTS=           stories for "make lab-test", as unittest names them
 #   MINUTES=60       how long "make lab-soak" goes on
 #   SEED=            what "make lab-soak" chooses: that of the day if empty
 #   ROUND=           one round of "make lab-soak" only
+#   RELEASE=bookworm for "make lab-root": or trixie
+#   IN_ROOT=lab      for "make lab-root": what to make there, e.g.
+#                    "lab-up lab-test lab-down"
 #   STAGE=           for "make lab-faults": rescue, unrescue, migration, rebuild
 #   SUITES=          for "make lab-suites": plugin, openstackclient, rally,
 #                    tempest-rescue, tempest-migration, tempest-live-migration,
@@ -28,13 +33,14 @@
 #   AGAIN=1          "make lab-suites" runs also what has results already
 
 LAB ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nova-rescue-ext-lab
+LAB_ROOTS ?= $(LAB)-roots
 PROFILE ?= qcow2
 EXT ?= 1
 NET ?= none
 SUITES ?=
 CLOUDS ?=
 AGAIN ?=
-export LAB PROFILE EXT NET
+export LAB LAB_ROOTS PROFILE EXT NET
 
 # The first needs nothing installed, the second the lab's environment.
 lab_boot = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m tests.lab.cloud
@@ -82,7 +88,7 @@ lab_core_alone = \
 
 .PHONY: lab lab-all lab-install lab-up lab-down lab-status lab-test \
 	lab-test-all lab-faults lab-soak lab-suites lab-bench lab-clean \
-	lab-shell
+	lab-shell lab-root
 
 # Down also after a failure, and the failure told all the same. With
 # networks: there is a story about who logs in.
@@ -144,5 +150,10 @@ lab-suites: lab-install
 		-m tests.lab.suites $(lab_suites); result=$$?; \
 	$(MAKE) lab-down && exit $$result
 
+# Needs root and debootstrap.
+lab-root:
+	@tools/lab_root.sh $(or $(RELEASE),bookworm) $(or $(IN_ROOT),lab)
+
 lab-clean:
 	@$(lab_boot) clean
+	@rm -rf --one-file-system $(LAB_ROOTS)

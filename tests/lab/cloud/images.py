@@ -126,6 +126,9 @@ def _build_kernel(kind, package):
     name = name.split('Depends:')[1].split()[0]
     process.run('apt-get', 'download', name, cwd=work)
     process.run('dpkg-deb', '-x', *work.glob('linux-image*.deb'), work)
+    if not (work / 'lib').exists():
+        # From Debian 13 on. Its modprobe looks there, too.
+        os.symlink('usr/lib', work / 'lib')
     version = next((work / 'lib/modules').iterdir()).name
     process.run('depmod', '-b', work, version)
     shutil.copy(work / f'boot/vmlinuz-{version}',
@@ -181,7 +184,10 @@ def _copy_modules(work, version, modules):
             if kind == 'insmod' and path.name not in order:
                 shutil.copy(path, work / 'root/lib' / path.name)
                 order.append(path.name)
-    return order
+    # Compressed from Debian 13 on. busybox reads only what is not.
+    for path in (work / 'root/lib').glob('*.ko.xz'):
+        process.run('unxz', path)
+    return [name.removesuffix('.xz') for name in order]
 
 
 def _build_disk(name, role, kind):
