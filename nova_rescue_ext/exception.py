@@ -204,6 +204,15 @@ class NetworkNotOfProject(ClaimRefused):
                  'project rebuild the server')
 
 
+class AddressNotOfProject(ClaimRefused):
+    """A server claims an address that its project may not choose."""
+
+    msg_fmt = N_('The server asks for an address in network %(network)s, '
+                 'which project %(project)s of the server may not choose. '
+                 'Have a user of that project rebuild the server, or name '
+                 'its networks in the request')
+
+
 class ImageNotActive(ClaimRefused):
     """An image has no data now."""
 

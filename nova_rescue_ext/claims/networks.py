@@ -60,6 +60,10 @@ def check(context: nova_context.RequestContext, instance: objects.Instance,
                 for network in named if network.port_id}
     by_id = {network.network_id for network in named
              if network.network_id and not network.port_id}
+    # Neutron lets the owner of a network choose, and administrators.
+    chosen = {network.network_id for network in named
+              if network.address and not network.port_id
+              and origin is not claims.Origin.CALLER}
     filters = ({'id': sorted(of_ports | by_id)} if of_ports or by_id
                else {'tenant_id': instance.project_id})
     found = client.list_networks(**filters)['networks']
@@ -70,6 +74,9 @@ def check(context: nova_context.RequestContext, instance: objects.Instance,
                 and not _may_use(client, instance, 'network', network)):
             claims.log_refusal(instance, 'network', network['id'])
             raise exception.NetworkNotOfProject(
+                network=network['id'], project=instance.project_id)
+        if network['id'] in chosen and not _is_of_project(instance, network):
+            raise exception.AddressNotOfProject(
                 network=network['id'], project=instance.project_id)
 
 

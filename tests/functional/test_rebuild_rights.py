@@ -137,6 +137,18 @@ class NetworksTest(RightsTestCase):
             self.api.delete_server(server['id'])
             self._wait_until_deleted(server)
 
+    def test_address_in_a_network_of_another_project(self):
+        """Neutron would have refused it to the project."""
+        server = self.create_failed(networks=[{
+            'uuid': self.NETWORK, 'fixed_ip': '192.168.1.7'}])
+        self.change_owner()
+        self.policies = [{'target_tenant': '*'}]
+        self.assert_refused(409, self.rebuild(server, api=self.operator),
+                            'asks for an address in network', self.NETWORK)
+        self.assert_untouched(server)
+        self.rebuilt(server, api=self.operator,
+                     networks=[{'uuid': self.NETWORK}])
+
     def test_port_on_a_network_of_another_project(self):
         """Somebody who might has made it for the project."""
         server = self.create_failed(networks=[{'port': self.PORT}])
