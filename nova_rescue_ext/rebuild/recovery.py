@@ -320,11 +320,18 @@ def _free_volume(context: nova_context.RequestContext,
     """Free a volume, and delete it if the owner's DELETE should have.
 
     The row alone knows of the attachment: it stays until Cinder has answered.
+    Only a volume that it reserves is still one of the server.
     """
     try:
         volume_api.attachment_delete(context, bdm.attachment_id)
     except exception.VolumeAttachmentNotFound:
-        pass  # the owner's DELETE has freed it
+        if bdm.delete_on_termination:
+            LOG.warning('Volume %(volume)s, which is to be deleted with the '
+                        'server, is no longer reserved for it, and not '
+                        'deleted. If it is not used otherwise, delete it.',
+                        {'volume': bdm.volume_id},
+                        instance_uuid=bdm.instance_uuid)
+        return
     if bdm.delete_on_termination:
         try:
             volume_api.delete(context, bdm.volume_id)
