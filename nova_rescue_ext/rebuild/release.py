@@ -57,6 +57,10 @@ def release(context: nova_context.RequestContext, uuid: str,
         _check_host(instance, host, _is_up(task_manager, cctxt, host),
                     host_is_gone, no_guest and not _looks(cctxt, host))
         # First: without a host the command could not be repeated.
+        if mapping.queued_for_delete:
+            # By a DELETE that failed. A rebuild would look for no server.
+            mapping.queued_for_delete = False
+            mapping.save()
         placement.delete_allocation(task_manager.report_client, context,
                                     uuid, force=True)
         instance_metadata.forget_left_guest(instance)

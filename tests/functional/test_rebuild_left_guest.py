@@ -272,6 +272,15 @@ class ReleaseTest(operator_base.OperatorMixin, rebuild_base.RebuildTestCase):
         self.rebuilt(self.server)
         self.assertEqual(1, len(self.allocations(self.server)))
 
+    def test_after_a_delete_that_failed(self):
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            self.context, self.server['id'])
+        mapping.queued_for_delete = True
+        mapping.save()
+        self.look()
+        self.assertIn('is off host host1', self.release())
+        self.rebuilt(self.server)
+
     def test_placement_does_not_answer(self):
         """Its allocation would stay, and no command could find it."""
         self.look()
