@@ -139,7 +139,10 @@ def _was_rebuilt(context: nova_context.RequestContext,
     except exception.InstanceNotFound:
         return _has_no_row_here(context, instance)
     except Exception:
-        return _cannot_tell(instance)
+        LOG.exception('Whether the server was rebuilt since a host failed to '
+                      'build it cannot be told. It is tried on another host.',
+                      instance=instance)
+        return False
 
 
 def _has_no_row_here(context: nova_context.RequestContext,
@@ -151,14 +154,9 @@ def _has_no_row_here(context: nova_context.RequestContext,
     try:
         return database.is_mapped(context, instance.uuid)
     except Exception:
-        return _cannot_tell(instance)
-
-
-def _cannot_tell(instance: objects.Instance) -> bool:
-    LOG.exception('Whether the server was rebuilt since a host failed to '
-                  'build it cannot be told. It is tried on another host.',
-                  instance=instance)
-    return False
+        # The conductor of a cell has no API database. Nova can build nothing
+        # without a row.
+        return True
 
 
 def _take(context: nova_context.RequestContext,
@@ -214,14 +212,18 @@ def _try_to_free_claim(report_client: report.SchedulerReportClient,
                 'nova-conductor worked on it. It is given up here. Nothing '
                 'needs to be done.', instance_uuid=build.instance_uuid)
     try:
-        _free_claim(report_client, context, build.instance_uuid)
-    except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
-            exception.RequestSpecNotFound):
-        pass  # deleted in the meantime
+        try:
+            _free_claim(report_client, context, build.instance_uuid)
+        except (exception.InstanceMappingNotFound, exception.InstanceNotFound,
+                exception.RequestSpecNotFound):
+            # Deleted in the meantime, maybe before the scheduler has claimed.
+            placement.delete_allocation(report_client, context,
+                                        build.instance_uuid, force=True)
     except Exception:
         LOG.exception('An allocation may be left in placement for a server '
                       'that is not built. The next rebuild, or its deletion, '
-                      'removes it.', instance_uuid=build.instance_uuid)
+                      'removes it. If the server is deleted already, remove '
+                      'the allocation.', instance_uuid=build.instance_uuid)
 
 
 def _free_claim(report_client: report.SchedulerReportClient,
@@ -352,7 +354,14 @@ def cleanup_build_artifacts(
     Nova destroys them, even that of a server of the same request which runs
     already. Without it nobody can build the server again. The same with the
     allocations, where no host can be building one.
+
+    :raises: Overtaken if this conductor has lost the build: Nova would set the
+        server to ERROR, which somebody may have rebuilt since
     """
+    for spec in request_specs:
+        build = building.Build.of_this_thread(spec.instance_uuid)
+        if build is not None:
+            build.go_on(context)
     texts = _read_texts(context, request_specs)
     try:
         original(context, exc, instances, build_requests, request_specs,

@@ -65,6 +65,17 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         self.rebuilt(server)
         self.assertEqual('cell2', self.cell_of(server))
 
+    def test_late_message_to_a_conductor_without_an_api_database(self):
+        """As that of a cell usually is."""
+        def fail(*args, **kwargs):
+            raise db_exc.CantStartEngineError('No sql_connection')
+
+        self.before_it_is_delivered = lambda: self.patch(
+            'nova_rescue_ext.rebuild.database.is_mapped', fail)
+        self.test_late_message_of_the_first_cell()
+
+    before_it_is_delivered = staticmethod(lambda: None)
+
     def test_late_message_of_the_first_cell(self):
         """To try a server on another host, which is in the second by now."""
         def fail(*args, **kwargs):
@@ -82,6 +93,7 @@ class TwoCellsTest(rebuild_base.RebuildTestCase):
         self.add_capacity('host3', cell_name='cell2')
         self.rebuilt(server)
         allocations = self.allocations(server)
+        self.before_it_is_delivered()
         deliver()
         self.assertEqual(allocations, self.allocations(server))
         self.assertEqual('ACTIVE', self.api.get_server(server['id'])[

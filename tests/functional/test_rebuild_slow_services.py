@@ -207,6 +207,46 @@ class ConductorTest(_TestCase):
         self.assertEqual(1, len(self.guests('host1') + self.guests('host2')))
         self.assertNotEqual({}, self.allocations(self.server))
 
+    def test_deleted_while_the_scheduler_is_slow(self):
+        """The deletion has found nothing to free, and no rebuild comes."""
+        def delete():
+            self.api.delete_server(self.server['id'])
+            self._wait_until_deleted(self.server)
+
+        self.slow_down('_schedule_instances', delete, first=True)
+        self.assertEqual({}, self.allocations(self.server))
+
+    def test_slow_look_at_the_quota_which_fails(self):
+        """Nova would set the server to ERROR that runs by then."""
+        def fail():
+            raise exception.TooManyInstances(
+                overs='instances', req=1, used=1, allowed=1)
+
+        def rebuild():
+            self.rebuilt(self.server)
+            self.await_true(lambda: len(self.types()) == 4)
+
+        self.flags(recheck_quota=True, group='quota')
+        self.slow_down_and_fail('_recheck_quota', rebuild, fail)
+        self.assert_runs(self.server)
+        self.assertEqual(['start', 'error', 'start', 'end'], self.types())
+
+    def slow_down_and_fail(self, method, then, fail):
+        ended = []
+
+        def bury(*args, **kwargs):
+            patch.stop()
+            self.remedy(recovery.BURY)
+            then()
+            self.around(_CONDUCTOR + '_try_to_free_claim', lambda free, *args:
+                        ended.append(free(*args)))
+            fail()
+
+        patch = self.patch('nova.conductor.manager.ComputeTaskManager.'
+                           + method, bury)
+        self.assertEqual(202, self.rebuild(self.server).status_code)
+        self.await_true(lambda: ended)
+
     def test_slow_after_the_row(self):
         """Nova would overwrite the mapping."""
         self.slow_down('_map_instance_to_cell', first=True)
